@@ -1,0 +1,45 @@
+# Everything runs in a virtual environment in .venv, made from requirements.lock on first use.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo ui test lint check format lock clean
+
+demo: $(READY)
+	$(BIN)/crdbvec demo
+
+ui: $(READY)
+	$(BIN)/crdbvec ui
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch is pinned to a release whose CPU build is at hand; other releases may bring gigabytes of GPU libraries.
+lock: $(READY)
+	$(BIN)/pip install --quiet 'pip-tools>=7.5,<8'
+	$(BIN)/pip-compile --quiet --extra dev --extra openvino --strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-header --annotation-style line --upgrade-package torch==2.13.0 --output-file requirements.lock pyproject.toml
+	sed -i 's/+cpu / /' requirements.lock
+
+clean:
+	rm -rf $(VENV) .crdbvec .tmp_dagster_home_*
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25'
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $(READY)

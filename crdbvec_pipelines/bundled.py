@@ -1,0 +1,11 @@
+"""Files that come with the project and are not Python: at the top of a checkout, inside the package in a wheel."""
+
+from pathlib import Path
+
+_IN_WHEEL = Path(__file__).parent / "_bundled"
+_IN_CHECKOUT = Path(__file__).parent.parent
+
+
+def bundled(name: str) -> Path:
+    """The path of a file by its name relative to the checkout, such as `dagster.yaml`."""
+    return (_IN_WHEEL if _IN_WHEEL.exists() else _IN_CHECKOUT) / name

@@ -1,0 +1,43 @@
+"""`crdbvec model list` and `crdbvec model desc`. No database is involved."""
+
+from pathlib import Path
+
+import click
+
+from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.target import build_registry, model_options, read_config
+
+
+@click.group()
+def command() -> None:
+    """List and describe the models."""
+
+
+@command.command("list")
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_models(config_path: Path | None, as_json: bool) -> None:
+    """List the models, one a line: name and label."""
+    registry = build_registry(read_config(config_path))
+    models = [(name, registry.load(name).label) for name in registry.names()]
+    if as_json:
+        print_json([{"name": name, "label": label} for name, label in models])
+        return
+    for name, label in models:
+        click.echo(f"{name}\t{label}")
+
+
+@command.command("desc")
+@model_options
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def describe(config_path: Path | None, name: str, as_json: bool) -> None:
+    """Describe a model: dimension, metric, limits."""
+    encoder = build_registry(read_config(config_path)).load(name)
+    facts = {"name": name, "label": encoder.label, "dimension": encoder.dim, "metric": encoder.metric}
+    if as_json:
+        print_json({**facts, "description": encoder.description})
+        return
+    frame = "-" * (len(encoder.label) + 4)
+    click.echo(f"{frame}\n| {encoder.label} |\n{frame}\n{encoder.description.strip()}\n")
+    click.echo(f"Dimension {encoder.dim}, metric {encoder.metric}.")

@@ -1,0 +1,60 @@
+"""What commands print and how: people's text, JSON alone on stdout, progress on stderr."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+stderr = Console(stderr=True)
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON, alone on stdout."""
+    click.echo(json.dumps(value, default=_jsonable, ensure_ascii=False))
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, (UUID, Decimal)):
+        return str(value)
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).hex()
+    return str(value)
+
+
+def key_text(key: Any) -> str:
+    """A primary key as people read it, its values separated by commas."""
+    return ", ".join(map(str, key))
+
+
+class _Rate(ProgressColumn):
+    """Rows a second since the start."""
+
+    def render(self, task: Any) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:,.0f} rows/s", style="progress.data.speed")
+
+
+@contextmanager
+def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with rows, rate and time left; yields a function that advances it by some rows."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not shown,
+        speed_estimate_period=60,
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda rows: bar.advance(task, rows)

@@ -1,0 +1,147 @@
+"""Which vector columns, on which database, by which models: from options, from crdbvec.yaml, or from both."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from crdbvec_pipelines.config import (
+    DatabaseSpec,
+    ModelsSpec,
+    ProjectConfig,
+    VectorColumn,
+    find_config,
+    load_config,
+    vector_column,
+)
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.naming import TableName
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a command works on."""
+
+    columns: tuple[VectorColumn, ...]
+    registry: ModelRegistry
+    url: str
+
+    @property
+    def column(self) -> VectorColumn:
+        """The only column.
+
+        Raises:
+            ConfigurationError: the options and crdbvec.yaml leave several.
+        """
+        if len(self.columns) > 1:
+            raise ConfigurationError(
+                f"This works on one vector column, and there are {', '.join(map(str, self.columns))}; "
+                "choose one with -t and -o."
+            )
+        return self.columns[0]
+
+    def open(self) -> Database:
+        """Opens the database."""
+        return Database(self.url)
+
+
+def model_options(command: F) -> F:
+    """The option that says where models are configured."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        help="The configuration file. [default: $CRDBVEC_CONFIG or crdbvec.yaml, if there is one]",
+    )(command)
+
+
+def column_options(command: F) -> F:
+    """The options that choose or describe a vector column and its database."""
+    options = [
+        click.option(
+            "-u", "--url", help="The database's URL; $CRDBVEC_URL is safer, as others see a command's options."
+        ),
+        click.option("-t", "--table", help="The table: name or schema.name."),
+        click.option("-i", "--input", "input_columns", multiple=True, help="The column to embed; several make a text."),
+        click.option("-o", "--output", help="The vector column."),
+        click.option("-m", "--model", help="The model; `crdbvec model list` shows them."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return model_options(command)
+
+
+def resolve(
+    config_path: Path | None,
+    url: str | None,
+    table: str | None,
+    input_columns: tuple[str, ...],
+    output: str | None,
+    model: str | None,
+    **overrides: object,
+) -> Target:
+    """The target that options and configuration file describe together.
+
+    A column described by -t, -i, -o and -m needs no file. Where the file has an entry for the same table and output,
+    the options replace its values.
+
+    Raises:
+        ConfigurationError: nothing is described, or something impossible.
+    """
+    config = read_config(config_path)
+    given: dict[str, object] = {key: value for key, value in overrides.items() if value is not None}
+    if input_columns:
+        given["input"] = input_columns[0] if len(input_columns) == 1 else input_columns
+    if model:
+        given["model"] = model
+    entries = _matching(config, table, output)
+    if entries:
+        columns = tuple(_with(entry, given) for entry in entries)
+    elif table and output and input_columns and model:
+        columns = (vector_column(table=table, output=output, **given),)
+    else:
+        raise ConfigurationError(
+            "Say which vector column: -t <table> -i <input> -o <output> -m <model>, or an entry of crdbvec.yaml "
+            "(chosen with -t and -o, if it has several)."
+        )
+    registry = build_registry(config)
+    for column in columns:
+        registry.find(column.model)
+    return Target(columns, registry, url or (config.database if config else DatabaseSpec()).read_url())
+
+
+def read_config(path: Path | None) -> ProjectConfig | None:
+    """The configuration file, if one is named or lies in the working directory."""
+    file = find_config(path)
+    return load_config(file) if path or file.exists() else None
+
+
+def build_registry(config: ProjectConfig | None) -> ModelRegistry:
+    """The models, with what the configuration says about them."""
+    models = config.models if config else ModelsSpec()
+    return ModelRegistry(models.directories, models.settings)
+
+
+def _matching(config: ProjectConfig | None, table: str | None, output: str | None) -> list[VectorColumn]:
+    name = TableName.parse(table) if table else None
+    return [
+        vector
+        for vector in (config.vectors if config else ())
+        if name in (None, vector.table) and output in (None, vector.output)
+    ]
+
+
+def _with(entry: VectorColumn, given: dict[str, object]) -> VectorColumn:
+    if not given:
+        return entry
+    values: dict[str, object] = {**entry.model_dump(exclude_defaults=True), "origin": entry.origin, **given}
+    if "input" in given:
+        values.pop("template", None)
+    return vector_column(**{**values, "table": str(entry.table)})

@@ -1,0 +1,284 @@
+"""crdbvec.yaml -> typed specs, and the sentences that say what is wrong with it.
+
+Pure: nothing here connects to a database, imports a model or knows Dagster. What can only be checked against the
+server (does the column exist?) is checked by `database.introspect` when the work starts.
+"""
+
+import difflib
+import os
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.naming import TableName
+
+CONFIG_VARIABLE = "CRDBVEC_CONFIG"
+URL_VARIABLE = "CRDBVEC_URL"
+DEFAULT_FILE = "crdbvec.yaml"
+
+Staleness = Literal["fingerprint", "nulls_only"]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class EnvironmentVariable(_Spec):
+    """A value that is read from the environment when the work starts, so that it is in no file."""
+
+    env: str = Field(min_length=1)
+
+    def read(self) -> str:
+        """The variable's value.
+
+        Raises:
+            ConfigurationError: the variable is not set.
+        """
+        value = os.environ.get(self.env)
+        if not value:
+            raise ConfigurationError(
+                f"The environment variable {self.env} is not set; set it to the database's URL, "
+                "for example postgresql://user:password@host:26257/database?sslmode=verify-full."
+            )
+        return value
+
+
+def _url_without_password(value: object) -> object:
+    if isinstance(value, str) and urlsplit(value).password:
+        raise ValueError("holds a password; write {env: CRDBVEC_URL} here and put the URL into that variable")
+    return value
+
+
+class DatabaseSpec(_Spec):
+    """Where the tables are."""
+
+    url: Annotated[EnvironmentVariable | str, BeforeValidator(_url_without_password)] = EnvironmentVariable(
+        env=URL_VARIABLE
+    )
+
+    def read_url(self) -> str:
+        """The URL, from the environment where the file says so.
+
+        Raises:
+            ConfigurationError: the environment variable is not set.
+        """
+        return self.url if isinstance(self.url, str) else self.url.read()
+
+
+class PartitionsSpec(_Spec):
+    """How a table is cut into key ranges."""
+
+    target_rows: int = Field(default=50_000, ge=1)
+    max_partitions: int = Field(default=1_000, ge=1, le=4_096)
+
+
+class ModelsSpec(_Spec):
+    """Where model wrappers are found besides the built-in ones, and what they are told."""
+
+    directories: tuple[Path, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+
+
+def _table_name(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a name like public.passage")
+    try:
+        return TableName.parse(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+
+
+class VectorColumn(_Spec):
+    """One vector column: the output of one model over one input of one table."""
+
+    table: Annotated[TableName, BeforeValidator(_table_name)]
+    input: str | tuple[str, ...] | None = None
+    template: str | None = None
+    output: str = Field(min_length=1, max_length=50)
+    model: str = Field(min_length=1)
+    batch_size: int = Field(default=256, ge=1, le=10_000)
+    workers: int = Field(default=1, ge=1, le=64)
+    partitions: PartitionsSpec = PartitionsSpec()
+    staleness: Staleness = "fingerprint"
+    manage_schema: bool = True
+    origin: str = Field(default="the command line", exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hoist_template(cls, data: object) -> object:
+        if isinstance(data, Mapping) and isinstance(data.get("input"), Mapping) and set(data["input"]) == {"template"}:
+            return {**{k: v for k, v in data.items() if k != "input"}, **data["input"]}
+        return data
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        if (self.input is None) == (self.template is None):
+            raise ValueError("needs exactly one of input (a column, or a list of columns) and template")
+        if not self.input_columns:
+            raise ValueError("names no input column; write input: <column> or a template with {column} in it")
+        if self.output in self.input_columns:
+            raise ValueError(f"output {self.output!r} is also an input; name another column")
+        return self
+
+    @property
+    def template_parts(self) -> tuple[tuple[str, str | None], ...]:
+        """The template as (literal text, column that follows or None), in order; empty without a template."""
+        parts = []
+        for literal, field, format_spec, conversion in string.Formatter().parse(self.template or ""):
+            if field is not None and (not field or format_spec or conversion):
+                raise ValueError("template takes plain {column} placeholders only; write {{ and }} for braces")
+            parts.append((literal, field))
+        return tuple(parts)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The columns the input is made of, each once, in order of first use."""
+        if self.template is not None:
+            return tuple(dict.fromkeys(column for _, column in self.template_parts if column is not None))
+        return (self.input,) if isinstance(self.input, str) else (self.input or ())
+
+    @property
+    def fingerprint_column(self) -> str | None:
+        """The column beside the vector that holds its fingerprint; None where `staleness` keeps none."""
+        return None if self.staleness == "nulls_only" else f"{self.output}_fingerprint"
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.output}"
+
+
+class ProjectConfig(_Spec):
+    """The whole of crdbvec.yaml."""
+
+    database: DatabaseSpec = DatabaseSpec()
+    models: ModelsSpec = ModelsSpec()
+    asset_prefix: tuple[str, ...] = ()
+    vectors: tuple[VectorColumn, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_unique(self) -> Self:
+        seen: set[tuple[TableName, str]] = set()
+        for vector in self.vectors:
+            if (vector.table, vector.output) in seen:
+                raise ValueError(f"two entries of vectors write {vector}; give one of them another output")
+            seen.add((vector.table, vector.output))
+        return self
+
+
+def find_config(path: Path | None = None) -> Path:
+    """The configuration file to read: `path`, else the one named by CRDBVEC_CONFIG, else ./crdbvec.yaml."""
+    return path or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+
+
+def load_config(path: Path | None = None) -> ProjectConfig:
+    """Reads and checks a configuration file.
+
+    Args:
+        path: the file; else the one that `find_config` names.
+
+    Raises:
+        ConfigurationError: the file is missing, is no YAML, or says something impossible. The message names the file,
+            the entry and the remedy, one line for each fault.
+    """
+    file = find_config(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"There is no configuration file {file}; create it, or name one with --config or {CONFIG_VARIABLE}."
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{file} is empty or not a mapping; it needs at least the entry vectors.")
+    return parse_config(data, str(file), file.parent)
+
+
+def parse_config(data: dict[str, Any], source: str, folder: Path) -> ProjectConfig:
+    """Checks what a configuration file says.
+
+    Args:
+        data: the file's content.
+        source: what messages call the file.
+        folder: what paths in it are relative to.
+
+    Raises:
+        ConfigurationError: it says something impossible; one line for each fault.
+    """
+    try:
+        return ProjectConfig.model_validate(_with_origins(_with_folder(data, folder), source))
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(f"{source}: {_sentence(fault)}" for fault in error.errors())) from None
+
+
+def vector_column(**values: object) -> VectorColumn:
+    """A vector column from values rather than a file, such as a command line's options or a Component's attributes.
+
+    Raises:
+        ConfigurationError: a value is impossible; the message names it.
+    """
+    origin = str(values.get("origin", "the command line"))
+    try:
+        return VectorColumn.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(f"{origin}: {_sentence(fault)}" for fault in error.errors())) from None
+
+
+def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths in the file are relative to the file, not to whoever happens to read it."""
+    models = data.get("models")
+    if isinstance(models, dict) and isinstance(models.get("directories"), list):
+        directories = [folder / str(entry) for entry in models["directories"]]
+        return {**data, "models": {**models, "directories": directories}}
+    return data
+
+
+def _with_origins(data: dict[str, Any], source: str) -> dict[str, Any]:
+    vectors = data.get("vectors")
+    if not isinstance(vectors, list):
+        return data
+    named = [
+        {**entry, "origin": f"{source}: vectors[{position}]"} if isinstance(entry, dict) else entry
+        for position, entry in enumerate(vectors)
+    ]
+    return {**data, "vectors": named}
+
+
+_MODELS_BY_ENTRY: dict[str, type[BaseModel]] = {
+    "": ProjectConfig,
+    "database": DatabaseSpec,
+    "models": ModelsSpec,
+    "vectors": VectorColumn,
+    "partitions": PartitionsSpec,
+}
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    """One pydantic fault as `entry: what is wrong; remedy.`"""
+    location = [part for part in fault["loc"] if part not in ("EnvironmentVariable", "str")]
+    entry = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if fault["type"] == "extra_forbidden":
+        parents = [part for part in location[:-1] if isinstance(part, str)]
+        known = _known_keys(parents[-1] if parents else "")
+        return f"{entry}: there is no such key; {_suggest(str(location[-1]), known)}."
+    if fault["type"] == "missing":
+        return f"{entry}: this key is missing; add it."
+    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    message = message[0].lower() + message[1:]
+    return f"{entry}: {message}." if entry else f"{message}."
+
+
+def _known_keys(parent: str) -> list[str]:
+    model = _MODELS_BY_ENTRY.get(parent)
+    return [name for name in model.model_fields if name != "origin"] if model else []
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"the keys here are {', '.join(known)}"

@@ -1,0 +1,171 @@
+"""A pool of connections that finds its dialect, retries by class, speaks in sentences, and closes what it opens.
+
+Every statement runs in autocommit: no transaction is ever open while a model works.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from crdbvec_pipelines.database.dialects import Dialect, detect
+from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
+from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.database.vectors import accept_vectors
+from crdbvec_pipelines.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Parameters = Mapping[str, object]
+Row = tuple[Any, ...]
+
+APPLICATION_NAME = "crdbvec"
+CONNECT_TIMEOUT_SECONDS = 10
+ATTEMPTS = 8
+LONGEST_WAIT_SECONDS = 5.0
+# CockroachDB Cloud closes connections after 30 minutes; staying below it avoids an error at a random moment.
+LONGEST_LIFE_SECONDS = 1_200
+
+
+class Database:
+    """An open connection pool to one database.
+
+    Args:
+        url: a libpq URL or connection string; Unix sockets included (`postgresql://user@/name?host=/folder`).
+        application_name: what the server's own views show.
+        max_connections: at most this many at once.
+
+    Raises:
+        ConfigurationError: the URL cannot be read.
+        DatabaseUnavailable: the server cannot be reached.
+    """
+
+    def __init__(self, url: str, *, application_name: str = APPLICATION_NAME, max_connections: int = 8) -> None:
+        self._url = url
+        self._settings: dict[str, Any] = {
+            "application_name": application_name,
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "autocommit": True,
+        }
+        self.retries = 0
+        with self._first_connection() as connection:
+            self.dialect: Dialect = detect(connection)
+            self.name: str = connection.info.dbname
+        self._pool = ConnectionPool(
+            url,
+            connection_class=self.dialect.connection_class,
+            kwargs=self._settings,
+            min_size=1,
+            max_size=max_connections,
+            max_lifetime=LONGEST_LIFE_SECONDS,
+            configure=_configure,
+            timeout=3 * CONNECT_TIMEOUT_SECONDS,
+            name=APPLICATION_NAME,
+            open=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._pool.close()
+
+    def fetch(self, statement: Statement, parameters: Parameters | None = None) -> list[Row]:
+        """All rows of a query.
+
+        Raises:
+            DatabaseError: the server refused it, or could not be reached.
+        """
+
+        def run(connection: psycopg.Connection) -> list[Row]:
+            return connection.execute(statement.query, parameters or {}).fetchall()
+
+        return self._run(run, statement)
+
+    def fetch_one(self, statement: Statement, parameters: Parameters | None = None) -> Row:
+        """The only row of a query that always has one."""
+        (row,) = self.fetch(statement, parameters)
+        return row
+
+    def execute(self, statement: Statement, parameters: Parameters | None = None) -> int:
+        """Runs one statement and returns how many rows it touched."""
+
+        def run(connection: psycopg.Connection) -> int:
+            return connection.execute(statement.query, parameters or {}).rowcount
+
+        return self._run(run, statement)
+
+    def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> int:
+        """Runs one statement for each set of parameters, pipelined, and returns how many rows they touched in all."""
+
+        def run(connection: psycopg.Connection) -> int:
+            with connection.cursor() as cursor:
+                cursor.executemany(statement.query, parameters)
+                return cursor.rowcount
+
+        return self._run(run, statement)
+
+    @contextmanager
+    def _first_connection(self) -> Iterator[psycopg.Connection]:
+        try:
+            connection = psycopg.connect(self._url, **self._settings)
+        except psycopg.ProgrammingError:
+            # libpq quotes the text it could not read, password included.
+            raise ConfigurationError(
+                "The database URL cannot be read; it should look like "
+                "postgresql://user:password@host:26257/database?sslmode=verify-full."
+            ) from None
+        except psycopg.Error as error:
+            raise translate(error, "connecting") from None
+        with connection:
+            yield connection
+
+    def _run(self, work: Callable[[psycopg.Connection], T], statement: Statement) -> T:
+        def attempt() -> T:
+            with self._pool.connection() as connection:
+                return work(connection)
+
+        doing = f"running the statement {statement.name}"
+        try:
+            return self._retrying()(attempt)
+        except PoolTimeout:
+            raise DatabaseUnavailable(
+                f"The database gave no connection within {3 * CONNECT_TIMEOUT_SECONDS} s while {doing}. "
+                "Nothing is lost: run the same command again when it answers."
+            ) from None
+        except psycopg.Error as error:
+            raise translate(error, doing) from error
+
+    def _retrying(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception(is_retryable),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT_SECONDS),
+            before_sleep=self._before_retry,
+            reraise=True,
+        )
+
+    def _before_retry(self, state: RetryCallState) -> None:
+        self.retries += 1
+        error = state.outcome.exception() if state.outcome else None
+        logger.info("retry %d after %s", state.attempt_number, getattr(error, "sqlstate", None) or "a lost connection")
+        if error is not None and is_lost_connection(error):
+            # One lost connection usually means all of them, after a restart of the server.
+            self._pool.check()
+
+
+def _configure(connection: psycopg.Connection) -> None:
+    """Makes a session's texts of dates and times, which go into fingerprints, the same everywhere."""
+    connection.execute("SET TIME ZONE 'UTC'")
+    connection.execute("SET DateStyle = 'ISO, YMD'")
+    connection.execute("SET client_encoding = 'UTF8'")
+    accept_vectors(connection)

@@ -1,0 +1,43 @@
+"""PostgreSQL with pgvector: the embedded default, and whoever runs it elsewhere."""
+
+import psycopg
+from psycopg import sql
+
+from crdbvec_pipelines.database.dialects.base import Dialect
+
+
+class PostgresDialect(Dialect):
+    """PostgreSQL 14 or later with the extension `vector`."""
+
+    name = "postgres"
+    kind = "postgres"
+    # Measured on PostgreSQL 18 with 384 dimensions: pipelined single-row updates in groups of some hundreds wrote about
+    # 40,000 rows/s; larger groups gained nothing and hold their row locks longer.
+    rows_per_write = 500
+
+    @property
+    def connection_class(self) -> type[psycopg.Connection]:
+        """The plain psycopg connection."""
+        return psycopg.Connection
+
+    @property
+    def create_extension(self) -> sql.Composable | None:
+        """Pgvector is an extension of each database."""
+        return sql.SQL("CREATE EXTENSION IF NOT EXISTS vector")
+
+    def create_pending_index(
+        self, *, index: sql.Identifier, table: sql.Identifier, key: sql.Composable, predicate: sql.Composable
+    ) -> sql.Composable:
+        """CONCURRENTLY, since a plain CREATE INDEX blocks writers for as long as it scans the table."""
+        return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} ({key}) WHERE {predicate}").format(
+            index=index, table=table, key=key, predicate=predicate
+        )
+
+    @property
+    def estimate_rows(self) -> sql.Composable | None:
+        """The planner's estimate; -1 until the table is first vacuumed or analysed."""
+        return sql.SQL(
+            "SELECT reltuples::bigint FROM pg_catalog.pg_class AS c "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+        )

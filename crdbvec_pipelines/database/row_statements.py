@@ -1,0 +1,147 @@
+"""The statements that read and write the rows of one vector column. What sends them is `rows`."""
+
+from typing import Literal
+
+from psycopg import sql
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.expressions import InputExpressions, in_range, key_equals, key_list
+from crdbvec_pipelines.database.introspect import Table
+from crdbvec_pipelines.database.statement import statement
+
+PendingKind = Literal["missing", "stale"]
+"""Why a row is pending: it has no vector, or the vector's fingerprint no longer matches."""
+
+
+def missing_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
+    """The partial index's predicate. Queries repeat it word for word, or the index is not used."""
+    return sql.SQL("{} IS NULL AND {}").format(sql.Identifier(spec.output), InputExpressions(table, spec).is_present)
+
+
+def pending_predicate(table: Table, spec: VectorColumn, kind: PendingKind) -> sql.Composable:
+    """Whether a row is pending for one reason."""
+    expressions = InputExpressions(table, spec)
+    if kind == "missing":
+        return sql.SQL("{} AND {}").format(missing_predicate(table, spec), expressions.has_content)
+    if spec.fingerprint_column is None:
+        return sql.SQL("false")
+    return sql.SQL("{} IS NOT NULL AND {} AND {} IS DISTINCT FROM {}").format(
+        sql.Identifier(spec.output),
+        expressions.has_content,
+        sql.Identifier(spec.fingerprint_column),
+        expressions.fingerprint,
+    )
+
+
+def any_pending_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
+    """Whether a row is pending at all."""
+    return sql.SQL("({} OR {})").format(
+        pending_predicate(table, spec, "missing"), pending_predicate(table, spec, "stale")
+    )
+
+
+@statement
+def read_pending(
+    table: Table, spec: VectorColumn, kind: PendingKind, *, lower: bool, upper: bool, after: bool
+) -> sql.Composable:
+    """One page of pending rows of a key range in key order: key, input, fingerprint."""
+    expressions = InputExpressions(table, spec)
+    return sql.SQL(
+        "SELECT {key}, {value}, {fingerprint} FROM {table} WHERE {range} AND {pending} ORDER BY {key} LIMIT %(limit)s"
+    ).format(
+        key=key_list(table),
+        value=expressions.value,
+        fingerprint=expressions.fingerprint,
+        table=table.identifier,
+        range=in_range(table, lower=lower, upper=upper, after=after),
+        pending=pending_predicate(table, spec, kind),
+    )
+
+
+@statement
+def write_vector(table: Table, spec: VectorColumn) -> sql.Composable:
+    """The guarded write of one row: it takes effect only where the input is still the one that was read."""
+    assignments = [sql.SQL("{} = %(vector)s::vector").format(sql.Identifier(spec.output))]
+    if spec.fingerprint_column is not None:
+        assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(spec.fingerprint_column)))
+    return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {fingerprint} = %(fingerprint)s::text").format(
+        table=table.identifier,
+        assignments=sql.SQL(", ").join(assignments),
+        key=key_equals(table),
+        fingerprint=InputExpressions(table, spec).fingerprint,
+    )
+
+
+@statement
+def clear_vectors(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) -> sql.Composable:
+    """Takes the vector from up to `limit` rows of a key range whose input is gone, so that none outlives its text."""
+    assignments = [
+        sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in (spec.output, spec.fingerprint_column) if name
+    ]
+    return sql.SQL(
+        "UPDATE {table} SET {assignments} WHERE ({key}) IN "
+        "(SELECT {key} FROM {table} WHERE {range} AND {output} IS NOT NULL AND NOT {content} "
+        "ORDER BY {key} LIMIT %(limit)s) AND NOT {content}"
+    ).format(
+        table=table.identifier,
+        assignments=sql.SQL(", ").join(assignments),
+        key=key_list(table),
+        range=in_range(table, lower=lower, upper=upper),
+        output=sql.Identifier(spec.output),
+        content=InputExpressions(table, spec).has_content,
+    )
+
+
+@statement
+def count_rows(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) -> sql.Composable:
+    """Rows of a key range: all, with a vector, pending, without content."""
+    return sql.SQL(
+        "SELECT count(*), count({output}), count(*) FILTER (WHERE {pending}), count(*) FILTER (WHERE NOT {content}) "
+        "FROM {table} WHERE {range}"
+    ).format(
+        output=sql.Identifier(spec.output),
+        pending=any_pending_predicate(table, spec),
+        content=InputExpressions(table, spec).has_content,
+        table=table.identifier,
+        range=in_range(table, lower=lower, upper=upper),
+    )
+
+
+@statement
+def slice_bounds(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) -> sql.Composable:
+    """The first key of each of `slices` equal shares of a key range's pending rows, after how many there are."""
+    # div(), since `/` between integers makes a decimal on CockroachDB.
+    return sql.SQL(
+        "SELECT total, {key} FROM ("
+        "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
+        "FROM {table} WHERE {range} AND {pending}) AS pending_rows "
+        "WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY {key}"
+    ).format(
+        key=key_list(table),
+        table=table.identifier,
+        range=in_range(table, lower=lower, upper=upper),
+        pending=any_pending_predicate(table, spec),
+    )
+
+
+@statement
+def key_at_stride(table: Table, *, start: bool) -> sql.Composable:
+    """The key `stride` rows behind a key, or behind the first one; no row where the table ends before."""
+    return sql.SQL("SELECT {key} FROM {table} WHERE {range} ORDER BY {key} LIMIT 1 OFFSET %(stride)s::bigint").format(
+        key=key_list(table), table=table.identifier, range=in_range(table, lower=start, upper=False)
+    )
+
+
+@statement
+def first_and_last_key(table: Table) -> sql.Composable:
+    """The smallest and the largest key, of a key of one column."""
+    return sql.SQL(
+        "(SELECT {key} FROM {table} ORDER BY {key} LIMIT 1) UNION ALL "
+        "(SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1)"
+    ).format(key=key_list(table), table=table.identifier)
+
+
+@statement
+def count_table(table: Table) -> sql.Composable:
+    """All rows of a table, where the server has no estimate."""
+    return sql.SQL("SELECT count(*) FROM {}").format(table.identifier)

@@ -1,0 +1,49 @@
+"""A statement that may reach a server, and the catalogue of them all.
+
+Every statement is built by a function marked with `@statement`. The ledger test builds each of them for each dialect
+and compares with `tests/snapshots/`, so nothing is sent to a production cluster that nobody has read.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec
+
+from psycopg import sql
+
+P = ParamSpec("P")
+
+_catalogue: set[str] = set()
+
+_PERCENT = re.compile(r"%(?!\([a-z_0-9]+\)s)")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One SQL statement with named parameters (`%(name)s`), and what it is called in the ledger."""
+
+    name: str
+    text: str
+
+    @property
+    def query(self) -> bytes:
+        """What psycopg executes. Percent signs that start no placeholder, in a name or a template, are doubled."""
+        return _PERCENT.sub("%%", self.text).encode()
+
+
+def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
+    """Turns a function that composes SQL into one that makes a `Statement` of the function's name."""
+    name = build.__name__
+    _catalogue.add(name)
+
+    def make(*args: P.args, **kwargs: P.kwargs) -> Statement:
+        return Statement(name, build(*args, **kwargs).as_string())
+
+    make.__name__ = name
+    make.__doc__ = build.__doc__
+    return make
+
+
+def catalogue() -> frozenset[str]:
+    """The names of all statements whose modules have been imported."""
+    return frozenset(_catalogue)

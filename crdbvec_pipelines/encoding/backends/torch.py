@@ -1,0 +1,64 @@
+"""The engine of last resort and the one for GPUs: sentence-transformers on PyTorch, float32 but for CUDA's float16."""
+
+import threading
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from crdbvec_pipelines.encoding.backends import Vectors
+from crdbvec_pipelines.encoding.errors import ModelError
+from crdbvec_pipelines.encoding.weights import Weights
+
+# sentence-transformers' own default on a processor; a GPU needs more rows at once to be busy.
+_BATCH_ROWS = {"cpu": 32, "cuda": 256, "mps": 64}
+
+
+class TorchBackend:
+    """A `SentenceTransformer` behind a lock: neither its tokenizer nor a GPU gains from several threads.
+
+    Args:
+        weights: The model's folder.
+        device: Where to compute.
+        threads: How many processor threads PyTorch may use; None leaves its default. PyTorch knows one number for the
+            whole process.
+
+    Raises:
+        ModelError: The folder cannot be loaded, or the device does not exist.
+    """
+
+    def __init__(
+        self, weights: Weights, device: Literal["auto", "cpu", "cuda", "mps"], threads: int | None = None
+    ) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
+
+        # Loading 100 tensors takes no time worth a progress bar in the middle of another one.
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            self._model = SentenceTransformer(str(weights.directory), device=device, local_files_only=True)
+        except Exception as error:
+            raise ModelError(
+                f"PyTorch cannot load the model in {weights.directory} on {device}: {type(error).__name__}: {error}"
+            ) from error
+        if device == "cuda":
+            self._model.half()
+        self._batch_rows = _BATCH_ROWS[device]
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """Encode texts as `SentenceTransformer.encode` does; see `Backend.encode`."""
+        with self._lock:
+            truncated = self._count_truncated(texts)
+            vectors = self._model.encode(
+                list(texts), batch_size=self._batch_rows, convert_to_numpy=True, show_progress_bar=False
+            )
+        return cast(Vectors, vectors.astype("float32", copy=False)), truncated
+
+    def _count_truncated(self, texts: Sequence[str]) -> int:
+        window = self._model.max_seq_length
+        if not texts or window is None:
+            return 0
+        tokens = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
+        return sum(len(ids) > window for ids in tokens)

@@ -1,0 +1,217 @@
+"""Key ranges <-> partition keys, and how a key space is cut. Pure: no SQL, no Dagster, no configuration.
+
+A partition key is the reversible text of a key range. It is made of `[A-Za-z0-9_:-]` only, which Dagster's UI, its
+selection syntax and its tags all take as it is:
+
+    public:passage::min::u40                         rows below UUID 40000000-0000-...
+    public:orders::teu:i10:i3::teu:i20:i1            composite key (text, int, int)
+    <schema>:<table>::<lower>::<upper>
+
+Each value is a letter for its type and its text; a byte outside `[A-Za-z0-9_]` is written `-XX`. The table's name is in
+the key because Dagster's limits on equal partition keys hold across a whole instance. Both bounds are in it, so a key
+never changes its meaning; only the range with the open upper end is ever split (see `partitioning`).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.naming import TableName
+
+KeyValue = int | str | UUID | bytes | bool | date | datetime | Decimal | float
+Bound = tuple[KeyValue, ...]
+
+# Dagster writes the key into run tags and into a unique index; PostgreSQL refuses index rows beyond about 2,700 bytes.
+MAX_KEY_LENGTH = 1_000
+
+_ALLOWED = re.compile(r"[A-Za-z0-9_:-]+")
+_LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
+_ESCAPED = re.compile(r"(?:[A-Za-z0-9_]|-[0-9A-F]{2})*")
+_UUID_DIGITS = 32
+
+
+class PartitionKeyError(ConfigurationError):
+    """A partition key that this project did not make, or made for another table."""
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """A half-open primary-key interval `[lower, upper)`; None is an open end. Bounds hold one value a key column."""
+
+    lower: Bound | None = None
+    upper: Bound | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.lower, self.upper) if bound is not None]
+        if any(not bound for bound in bounds) or len({len(bound) for bound in bounds}) > 1:
+            raise ValueError("the bounds of a key range need the same number of values, at least one")
+
+
+def partition_key(table: TableName, key_range: KeyRange) -> str:
+    """The reversible text of a key range of a table.
+
+    Raises:
+        PartitionKeyError: a bound holds a value of a type that has no text here, or one too long for a key.
+    """
+    text = "::".join(
+        [
+            f"{_escape(table.schema)}:{_escape(table.name)}",
+            "min" if key_range.lower is None else _encode_bound(key_range.lower),
+            "max" if key_range.upper is None else _encode_bound(key_range.upper),
+        ]
+    )
+    if len(text) > MAX_KEY_LENGTH:
+        raise PartitionKeyError(
+            f"A key range of {table} makes a partition key of {len(text)} characters, more than {MAX_KEY_LENGTH}; "
+            "its primary key values are too long to be bounds."
+        )
+    return text
+
+
+def parse_partition_key(text: str, table: TableName) -> KeyRange:
+    """The key range that a partition key stands for.
+
+    Raises:
+        PartitionKeyError: the text is no partition key of this table, letter by letter as `partition_key` writes it.
+    """
+    refusal = PartitionKeyError(
+        f"{text[:200]!r} is not a partition key of {table}; remove it, and let crdbvec sync the partitions."
+    )
+    parts = text.split("::")
+    if not _ALLOWED.fullmatch(text) or len(parts) != 3:
+        raise refusal
+    try:
+        owner = tuple(_unescape(part) for part in parts[0].split(":"))
+        lower = None if parts[1] == "min" else _decode_bound(parts[1])
+        upper = None if parts[2] == "max" else _decode_bound(parts[2])
+        key_range = KeyRange(lower, upper)
+    except (ValueError, InvalidOperation):
+        raise refusal from None
+    if owner != tuple(table) or _is_reversed(key_range) or partition_key(table, key_range) != text:
+        raise refusal
+    return key_range
+
+
+def ranges_between(bounds: Iterable[Bound]) -> list[KeyRange]:
+    """The ranges that ascending bounds cut the whole key space into; the first and the last have an open end."""
+    inner = list(bounds)
+    return [KeyRange(low, high) for low, high in zip([None, *inner], [*inner, None], strict=True)]
+
+
+def uuid_bounds(count: int) -> list[Bound]:
+    """Bounds that cut the UUID space into `count` ranges, rounded up to a power of two, by prefix."""
+    bits = max(0, count - 1).bit_length()
+    return [(UUID(int=step << (128 - bits)),) for step in range(1, 1 << bits)]
+
+
+def range_count(rows: int, target_rows: int, max_ranges: int) -> int:
+    """How many ranges of about `target_rows` rows a table of `rows` rows is cut into, from 1 to `max_ranges`."""
+    return max(1, min(max_ranges, -(-rows // target_rows)))
+
+
+def in_key_order(ranges: Iterable[KeyRange]) -> list[KeyRange] | None:
+    """The ranges in key order if they cover the whole key space without gap or overlap, else None.
+
+    Only equal bounds are compared, never their order: how text sorts is the database's business.
+    """
+    by_lower = {key_range.lower: key_range for key_range in ranges}
+    ordered: list[KeyRange] = []
+    bound: Bound | None = None
+    while (key_range := by_lower.pop(bound, None)) is not None:
+        ordered.append(key_range)
+        bound = key_range.upper
+        if bound is None:
+            break
+    return ordered if ordered and bound is None and not by_lower else None
+
+
+def _is_reversed(key_range: KeyRange) -> bool:
+    """Whether the bounds are surely in the wrong order. Text is not judged: it sorts by the column's collation."""
+    if key_range.lower is None or key_range.upper is None:
+        return False
+    if key_range.lower == key_range.upper:
+        return True
+    first, second = next((a, b) for a, b in zip(key_range.lower, key_range.upper, strict=True) if a != b)
+    if type(first) is not type(second):
+        return True
+    return isinstance(first, (int, UUID)) and first > second  # type: ignore[operator]
+
+
+def _escape(text: str) -> str:
+    data = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in _LITERAL else f"-{byte:02X}" for byte in data)
+
+
+def _unescape(text: str) -> str:
+    if not _ESCAPED.fullmatch(text):
+        raise ValueError("not an escaped text")
+    data = re.sub(r"-([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text).encode("latin-1")
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _encode_uuid(value: UUID) -> str:
+    return value.hex.rstrip("0") or "0"
+
+
+def _decode_uuid(text: str) -> UUID:
+    return UUID(hex=text.ljust(_UUID_DIGITS, "0"))
+
+
+@dataclass(frozen=True)
+class _Codec:
+    letter: str
+    type: type
+    encode: Callable[[Any], str]
+    decode: Callable[[str], KeyValue]
+
+
+# Looked up by exact type, since bool is an int and datetime a date.
+_CODECS: Sequence[_Codec] = (
+    _Codec("b", bool, lambda value: "1" if value else "0", lambda text: {"0": False, "1": True}[text]),
+    _Codec("i", int, lambda value: _escape(str(value)), lambda text: int(_unescape(text))),
+    _Codec("u", UUID, _encode_uuid, _decode_uuid),
+    _Codec("t", str, _escape, _unescape),
+    _Codec("x", bytes, lambda value: value.hex(), bytes.fromhex),
+    _Codec("d", date, lambda value: _escape(value.isoformat()), lambda text: date.fromisoformat(_unescape(text))),
+    _Codec(
+        "s", datetime, lambda value: _escape(value.isoformat()), lambda text: datetime.fromisoformat(_unescape(text))
+    ),
+    _Codec("n", Decimal, lambda value: _escape(str(value)), lambda text: Decimal(_unescape(text))),
+    _Codec("f", float, lambda value: _escape(repr(value)), lambda text: float(_unescape(text))),
+)
+_BY_TYPE = {codec.type: codec for codec in _CODECS}
+_BY_LETTER = {codec.letter: codec for codec in _CODECS}
+
+
+def _encode_bound(bound: Bound) -> str:
+    return ":".join(_encode_value(value) for value in bound)
+
+
+def _encode_value(value: KeyValue) -> str:
+    codec = _BY_TYPE.get(type(value))
+    if codec is None:
+        raise PartitionKeyError(
+            f"A primary key of type {type(value).__name__} cannot be cut into ranges; supported are "
+            + ", ".join(known.type.__name__ for known in _CODECS)
+            + "."
+        )
+    return codec.letter + codec.encode(value)
+
+
+def _decode_bound(text: str) -> Bound:
+    return tuple(_decode_value(part) for part in text.split(":"))
+
+
+def _decode_value(text: str) -> KeyValue:
+    codec = _BY_LETTER.get(text[:1])
+    if codec is None:
+        raise ValueError("no such type letter")
+    try:
+        return codec.decode(text[1:])
+    except KeyError:
+        raise ValueError("not a value of this type") from None

@@ -1,0 +1,1 @@
+"""Everything that imports Dagster, one concept a module. `build` puts the pieces together."""

@@ -1,0 +1,41 @@
+"""The database as a Dagster resource. Models are no resource: an op loads the one it needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from crdbvec_pipelines.config import DatabaseSpec
+from crdbvec_pipelines.database.connection import Database
+
+
+class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The database that holds the tables: one pool of connections for each process that runs steps.
+
+    Opened when a step starts, never when definitions load, so a forked step process inherits no socket.
+    """
+
+    # Masked in the UI even where somebody writes the URL itself instead of an EnvVar.
+    url: str = Field(description="The database's URL.", json_schema_extra={"dagster__is_secret": True})
+    max_connections: int = Field(default=4, ge=1, description="Connections of one process at most.")
+
+    _database: Database = PrivateAttr()
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["CockroachResource"]:
+        """Opens the pool for as long as the process's steps run."""
+        with Database(self.url, max_connections=self.max_connections) as database:
+            self._database = database
+            yield self
+
+    @property
+    def database(self) -> Database:
+        """The open database."""
+        return self._database
+
+
+def build_resource(spec: DatabaseSpec) -> CockroachResource:
+    """The resource of a configuration; a URL from the environment is read when a run starts."""
+    url = spec.url if isinstance(spec.url, str) else dg.EnvVar(spec.url.env)
+    return CockroachResource(url=url)
