@@ -6,6 +6,7 @@ server (does the column exist?) is checked by `database.introspect` when the wor
 
 import difflib
 import os
+import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ CONFIG_VARIABLE = "CRDBVEC_CONFIG"
 URL_VARIABLE = "CRDBVEC_URL"
 DEFAULT_FILE = "crdbvec.yaml"
 
-Staleness = Literal["fingerprint", "nulls_only"]
+Staleness = Literal["fingerprint", "trigger", "nulls_only"]
+"""How an edited row is found: by comparing fingerprints, at once by a trigger as well, or not at all."""
 
 
 class _Spec(BaseModel):
@@ -50,10 +52,20 @@ class EnvironmentVariable(_Spec):
         return value
 
 
+# In a query or in the form `host=... password=...`, both of which libpq takes.
+_PASSWORD = re.compile(r"(?:^|[?&\s])(?:ssl)?password\s*=", re.IGNORECASE)
+
+
 def _url_without_password(value: object) -> object:
-    if isinstance(value, str) and urlsplit(value).password:
-        raise ValueError("holds a password; write {env: CRDBVEC_URL} here and put the URL into that variable")
-    return value
+    if isinstance(value, EnvironmentVariable):
+        return value
+    if isinstance(value, str):
+        if urlsplit(value).password or _PASSWORD.search(value):
+            raise ValueError("holds a password; write {env: CRDBVEC_URL} here and put the URL into that variable")
+        return value
+    if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str) and value["env"]:
+        return EnvironmentVariable(env=value["env"])
+    raise ValueError("must be {env: <the variable that holds the URL>}, or a URL without a password")
 
 
 class DatabaseSpec(_Spec):
@@ -79,11 +91,54 @@ class PartitionsSpec(_Spec):
     max_partitions: int = Field(default=1_000, ge=1, le=4_096)
 
 
+class FollowSpec(_Spec):
+    """How the sensor follows new pending rows."""
+
+    interval_seconds: int = Field(default=30, ge=5)
+    small_backlog: int = Field(default=10_000, ge=1)
+    """Up to so many pending rows are one run of the follow job; more become partition runs."""
+    partition_runs: int = Field(default=4, ge=1, le=100)
+    """Partition runs that may be under way at once."""
+    stuck_after_minutes: int = Field(default=60, ge=1)
+    """A run that has been under way for longer is taken for dead, and no longer waited for."""
+
+
+class FreshnessSpec(_Spec):
+    """When the asset counts as stale in Dagster's UI."""
+
+    warn_hours: float = Field(default=26, gt=0)
+    fail_hours: float = Field(default=50, gt=0)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.warn_hours >= self.fail_hours:
+            raise ValueError("warn_hours must be below fail_hours")
+        return self
+
+
+class ChecksSpec(_Spec):
+    """What the asset checks expect."""
+
+    coverage: float = Field(default=1.0, ge=0, le=1)
+    """The share of rows with an input that must have a fresh vector."""
+    drift_partitions: int | None = Field(default=None, ge=1)
+    """How many partitions, chosen by chance, the drift check re-hashes; all if not given."""
+
+
 class ModelsSpec(_Spec):
     """Where model wrappers are found besides the built-in ones, and what they are told."""
 
     directories: tuple[Path, ...] = ()
     settings: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+
+
+def _columns(value: object) -> object:
+    columns = [value] if isinstance(value, str) else value
+    if value is not None and not (
+        isinstance(columns, (list, tuple)) and all(isinstance(column, str) and column for column in columns)
+    ):
+        raise ValueError("must be a column, a list of columns, or {template: ...}")
+    return value
 
 
 def _table_name(value: object) -> object:
@@ -99,7 +154,7 @@ class VectorColumn(_Spec):
     """One vector column: the output of one model over one input of one table."""
 
     table: Annotated[TableName, BeforeValidator(_table_name)]
-    input: str | tuple[str, ...] | None = None
+    input: Annotated[str | tuple[str, ...] | None, BeforeValidator(_columns)] = None
     template: str | None = None
     output: str = Field(min_length=1, max_length=50)
     model: str = Field(min_length=1)
@@ -107,7 +162,12 @@ class VectorColumn(_Spec):
     workers: int = Field(default=1, ge=1, le=64)
     partitions: PartitionsSpec = PartitionsSpec()
     staleness: Staleness = "fingerprint"
+    updated_at: str | None = None
     manage_schema: bool = True
+    schedule: str = "0 3 * * *"
+    follow: FollowSpec = FollowSpec()
+    freshness: FreshnessSpec = FreshnessSpec()
+    checks: ChecksSpec = ChecksSpec()
     origin: str = Field(default="the command line", exclude=True)
 
     @model_validator(mode="before")
@@ -123,18 +183,26 @@ class VectorColumn(_Spec):
             raise ValueError("needs exactly one of input (a column, or a list of columns) and template")
         if not self.input_columns:
             raise ValueError("names no input column; write input: <column> or a template with {column} in it")
-        if self.output in self.input_columns:
-            raise ValueError(f"output {self.output!r} is also an input; name another column")
+        for written in filter(None, (self.output, self.fingerprint_column)):
+            if written in self.input_columns:
+                raise ValueError(f"the column {written} is written and also an input; name another output")
+        if self.updated_at and self.staleness == "nulls_only":
+            raise ValueError("updated_at finds edited rows, which staleness nulls_only does not look for; drop one")
         return self
 
     @property
     def template_parts(self) -> tuple[tuple[str, str | None], ...]:
         """The template as (literal text, column that follows or None), in order; empty without a template."""
+        refusal = ValueError("template takes plain {column} placeholders only; write {{ and }} for braces")
         parts = []
-        for literal, field, format_spec, conversion in string.Formatter().parse(self.template or ""):
-            if field is not None and (not field or format_spec or conversion):
-                raise ValueError("template takes plain {column} placeholders only; write {{ and }} for braces")
-            parts.append((literal, field))
+        try:
+            for literal, field, format_spec, conversion in string.Formatter().parse(self.template or ""):
+                if field is not None and (not field or format_spec or conversion):
+                    raise refusal
+                parts.append((literal, field))
+        except ValueError:
+            # A brace without its counterpart.
+            raise refusal from None
         return tuple(parts)
 
     @property
@@ -165,9 +233,10 @@ class ProjectConfig(_Spec):
     def _check_unique(self) -> Self:
         seen: set[tuple[TableName, str]] = set()
         for vector in self.vectors:
-            if (vector.table, vector.output) in seen:
-                raise ValueError(f"two entries of vectors write {vector}; give one of them another output")
-            seen.add((vector.table, vector.output))
+            for output in filter(None, (vector.output, vector.fingerprint_column)):
+                if (vector.table, output) in seen:
+                    raise ValueError(f"two entries of vectors write {vector.table}.{output}; give one another output")
+                seen.add((vector.table, output))
         return self
 
 
@@ -193,8 +262,14 @@ def load_config(path: Path | None = None) -> ProjectConfig:
         raise ConfigurationError(
             f"There is no configuration file {file}; create it, or name one with --config or {CONFIG_VARIABLE}."
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read ({type(error).__name__}); it must be a UTF-8 file.") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{file} is not valid YAML: {' '.join(str(error).split())}.") from None
+        # Not the error's own text: it quotes the line, and with it whatever secret is on it.
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigurationError(f"{file} is not valid YAML{place}: {problem}.") from None
     if not isinstance(data, dict):
         raise ConfigurationError(f"{file} is empty or not a mapping; it needs at least the entry vectors.")
     return parse_config(data, str(file), file.parent)
@@ -214,7 +289,7 @@ def parse_config(data: dict[str, Any], source: str, folder: Path) -> ProjectConf
     try:
         return ProjectConfig.model_validate(_with_origins(_with_folder(data, folder), source))
     except ValidationError as error:
-        raise ConfigurationError("\n".join(f"{source}: {_sentence(fault)}" for fault in error.errors())) from None
+        raise ConfigurationError(_sentences(error, source)) from None
 
 
 def vector_column(**values: object) -> VectorColumn:
@@ -227,7 +302,7 @@ def vector_column(**values: object) -> VectorColumn:
     try:
         return VectorColumn.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(f"{origin}: {_sentence(fault)}" for fault in error.errors())) from None
+        raise ConfigurationError(_sentences(error, origin)) from None
 
 
 def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -256,20 +331,39 @@ _MODELS_BY_ENTRY: dict[str, type[BaseModel]] = {
     "models": ModelsSpec,
     "vectors": VectorColumn,
     "partitions": PartitionsSpec,
+    "follow": FollowSpec,
+    "freshness": FreshnessSpec,
+    "checks": ChecksSpec,
 }
+
+
+# Pydantic's words for Python's types, in those of a YAML file.
+_IN_YAML = {
+    "tuple_type": "must be a list",
+    "too_short": "must have at least one entry",
+    "dict_type": "must be a mapping",
+    "mapping_type": "must be a mapping",
+    "model_type": "must be a mapping",
+}
+
+
+def _sentences(error: ValidationError, source: str) -> str:
+    # A list counts as too short where its entries are at fault, which is told already.
+    faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
+    return "\n".join(f"{source}: {_sentence(fault)}" for fault in faults)
 
 
 def _sentence(fault: ErrorDetails) -> str:
     """One pydantic fault as `entry: what is wrong; remedy.`"""
-    location = [part for part in fault["loc"] if part not in ("EnvironmentVariable", "str")]
+    location = fault["loc"]
     entry = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if fault["type"] == "extra_forbidden":
         parents = [part for part in location[:-1] if isinstance(part, str)]
         known = _known_keys(parents[-1] if parents else "")
-        return f"{entry}: there is no such key; {_suggest(str(location[-1]), known)}."
+        return f"{entry}: there is no such key; {_suggest(str(location[-1]), known)}"
     if fault["type"] == "missing":
         return f"{entry}: this key is missing; add it."
-    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    message = _IN_YAML.get(fault["type"], fault["msg"].removeprefix("Value error, ").rstrip("."))
     message = message[0].lower() + message[1:]
     return f"{entry}: {message}." if entry else f"{message}."
 
@@ -281,4 +375,4 @@ def _known_keys(parent: str) -> list[str]:
 
 def _suggest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"the keys here are {', '.join(known)}"
+    return f"did you mean {close[0]}?" if close else f"the keys here are {', '.join(known)}."

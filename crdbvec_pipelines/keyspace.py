@@ -90,9 +90,11 @@ def parse_partition_key(text: str, table: TableName) -> KeyRange:
         lower = None if parts[1] == "min" else _decode_bound(parts[1])
         upper = None if parts[2] == "max" else _decode_bound(parts[2])
         key_range = KeyRange(lower, upper)
+        # Comparing may fail as well: Decimal knows a NaN that cannot be compared.
+        is_ours = owner == tuple(table) and not _is_reversed(key_range) and partition_key(table, key_range) == text
     except (ValueError, InvalidOperation):
         raise refusal from None
-    if owner != tuple(table) or _is_reversed(key_range) or partition_key(table, key_range) != text:
+    if not is_ours:
         raise refusal
     return key_range
 
@@ -115,11 +117,14 @@ def range_count(rows: int, target_rows: int, max_ranges: int) -> int:
 
 
 def in_key_order(ranges: Iterable[KeyRange]) -> list[KeyRange] | None:
-    """The ranges in key order if they cover the whole key space without gap or overlap, else None.
+    """Those of the ranges that cover the whole key space without gap or overlap, in key order; None if none do.
 
-    Only equal bounds are compared, never their order: how text sorts is the database's business.
+    Of two ranges that start alike the earlier one counts, so that one that somebody adds by hand changes nothing. Only
+    equal bounds are compared, never their order: how text sorts is the database's business.
     """
-    by_lower = {key_range.lower: key_range for key_range in ranges}
+    by_lower: dict[Bound | None, KeyRange] = {}
+    for candidate in ranges:
+        by_lower.setdefault(candidate.lower, candidate)
     ordered: list[KeyRange] = []
     bound: Bound | None = None
     while (key_range := by_lower.pop(bound, None)) is not None:
@@ -127,7 +132,7 @@ def in_key_order(ranges: Iterable[KeyRange]) -> list[KeyRange] | None:
         bound = key_range.upper
         if bound is None:
             break
-    return ordered if ordered and bound is None and not by_lower else None
+    return ordered if ordered and bound is None else None
 
 
 def _is_reversed(key_range: KeyRange) -> bool:

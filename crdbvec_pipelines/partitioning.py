@@ -61,6 +61,14 @@ def plan_partitions(keys: TableKeys, spec: PartitionsSpec, existing: Iterable[st
     )
 
 
+def tail_has_outgrown(keys: TableKeys, spec: PartitionsSpec, existing: Iterable[str]) -> bool:
+    """Whether planning anew would change anything. Looks for one more range only, so it costs little at any size."""
+    present = list(existing)
+    one_more = spec.model_copy(update={"max_partitions": min(spec.max_partitions, len(present) + 1)})
+    plan = plan_partitions(keys, one_more, present)
+    return bool(plan.added or plan.removed)
+
+
 def _readable(present: Iterable[str], table: Table) -> Iterator[KeyRange]:
     for text in present:
         try:

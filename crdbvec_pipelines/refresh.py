@@ -4,6 +4,7 @@ Used by the Dagster ops, the command line and the benchmarks alike. No SQL text 
 A row is pending until its vector is written, so stopping at any moment loses at most the work in hand.
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.channel import Channel
+from crdbvec_pipelines.database.row_errors import RowFailure
+from crdbvec_pipelines.database.row_statements import Pass
 from crdbvec_pipelines.database.rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
+from crdbvec_pipelines.encoding.errors import EncodingError
+from crdbvec_pipelines.isolation import encode_apart, write_apart
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 
@@ -38,6 +43,8 @@ class RefreshReport:
     """Read, but edited or deleted before the write: left pending with their new text."""
     rows_truncated: int = 0
     """Embedded, though longer than the model's window: their end is not in the vector."""
+    rows_failed: int = 0
+    """Refused by the model or the database, each alone: recorded, and left alone until their next try."""
     rows_cleared: int = 0
     """Vectors taken from rows whose input is gone."""
     retries: int = 0
@@ -60,6 +67,8 @@ class BatchDone:
     index: int
     rows: Sequence[PendingRow]
     embedded: int
+    failed: frozenset[Bound] = frozenset()
+    """The keys of the rows that were refused."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,13 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Encoded:
+    """What came of a batch: the rows that have a vector, and those that were refused."""
+
     batch: _Batch
+    rows: list[PendingRow]
     vectors: NDArray[np.float32]
     truncated: int
+    failures: list[RowFailure]
 
 
 def refresh(
@@ -83,12 +96,14 @@ def refresh(
     batch_size: int,
     workers: int = 1,
     max_batches: int | None = None,
+    passes: Sequence[Pass] | None = None,
     on_batch: Callable[[BatchDone], None] | None = None,
     stop: threading.Event | None = None,
 ) -> RefreshReport:
     """Embeds the pending rows of a key range.
 
-    One thread reads ahead, `workers` threads encode, and the calling thread writes.
+    One thread reads ahead, `workers` threads encode, and the calling thread writes. A batch that the model or the
+    database refuses is halved until the bad rows are alone: they are recorded, the others written.
 
     Args:
         rows: the vector column's rows.
@@ -97,15 +112,31 @@ def refresh(
         batch_size: rows read, encoded and written together.
         workers: how many batches are encoded at once.
         max_batches: end after this many batches; None works through all that is pending.
+        passes: which pending rows, in this order; None for all of them.
         on_batch: called in the calling thread after each written batch.
         stop: when set, ends after the batches in hand.
 
     Raises:
-        CrdbvecError: reading, encoding or writing failed. Everything encoded before has been written.
+        EncoderUnavailable, DatabaseUnavailable: model or database do not answer; no row is blamed.
+        CrdbvecError: reading, encoding or writing failed otherwise, or every row so far was refused. Everything encoded
+            before has been written.
     """
-    return _Refresh(rows, encoder, key_range, batch_size, workers, max_batches, stop or threading.Event()).run(
-        on_batch or (lambda _: None)
+    work = _Refresh(
+        rows,
+        encoder,
+        key_range,
+        batch_size,
+        workers,
+        max_batches,
+        rows.everything_pending if passes is None else passes,
+        stop or threading.Event(),
     )
+    return work.run(on_batch or (lambda _: None))
+
+
+# So many refusals and no success: the model is broken, not the rows. They are recorded all the same, so that the next
+# run does not meet just them again.
+_ALL_REFUSED = 64
 
 
 class _Refresh:
@@ -117,6 +148,7 @@ class _Refresh:
         batch_size: int,
         workers: int,
         max_batches: int | None,
+        passes: Sequence[Pass],
         stop: threading.Event,
     ) -> None:
         self._rows = rows
@@ -125,6 +157,7 @@ class _Refresh:
         self._batch_size = batch_size
         self._workers = workers
         self._max_batches = max_batches
+        self._passes = passes
         self._stop = stop
         self._to_encode: Channel[_Batch] = Channel(2 * workers)
         self._to_write: Channel[_Encoded] = Channel(2 * workers)
@@ -172,16 +205,17 @@ class _Refresh:
         self._to_write.close()
 
     def _read(self) -> None:
-        self._cleared = self._rows.clear(self._range)
         for index, rows in enumerate(self._pages(), start=1):
-            if self._stop.is_set() or not self._to_encode.put(_Batch(index, rows)) or index == self._max_batches:
+            if not self._to_encode.put(_Batch(index, rows)) or self._stop.is_set() or index == self._max_batches:
                 break
         self._to_encode.close()
 
     def _pages(self) -> Iterator[list[PendingRow]]:
-        for kind in self._rows.kinds:
+        waiting = self._rows.some_wait()
+        for what in self._passes:
+            self._cleared += self._rows.clear(self._range, what)
             after: Bound | None = None
-            while rows := self._rows.read(self._range, kind, after, self._batch_size):
+            while rows := self._rows.read(self._range, what, after, self._batch_size, waiting=waiting):
                 yield rows
                 if len(rows) < self._batch_size:
                     break
@@ -189,22 +223,31 @@ class _Refresh:
 
     def _encode(self) -> None:
         for batch in self._to_encode:
-            pairs = [(row.key[0] if len(row.key) == 1 else row.key, row.input) for row in batch.rows]
-            encoded = self._encoder.encode(pairs, batch.index)
-            if not self._to_write.put(_Encoded(batch, encoded.vectors, encoded.truncated)):
+            encode = functools.partial(self._encoder.encode, batch_index=batch.index)
+            if not self._to_write.put(_Encoded(batch, *encode_apart(encode, batch.rows))):
                 return
 
     def _write(self, on_batch: Callable[[BatchDone], None]) -> RefreshReport:
         report = RefreshReport()
         for encoded in self._to_write:
-            batch = encoded.batch
-            embedded = self._rows.write(batch.rows, encoded.vectors)
+            embedded, refused = write_apart(self._rows, encoded.rows, encoded.vectors)
+            failures = encoded.failures + refused
+            self._rows.errors.record(failures)
             report += RefreshReport(
                 batches=1,
-                rows_read=len(batch.rows),
+                rows_read=len(encoded.batch.rows),
                 rows_embedded=embedded,
-                rows_changed=len(batch.rows) - embedded,
+                rows_changed=len(encoded.rows) - embedded - len(refused),
                 rows_truncated=encoded.truncated,
+                rows_failed=len(failures),
             )
-            on_batch(BatchDone(batch.index, batch.rows, embedded))
+            failed = frozenset(failure.key for failure in failures)
+            on_batch(BatchDone(encoded.batch.index, encoded.batch.rows, embedded, failed))
+            if report.rows_embedded == 0 and report.rows_failed >= _ALL_REFUSED:
+                raise EncodingError(
+                    f"All of the first {report.rows_failed} rows were refused, so the fault is hardly theirs. "
+                    "See crdbvec errors list for the reasons; nothing else was touched."
+                )
+        if self._rows.errors.count().total:
+            self._rows.errors.forget_settled(self._rows.model_id)
         return report

@@ -13,7 +13,9 @@ from crdbvec_pipelines.errors import CrdbvecError
 _COMMANDS = {
     "demo": "Fill a vector column of 2,000 dictionary glosses through Dagster, and search it.",
     "embed": "Embed the pending rows of a table.",
+    "errors": "List the rows that could not be embedded, and release them.",
     "model": "List and describe the models.",
+    "plan": "Show what embedding would do and cost, before anything is done.",
     "search": "Find the rows nearest to a text.",
     "status": "Show how complete the vector columns are.",
     "ui": "Open Dagster's UI on the demonstration's data.",

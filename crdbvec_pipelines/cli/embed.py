@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from crdbvec_pipelines.cli.output import key_text, print_json, progress, stderr
-from crdbvec_pipelines.cli.target import Target, column_options, resolve
+from crdbvec_pipelines.cli.follow import follow_target
+from crdbvec_pipelines.cli.output import key_text, print_json, progress, seconds_text, stderr
+from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows import RowCounts, VectorRows
@@ -23,18 +23,17 @@ _SHOWN_OF_TEXT = 40
 @click.option("-b", "--batch-size", type=click.IntRange(1, 10_000), help="Rows of one read, encode and write.")
 @click.option("-n", "--num-batches", type=click.IntRange(1), help="Stop after so many batches.  [default: all]")
 @click.option("-w", "--workers", type=click.IntRange(1, 64), help="Batches that are encoded at once.")
+@click.option("-F", "--follow", is_flag=True, help="Go on with new rows as they come, until stopped.")
+@click.option("--max-idle", type=click.FloatRange(0), help="With -F: end after so many seconds without work.")
 @click.option("-v", "--verbose", is_flag=True, help="One line a row.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
-    config_path: Path | None,
-    url: str | None,
-    table: str | None,
-    input_columns: tuple[str, ...],
-    output: str | None,
-    model: str | None,
+    selection: Selection,
     batch_size: int | None,
     num_batches: int | None,
     workers: int | None,
+    follow: bool,
+    max_idle: float | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -43,7 +42,19 @@ def command(
     Pending are rows with an input and no vector, or with a vector made from another input or by another model. The
     vector column and what it needs are created when missing. Stopping at any moment is safe: run it again.
     """
-    target = resolve(config_path, url, table, input_columns, output, model, batch_size=batch_size, workers=workers)
+    if follow and num_batches is not None:
+        raise click.UsageError("-F follows without end and -n stops after some batches; give one of them.")
+    if max_idle is not None and not follow:
+        raise click.UsageError("--max-idle says when following ends; give -F with it.")
+    target = selection.resolve(batch_size=batch_size, workers=workers)
+    if follow:
+        report = follow_target(target, max_idle, line_a_row if verbose else None)
+        if as_json:
+            print_json(_numbers(report))
+        else:
+            seconds = seconds_text(report.seconds)
+            click.echo(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.")
+        return
     with target.open() as database:
         reports = [
             _embed(database, target, column, num_batches, verbose=verbose, as_json=as_json) for column in target.columns
@@ -74,7 +85,9 @@ def _embed(
 ) -> tuple[RefreshReport, RowCounts]:
     encoder = target.registry.load(column.model)
     existed = column.output in _columns(database, column)
-    rows = VectorRows(database, ensure_schema(database, column, encoder.dim), column, encoder.model_id)
+    rows = VectorRows(
+        database, ensure_schema(database, column, encoder.dim, encoder.model_id), column, encoder.model_id
+    )
     if verbose:
         stderr.print(f"[INFO] Column {column.output} {'already exists' if existed else 'created'}", markup=False)
     everything = KeyRange()
@@ -89,7 +102,7 @@ def _embed(
             batch_size=column.batch_size,
             workers=column.workers,
             max_batches=num_batches,
-            on_batch=_line_a_row if verbose else _advance(advance),
+            on_batch=line_a_row if verbose else _advance(advance),
         )
     counts = rows.count(everything)
     if not as_json:
@@ -107,7 +120,8 @@ def _advance(advance: Callable[[int], None]) -> Callable[[BatchDone], None]:
     return lambda batch: advance(len(batch.rows))
 
 
-def _line_a_row(batch: BatchDone) -> None:
+def line_a_row(batch: BatchDone) -> None:
+    """One line a row, as users of the toolkit know it."""
     for number, row in enumerate(batch.rows, start=1):
         text = str(row.input)[:_SHOWN_OF_TEXT]
         stderr.print(
@@ -126,6 +140,7 @@ def _summary(column: VectorColumn, report: RefreshReport, counts: RowCounts) -> 
         f"{counts.pending:,} pending"
     ]
     told = {
+        "failed (see crdbvec errors list)": report.rows_failed,
         "blank and skipped": counts.blank,
         "truncated to the model's window": report.rows_truncated,
         "edited meanwhile and still pending": report.rows_changed,

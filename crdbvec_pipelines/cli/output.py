@@ -36,6 +36,22 @@ def key_text(key: Any) -> str:
     return ", ".join(map(str, key))
 
 
+def bytes_text(count: float) -> str:
+    """A number of bytes as people read it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration as people read it."""
+    if seconds < 90:
+        return f"{seconds:,.1f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5_400 else f"{seconds / 3600:,.1f} h"
+
+
 class _Rate(ProgressColumn):
     """Rows a second since the start."""
 

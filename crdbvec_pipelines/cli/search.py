@@ -1,11 +1,9 @@
 """`crdbvec search`: the nearest rows, in the terminal."""
 
-from pathlib import Path
-
 import click
 
 from crdbvec_pipelines.cli.output import key_text, print_json, stderr
-from crdbvec_pipelines.cli.target import column_options, resolve
+from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.introspect import read_table
 from crdbvec_pipelines.search import Hit, search
 
@@ -17,19 +15,14 @@ from crdbvec_pipelines.search import Hit, search
 @click.option("-v", "--verbose", is_flag=True, help="Say what the table's key is.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hits as JSON.")
 def command(
-    config_path: Path | None,
-    url: str | None,
-    table: str | None,
-    input_columns: tuple[str, ...],
-    output: str | None,
-    model: str | None,
+    selection: Selection,
     text: str,
     limit: int,
     verbose: bool,
     as_json: bool,
 ) -> None:
     """Find the rows whose input is nearest to TEXT."""
-    target = resolve(config_path, url, table, input_columns, output, model)
+    target = selection.resolve()
     column = target.column
     with target.open() as database:
         if verbose:

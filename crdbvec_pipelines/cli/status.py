@@ -1,13 +1,11 @@
 """`crdbvec status`: how complete each vector column is. Changes nothing."""
 
-from pathlib import Path
-
 import click
 from rich.console import Console
 from rich.table import Table
 
 from crdbvec_pipelines.cli.output import print_json
-from crdbvec_pipelines.cli.target import Target, column_options, resolve
+from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.status import column_counts
@@ -17,16 +15,11 @@ from crdbvec_pipelines.database.status import column_counts
 @column_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(
-    config_path: Path | None,
-    url: str | None,
-    table: str | None,
-    input_columns: tuple[str, ...],
-    output: str | None,
-    model: str | None,
+    selection: Selection,
     as_json: bool,
 ) -> None:
     """Show how complete the vector columns are."""
-    target = resolve(config_path, url, table, input_columns, output, model)
+    target = selection.resolve()
     with target.open() as database:
         columns = [_status(database, target, column) for column in target.columns]
     if as_json:
@@ -48,5 +41,5 @@ def _status(database: Database, target: Target, column: VectorColumn) -> dict[st
         "rows": counts.rows,
         "embedded": counts.embedded,
         "pending": counts.pending,
-        "failed": 0,
+        "failed": counts.failed,
     }

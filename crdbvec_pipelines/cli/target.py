@@ -1,5 +1,6 @@
 """Which vector columns, on which database, by which models: from options, from crdbvec.yaml, or from both."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Target:
     columns: tuple[VectorColumn, ...]
     registry: ModelRegistry
     url: str
+    config: ProjectConfig | None
+    """The configuration file, where there is one."""
 
     @property
     def column(self) -> VectorColumn:
@@ -62,59 +65,91 @@ def model_options(command: F) -> F:
     )(command)
 
 
-def column_options(command: F) -> F:
-    """The options that choose or describe a vector column and its database."""
-    options = [
-        click.option(
-            "-u", "--url", help="The database's URL; $CRDBVEC_URL is safer, as others see a command's options."
-        ),
-        click.option("-t", "--table", help="The table: name or schema.name."),
-        click.option("-i", "--input", "input_columns", multiple=True, help="The column to embed; several make a text."),
-        click.option("-o", "--output", help="The vector column."),
-        click.option("-m", "--model", help="The model; `crdbvec model list` shows them."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return model_options(command)
+@dataclass(frozen=True)
+class Selection:
+    """What the command line says about the vector column, before the configuration file is read."""
+
+    config_path: Path | None
+    url: str | None
+    table: str | None
+    input_columns: tuple[str, ...]
+    output: str | None
+    model: str | None
+
+    def resolve(self, **overrides: object) -> Target:
+        """The target that options and configuration file describe together.
+
+        A column described by -t, -i, -o and -m needs no file. Where the file has an entry for the same table and
+        output, the options replace its values.
+
+        Args:
+            overrides: values for all columns; None leaves what the file says.
+
+        Raises:
+            ConfigurationError: nothing is described, or something impossible.
+        """
+        config = read_config(self.config_path)
+        given = {key: value for key, value in overrides.items() if value is not None}
+        if self.input_columns:
+            given["input"] = self.input_columns[0] if len(self.input_columns) == 1 else self.input_columns
+        if self.model:
+            given["model"] = self.model
+        entries = self._entries(config)
+        if entries:
+            columns = tuple(_with(entry, given) for entry in entries)
+        elif self.table and self.output and self.input_columns and self.model:
+            columns = (vector_column(table=self.table, output=self.output, **given),)
+        else:
+            raise ConfigurationError(
+                "Say which vector column: -t <table> -i <input> -o <output> -m <model>, or an entry of crdbvec.yaml "
+                "(chosen with -t and -o, if it has several)."
+            )
+        registry = build_registry(config)
+        for column in columns:
+            registry.find(column.model)
+        return Target(columns, registry, self.url or (config.database if config else DatabaseSpec()).read_url(), config)
+
+    def _entries(self, config: ProjectConfig | None) -> list[VectorColumn]:
+        name = TableName.parse(self.table) if self.table else None
+        return [
+            vector
+            for vector in (config.vectors if config else ())
+            if name in (None, vector.table) and self.output in (None, vector.output)
+        ]
 
 
-def resolve(
-    config_path: Path | None,
-    url: str | None,
-    table: str | None,
-    input_columns: tuple[str, ...],
-    output: str | None,
-    model: str | None,
-    **overrides: object,
-) -> Target:
-    """The target that options and configuration file describe together.
+def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that choose or describe a vector column; the command gets them as one `selection`."""
 
-    A column described by -t, -i, -o and -m needs no file. Where the file has an entry for the same table and output,
-    the options replace its values.
+    @functools.wraps(command)
+    def with_selection(
+        *args: Any,
+        config_path: Path | None,
+        url: str | None,
+        table: str | None,
+        input_columns: tuple[str, ...],
+        output: str | None,
+        model: str | None,
+        **others: Any,
+    ) -> Any:
+        return command(*args, selection=Selection(config_path, url, table, input_columns, output, model), **others)
 
-    Raises:
-        ConfigurationError: nothing is described, or something impossible.
-    """
-    config = read_config(config_path)
-    given: dict[str, object] = {key: value for key, value in overrides.items() if value is not None}
-    if input_columns:
-        given["input"] = input_columns[0] if len(input_columns) == 1 else input_columns
-    if model:
-        given["model"] = model
-    entries = _matching(config, table, output)
-    if entries:
-        columns = tuple(_with(entry, given) for entry in entries)
-    elif table and output and input_columns and model:
-        columns = (vector_column(table=table, output=output, **given),)
-    else:
-        raise ConfigurationError(
-            "Say which vector column: -t <table> -i <input> -o <output> -m <model>, or an entry of crdbvec.yaml "
-            "(chosen with -t and -o, if it has several)."
-        )
-    registry = build_registry(config)
-    for column in columns:
-        registry.find(column.model)
-    return Target(columns, registry, url or (config.database if config else DatabaseSpec()).read_url())
+    decorated: Callable[..., Any] = with_selection
+    for option in reversed(
+        [
+            click.option(
+                "-u", "--url", help="The database's URL; $CRDBVEC_URL is safer, as others see a command's options."
+            ),
+            click.option("-t", "--table", help="The table: name or schema.name."),
+            click.option(
+                "-i", "--input", "input_columns", multiple=True, help="The column to embed; several make a text."
+            ),
+            click.option("-o", "--output", help="The vector column."),
+            click.option("-m", "--model", help="The model; `crdbvec model list` shows them."),
+        ]
+    ):
+        decorated = option(decorated)
+    return model_options(decorated)
 
 
 def read_config(path: Path | None) -> ProjectConfig | None:
@@ -127,15 +162,6 @@ def build_registry(config: ProjectConfig | None) -> ModelRegistry:
     """The models, with what the configuration says about them."""
     models = config.models if config else ModelsSpec()
     return ModelRegistry(models.directories, models.settings)
-
-
-def _matching(config: ProjectConfig | None, table: str | None, output: str | None) -> list[VectorColumn]:
-    name = TableName.parse(table) if table else None
-    return [
-        vector
-        for vector in (config.vectors if config else ())
-        if name in (None, vector.table) and output in (None, vector.output)
-    ]
 
 
 def _with(entry: VectorColumn, given: dict[str, object]) -> VectorColumn:

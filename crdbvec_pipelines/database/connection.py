@@ -3,12 +3,15 @@
 Every statement runs in autocommit: no transaction is ever open while a model works.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -39,13 +42,21 @@ class Database:
         url: a libpq URL or connection string; Unix sockets included (`postgresql://user@/name?host=/folder`).
         application_name: what the server's own views show.
         max_connections: at most this many at once.
+        statement_timeout: seconds after which the server ends a statement; None leaves the server's setting.
 
     Raises:
         ConfigurationError: the URL cannot be read.
         DatabaseUnavailable: the server cannot be reached.
     """
 
-    def __init__(self, url: str, *, application_name: str = APPLICATION_NAME, max_connections: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        application_name: str = APPLICATION_NAME,
+        max_connections: int = 8,
+        statement_timeout: float | None = None,
+    ) -> None:
         self._url = url
         self._settings: dict[str, Any] = {
             "application_name": application_name,
@@ -63,7 +74,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             max_lifetime=LONGEST_LIFE_SECONDS,
-            configure=_configure,
+            configure=functools.partial(_configure, statement_timeout=statement_timeout),
             timeout=3 * CONNECT_TIMEOUT_SECONDS,
             name=APPLICATION_NAME,
             open=True,
@@ -116,14 +127,9 @@ class Database:
 
     @contextmanager
     def _first_connection(self) -> Iterator[psycopg.Connection]:
+        _check_url(self._url)
         try:
             connection = psycopg.connect(self._url, **self._settings)
-        except psycopg.ProgrammingError:
-            # libpq quotes the text it could not read, password included.
-            raise ConfigurationError(
-                "The database URL cannot be read; it should look like "
-                "postgresql://user:password@host:26257/database?sslmode=verify-full."
-            ) from None
         except psycopg.Error as error:
             raise translate(error, "connecting") from None
         with connection:
@@ -163,9 +169,27 @@ class Database:
             self._pool.check()
 
 
-def _configure(connection: psycopg.Connection) -> None:
+def _check_url(url: str) -> None:
+    """Refuses a URL that libpq would quote in its error, with the password or the rest of one."""
+    try:
+        host = str(conninfo_to_dict(url).get("host", ""))
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "The database URL cannot be read; it should look like "
+            "postgresql://user:password@host:26257/database?sslmode=verify-full."
+        ) from None
+    # libpq ends the password at the first @ and takes what follows for the host. A socket's name may start with one.
+    if "@" in host[1:]:
+        raise ConfigurationError("The database URL has an @ in its user name or password; write %40 for it.")
+
+
+def _configure(connection: psycopg.Connection, statement_timeout: float | None) -> None:
     """Makes a session's texts of dates and times, which go into fingerprints, the same everywhere."""
     connection.execute("SET TIME ZONE 'UTC'")
     connection.execute("SET DateStyle = 'ISO, YMD'")
     connection.execute("SET client_encoding = 'UTF8'")
+    if statement_timeout is not None:
+        connection.execute(
+            sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{statement_timeout * 1000:.0f}ms"))
+        )
     accept_vectors(connection)

@@ -105,9 +105,9 @@ def list_columns() -> sql.Composable:
 
 @statement
 def list_key_columns() -> sql.Composable:
-    """The primary key's columns in key order."""
+    """The primary key's columns in key order, then those that PostgreSQL's INCLUDE adds; and how many the key has."""
     return sql.SQL(
-        "SELECT a.attname FROM pg_catalog.pg_index AS i "
+        "SELECT a.attname, i.indnkeyatts FROM pg_catalog.pg_index AS i "
         "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
         "WHERE i.indrelid = %(oid)s AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)"
     )
@@ -133,7 +133,11 @@ def read_table(database: Database, name: TableName) -> Table:
         column: Column(column, type_name, _cast(type_name, full_name), modifier)
         for column, type_name, full_name, modifier in database.fetch(list_columns(), {"oid": oid})
     }
-    names = [column for (column,) in database.fetch(list_key_columns(), {"oid": oid})]
+    names = [
+        column
+        for number, (column, length) in enumerate(database.fetch(list_key_columns(), {"oid": oid}))
+        if number < length
+    ]
     key = tuple(columns[column] for column in names if not _HIDDEN_KEY_COLUMN.fullmatch(column))
     if not key:
         raise TableError(
@@ -154,6 +158,8 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
             close = difflib.get_close_matches(name, table.columns, n=1)
             hint = f"did you mean {close[0]}?" if close else f"its columns are {', '.join(table.columns)}"
             raise TableError(f"{spec.origin}: {table.name} has no column {name} to embed; {hint}.")
+    if spec.updated_at is not None and spec.updated_at not in table.columns:
+        raise TableError(f"{spec.origin}: {table.name} has no column {spec.updated_at} to tell when a row was updated.")
     output = table.columns.get(spec.output)
     if output is None:
         return

@@ -1,16 +1,34 @@
 """The statements that read and write the rows of one vector column. What sends them is `rows`."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from psycopg import sql
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.expressions import InputExpressions, in_range, key_equals, key_list
+from crdbvec_pipelines.database.error_statements import not_waiting
+from crdbvec_pipelines.database.expressions import (
+    InputExpressions,
+    in_range,
+    key_equals,
+    key_list,
+    placeholder,
+)
 from crdbvec_pipelines.database.introspect import Table
 from crdbvec_pipelines.database.statement import statement
 
-PendingKind = Literal["missing", "stale"]
-"""Why a row is pending: it has no vector, or the vector's fingerprint no longer matches."""
+PendingKind = Literal["missing", "stale", "edited"]
+"""Which pending rows: those without a vector, those whose fingerprint no longer matches, and of these those updated
+lately. Only `stale` has to look at every row of a range; the others go through an index."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through a key range. `since` belongs to `edited`: rows updated at or after it."""
+
+    kind: PendingKind
+    since: datetime | None = None
 
 
 def missing_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
@@ -25,12 +43,15 @@ def pending_predicate(table: Table, spec: VectorColumn, kind: PendingKind) -> sq
         return sql.SQL("{} AND {}").format(missing_predicate(table, spec), expressions.has_content)
     if spec.fingerprint_column is None:
         return sql.SQL("false")
-    return sql.SQL("{} IS NOT NULL AND {} AND {} IS DISTINCT FROM {}").format(
+    stale = sql.SQL("{} IS NOT NULL AND {} AND {} IS DISTINCT FROM {}").format(
         sql.Identifier(spec.output),
         expressions.has_content,
         sql.Identifier(spec.fingerprint_column),
         expressions.fingerprint,
     )
+    if kind == "edited" and spec.updated_at is not None:
+        return sql.SQL("{} >= %(since)s::timestamptz AND {}").format(sql.Identifier(spec.updated_at), stale)
+    return stale
 
 
 def any_pending_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
@@ -42,9 +63,12 @@ def any_pending_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
 
 @statement
 def read_pending(
-    table: Table, spec: VectorColumn, kind: PendingKind, *, lower: bool, upper: bool, after: bool
+    table: Table, spec: VectorColumn, kind: PendingKind, *, lower: bool, upper: bool, after: bool, waiting: bool
 ) -> sql.Composable:
-    """One page of pending rows of a key range in key order: key, input, fingerprint."""
+    """One page of pending rows of a key range in key order: key, input, fingerprint.
+
+    `waiting` leaves out the rows that failed and whose next try is still ahead.
+    """
     expressions = InputExpressions(table, spec)
     return sql.SQL(
         "SELECT {key}, {value}, {fingerprint} FROM {table} WHERE {range} AND {pending} ORDER BY {key} LIMIT %(limit)s"
@@ -54,7 +78,7 @@ def read_pending(
         fingerprint=expressions.fingerprint,
         table=table.identifier,
         range=in_range(table, lower=lower, upper=upper, after=after),
-        pending=pending_predicate(table, spec, kind),
+        pending=_without_waiting(table, spec, pending_predicate(table, spec, kind), waiting=waiting),
     )
 
 
@@ -73,34 +97,40 @@ def write_vector(table: Table, spec: VectorColumn) -> sql.Composable:
 
 
 @statement
-def clear_vectors(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) -> sql.Composable:
-    """Takes the vector from up to `limit` rows of a key range whose input is gone, so that none outlives its text."""
+def clear_vectors(table: Table, spec: VectorColumn, *, lower: bool, upper: bool, edited: bool) -> sql.Composable:
+    """Takes the vector from up to `limit` rows of a key range whose input is gone, so that none outlives its text.
+
+    `edited` looks only at rows updated at or after `since`.
+    """
     assignments = [
         sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in (spec.output, spec.fingerprint_column) if name
     ]
     return sql.SQL(
         "UPDATE {table} SET {assignments} WHERE ({key}) IN "
-        "(SELECT {key} FROM {table} WHERE {range} AND {output} IS NOT NULL AND NOT {content} "
+        "(SELECT {key} FROM {table} WHERE {range} AND {lately} AND {output} IS NOT NULL AND NOT {content} "
         "ORDER BY {key} LIMIT %(limit)s) AND NOT {content}"
     ).format(
         table=table.identifier,
         assignments=sql.SQL(", ").join(assignments),
         key=key_list(table),
         range=in_range(table, lower=lower, upper=upper),
+        lately=sql.SQL("{} >= %(since)s::timestamptz").format(sql.Identifier(spec.updated_at))
+        if edited and spec.updated_at
+        else sql.SQL("true"),
         output=sql.Identifier(spec.output),
         content=InputExpressions(table, spec).has_content,
     )
 
 
 @statement
-def count_rows(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) -> sql.Composable:
+def count_rows(table: Table, spec: VectorColumn, *, lower: bool, upper: bool, waiting: bool) -> sql.Composable:
     """Rows of a key range: all, with a vector, pending, without content."""
     return sql.SQL(
         "SELECT count(*), count({output}), count(*) FILTER (WHERE {pending}), count(*) FILTER (WHERE NOT {content}) "
         "FROM {table} WHERE {range}"
     ).format(
         output=sql.Identifier(spec.output),
-        pending=any_pending_predicate(table, spec),
+        pending=_without_waiting(table, spec, any_pending_predicate(table, spec), waiting=waiting),
         content=InputExpressions(table, spec).has_content,
         table=table.identifier,
         range=in_range(table, lower=lower, upper=upper),
@@ -108,7 +138,69 @@ def count_rows(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) ->
 
 
 @statement
-def slice_bounds(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) -> sql.Composable:
+def count_missing(table: Table, spec: VectorColumn, *, waiting: bool) -> sql.Composable:
+    """How many rows of a table have no vector, counted through the partial index and no further than `limit`."""
+    return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS missing").format(
+        table=table.identifier,
+        pending=_without_waiting(table, spec, pending_predicate(table, spec, "missing"), waiting=waiting),
+    )
+
+
+@statement
+def count_edited(table: Table, spec: VectorColumn, *, waiting: bool) -> sql.Composable:
+    """How many rows updated lately have an outdated vector, no further than `limit`; through updated_at's index."""
+    return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited").format(
+        table=table.identifier,
+        pending=_without_waiting(table, spec, pending_predicate(table, spec, "edited"), waiting=waiting),
+    )
+
+
+@statement
+def has_missing(table: Table, spec: VectorColumn, *, lower: bool, upper: bool, waiting: bool) -> sql.Composable:
+    """A row if a key range holds any row without a vector."""
+    return sql.SQL("SELECT 1 FROM {table} WHERE {range} AND {pending} LIMIT 1").format(
+        table=table.identifier,
+        range=in_range(table, lower=lower, upper=upper),
+        pending=_without_waiting(table, spec, pending_predicate(table, spec, "missing"), waiting=waiting),
+    )
+
+
+@statement
+def locate_keys(table: Table, *, bounds: int, keys: int) -> sql.Composable:
+    """How many of some keys lie behind how many of some bounds; by the table's own order of keys."""
+    return sql.SQL(
+        "SELECT place, count(*) FROM ("
+        "SELECT (SELECT count(*) FROM (VALUES {bounds}) AS bounds ({names}) WHERE {owner} >= ({names})) AS place "
+        "FROM {table} AS located WHERE ({key}) IN ({keys})) AS places GROUP BY place"
+    ).format(
+        bounds=_key_rows(table, "bound", bounds),
+        names=sql.SQL(", ").join(sql.Identifier(f"bound_{position}") for position in range(len(table.key))),
+        owner=sql.SQL("({})").format(
+            sql.SQL(", ").join(sql.Identifier("located", column.name) for column in table.key)
+        ),
+        table=table.identifier,
+        key=key_list(table),
+        keys=_key_rows(table, "key", keys),
+    )
+
+
+def _key_rows(table: Table, prefix: str, count: int) -> sql.Composable:
+    return sql.SQL(", ").join(
+        sql.SQL("({})").format(
+            sql.SQL(", ").join(
+                placeholder(column, f"{prefix}_{row}_{position}") for position, column in enumerate(table.key)
+            )
+        )
+        for row in range(count)
+    )
+
+
+def _without_waiting(table: Table, spec: VectorColumn, pending: sql.Composable, *, waiting: bool) -> sql.Composable:
+    return sql.SQL("{} AND {}").format(pending, not_waiting(table, spec)) if waiting else pending
+
+
+@statement
+def slice_bounds(table: Table, spec: VectorColumn, *, lower: bool, upper: bool, waiting: bool) -> sql.Composable:
     """The first key of each of `slices` equal shares of a key range's pending rows, after how many there are."""
     # div(), since `/` between integers makes a decimal on CockroachDB.
     return sql.SQL(
@@ -120,7 +212,7 @@ def slice_bounds(table: Table, spec: VectorColumn, *, lower: bool, upper: bool) 
         key=key_list(table),
         table=table.identifier,
         range=in_range(table, lower=lower, upper=upper),
-        pending=any_pending_predicate(table, spec),
+        pending=_without_waiting(table, spec, any_pending_predicate(table, spec), waiting=waiting),
     )
 
 

@@ -1,9 +1,11 @@
 """The rows of one vector column, as the refresh loop sees them: pages of pending rows in, guarded writes out."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,16 @@ from crdbvec_pipelines.database import row_statements as statements
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.expressions import bound_parameters, fingerprint_seed, range_parameters
 from crdbvec_pipelines.database.introspect import Table
-from crdbvec_pipelines.database.row_statements import PendingKind
+from crdbvec_pipelines.database.row_errors import RowErrors
+from crdbvec_pipelines.database.row_statements import Pass
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 _CLEAR_AT_ONCE = 1_000
+
+
+class _Ends(TypedDict):
+    lower: bool
+    upper: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ class RowCounts:
     pending: int
     blank: int
     """Rows whose input is NULL, blank or empty: nothing to embed, and never pending."""
+    failed: int = 0
+    """Rows of the whole table that could not be embedded; those that wait for their next try are not pending."""
 
 
 class VectorRows:
@@ -53,32 +63,48 @@ class VectorRows:
         self.table = table
         self.spec = spec
         self.model_id = model_id
+        self.errors = RowErrors(database, table, spec)
         self._database = database
-        self._seed = {"seed": fingerprint_seed(model_id)}
+        self._seed = {"seed": fingerprint_seed(model_id), **self.errors.parameters}
         self._write = statements.write_vector(table, spec)
         self._rows_per_write = database.dialect.rows_per_write
 
     @property
-    def kinds(self) -> tuple[PendingKind, ...]:
-        """The reasons to be pending that this column knows, in the order they are worked through."""
-        return ("missing",) if self.spec.fingerprint_column is None else ("missing", "stale")
+    def everything_pending(self) -> tuple[Pass, ...]:
+        """The passes that find every pending row, in the order they are worked through."""
+        return (Pass("missing"),) if self.spec.fingerprint_column is None else (Pass("missing"), Pass("stale"))
 
     @property
     def retries(self) -> int:
         """How many statements had to be sent again so far."""
         return self._database.retries
 
-    def read(self, key_range: KeyRange, kind: PendingKind, after: Bound | None, limit: int) -> list[PendingRow]:
-        """The next `limit` pending rows of a key range in key order, behind the key `after`."""
+    def some_wait(self) -> bool:
+        """Whether any failed rows wait for their next try, so that reading has to leave them out."""
+        return self.errors.count().waiting > 0
+
+    def read(
+        self, key_range: KeyRange, what: Pass, after: Bound | None, limit: int, *, waiting: bool = True
+    ) -> list[PendingRow]:
+        """The next `limit` pending rows of a key range in key order, behind the key `after`.
+
+        Args:
+            key_range: where to read.
+            what: which pending rows.
+            after: the last key of the page before; None for the first page.
+            limit: rows of a page.
+            waiting: whether some failed rows wait and must be left out (`some_wait`).
+        """
         statement = statements.read_pending(
-            self.table,
-            self.spec,
-            kind,
-            lower=key_range.lower is not None,
-            upper=key_range.upper is not None,
-            after=after is not None,
+            self.table, self.spec, what.kind, **_ends(key_range), after=after is not None, waiting=waiting
         )
-        parameters = {**self._seed, **range_parameters(key_range), **bound_parameters("after", after), "limit": limit}
+        parameters = {
+            **self._seed,
+            **range_parameters(key_range),
+            **bound_parameters("after", after),
+            "since": what.since,
+            "limit": limit,
+        }
         return [PendingRow(row[:-2], row[-2], row[-1]) for row in self._database.fetch(statement, parameters)]
 
     def write(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32]) -> int:
@@ -98,12 +124,12 @@ class VectorRows:
             for start in range(0, len(parameters), size)
         )
 
-    def clear(self, key_range: KeyRange) -> int:
-        """Takes the vector from rows of a key range whose input is gone; returns how many rows that were."""
-        if self.spec.fingerprint_column is None:
+    def clear(self, key_range: KeyRange, what: Pass) -> int:
+        """Takes the vector from rows of a pass whose input is gone; returns how many rows that were."""
+        if what.kind == "missing":
             return 0
-        statement = statements.clear_vectors(self.table, self.spec, **_ends(key_range))
-        parameters = {**range_parameters(key_range), "limit": _CLEAR_AT_ONCE}
+        statement = statements.clear_vectors(self.table, self.spec, **_ends(key_range), edited=what.kind == "edited")
+        parameters = {**range_parameters(key_range), "since": what.since, "limit": _CLEAR_AT_ONCE}
         cleared = 0
         while touched := self._database.execute(statement, parameters):
             cleared += touched
@@ -111,15 +137,48 @@ class VectorRows:
 
     def count(self, key_range: KeyRange) -> RowCounts:
         """Counts the rows of a key range; reads the whole range on the server."""
-        statement = statements.count_rows(self.table, self.spec, **_ends(key_range))
-        return RowCounts(*self._database.fetch_one(statement, {**self._seed, **range_parameters(key_range)}))
+        errors = self.errors.count()
+        statement = statements.count_rows(self.table, self.spec, **_ends(key_range), waiting=errors.waiting > 0)
+        found = self._database.fetch_one(statement, {**self._seed, **range_parameters(key_range)})
+        rows, embedded, pending, blank = found
+        return RowCounts(rows, embedded, pending, blank, errors.total)
+
+    def count_missing(self, limit: int) -> int:
+        """How many rows have no vector, no further than `limit`; costs what there is to count, not the table's size."""
+        statement = statements.count_missing(self.table, self.spec, waiting=self.some_wait())
+        return int(self._database.fetch_one(statement, {**self._seed, "limit": limit})[0])
+
+    def count_edited(self, since: datetime, limit: int) -> int:
+        """How many rows updated at or after `since` have an outdated vector; through the index on `updated_at`."""
+        statement = statements.count_edited(self.table, self.spec, waiting=self.some_wait())
+        return int(self._database.fetch_one(statement, {**self._seed, "since": since, "limit": limit})[0])
+
+    def ranges_with_missing(self, ranges: Iterable[KeyRange]) -> Iterator[KeyRange]:
+        """Those of some key ranges that hold a row without a vector, found as they are asked for."""
+        waiting = self.some_wait()
+        for key_range in ranges:
+            statement = statements.has_missing(self.table, self.spec, **_ends(key_range), waiting=waiting)
+            if self._database.fetch(statement, {**self._seed, **range_parameters(key_range)}):
+                yield key_range
+
+    def locate(self, keys: Sequence[Bound], ranges: Sequence[KeyRange]) -> Counter[KeyRange]:
+        """How many of some keys lie in each of the ranges that cover the table, given in key order."""
+        bounds = [key_range.lower for key_range in ranges[1:] if key_range.lower is not None]
+        if not bounds or not keys:
+            return Counter({ranges[0]: len(keys)} if keys else {})
+        statement = statements.locate_keys(self.table, bounds=len(bounds), keys=len(keys))
+        parameters: dict[str, object] = {}
+        for prefix, places in (("bound", bounds), ("key", keys)):
+            for row, place in enumerate(places):
+                parameters |= bound_parameters(f"{prefix}_{row}", place)
+        return Counter({ranges[place]: count for place, count in self._database.fetch(statement, parameters)})
 
     def split(self, key_range: KeyRange, slices: int) -> tuple[int, list[KeyRange]]:
         """How many rows of a key range are pending, and at most `slices` ranges that share them evenly.
 
         The ranges together are the key range itself, so a row that arrives in between belongs to one of them.
         """
-        statement = statements.slice_bounds(self.table, self.spec, **_ends(key_range))
+        statement = statements.slice_bounds(self.table, self.spec, **_ends(key_range), waiting=self.some_wait())
         found = self._database.fetch(statement, {**self._seed, **range_parameters(key_range), "slices": max(1, slices)})
         if not found:
             return 0, []
@@ -127,5 +186,5 @@ class VectorRows:
         return int(found[0][0]), [KeyRange(low, high) for low, high in pairwise(bounds)]
 
 
-def _ends(key_range: KeyRange) -> dict[str, bool]:
+def _ends(key_range: KeyRange) -> _Ends:
     return {"lower": key_range.lower is not None, "upper": key_range.upper is not None}

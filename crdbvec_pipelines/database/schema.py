@@ -1,25 +1,37 @@
-"""The one place where the user's schema is changed: the vector column, its fingerprint, the index over pending rows.
+"""The one place where the user's schema is changed: vector column, fingerprint, indexes, trigger, our own two tables.
 
 Everything is idempotent, each statement runs alone in autocommit, and what exists is not touched.
 """
 
-import hashlib
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.catalogue import (
+    CATALOGUE_TABLE,
+    KeptColumn,
+    create_catalogue_table,
+    kept_columns,
+    remember,
+)
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
+from crdbvec_pipelines.database.error_statements import ERRORS_TABLE, create_errors_table
 from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_already_there
 from crdbvec_pipelines.database.expressions import key_list
 from crdbvec_pipelines.database.introspect import Table, check_column, read_table
+from crdbvec_pipelines.database.names import short_name
 from crdbvec_pipelines.database.row_statements import missing_predicate
 from crdbvec_pipelines.database.statement import Statement, statement
+from crdbvec_pipelines.database.triggers import trigger_changes
 
-# PostgreSQL cuts names at 63 bytes without a word, CockroachDB takes longer ones.
-_LONGEST_NAME = 63
+# Of two processes that build one index CONCURRENTLY at the same moment, PostgreSQL ends one by deadlock, which may leave
+# the index invalid. So what was changed is looked at again, after a pause that lets one of them be first.
+_PAUSES = (0.0, 0.0, 1.0, 2.0, 4.0)
 
 
 @statement
@@ -49,14 +61,35 @@ def add_fingerprint_column(table: Table, column: str) -> sql.Composable:
 
 
 @statement
-def index_state() -> sql.Composable:
-    """Whether an index of this name exists, and whether it is whole."""
+def find_tables() -> sql.Composable:
+    """Which of this project's own tables a schema has."""
     return sql.SQL(
-        "SELECT i.indisvalid FROM pg_catalog.pg_index AS i "
+        "SELECT c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %(schema)s::text AND c.relname IN ('crdbvec_row_errors', 'crdbvec_vector_columns')"
+    )
+
+
+@statement
+def index_state(dialect: Dialect) -> sql.Composable:
+    """Whether an index of this name exists, and whether it is whole or about to be: another process may build it."""
+    return sql.SQL(
+        "SELECT i.indisvalid OR {} FROM pg_catalog.pg_index AS i "
         "JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
         "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text"
-    )
+    ).format(dialect.index_is_being_built)
+
+
+@statement
+def find_leading_index() -> sql.Composable:
+    """A whole index whose first column is the given one."""
+    return sql.SQL(
+        "SELECT 1 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = (i.indkey::int2[])[{}] "
+        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND a.attname = %(column)s::text "
+        "AND i.indisvalid AND i.indpred IS NULL LIMIT 1"
+    ).format(sql.Literal(0))
 
 
 @statement
@@ -68,41 +101,72 @@ def drop_index(table: Table, index: str) -> sql.Composable:
 @statement
 def create_pending_index(dialect: Dialect, table: Table, spec: VectorColumn) -> sql.Composable:
     """Creates the partial index that makes finding pending rows cheap; rows leave it when they are embedded."""
-    return dialect.create_pending_index(
+    return dialect.create_index(
         index=sql.Identifier(pending_index_name(spec)),
         table=table.identifier,
-        key=key_list(table),
+        columns=key_list(table),
         predicate=missing_predicate(table, spec),
     )
 
 
+@statement
+def create_updated_index(dialect: Dialect, table: Table, column: str) -> sql.Composable:
+    """Creates the index through which edited rows are found, where the table has none that starts with the column."""
+    return dialect.create_index(
+        index=sql.Identifier(short_name(f"{table.name.name}_{column}", "crdbvec")),
+        table=table.identifier,
+        columns=sql.Identifier(column),
+        predicate=None,
+    )
+
+
 def pending_index_name(spec: VectorColumn) -> str:
-    """The name of the index over pending rows, cut to what both servers keep."""
-    name = f"{spec.table.name}_{spec.output}_pending"
-    if len(name.encode()) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    kept = name.encode()[: _LONGEST_NAME - len(digest) - 1].decode(errors="ignore")
-    return f"{kept}_{digest}"
+    """The name of the index over pending rows."""
+    return short_name(f"{spec.table.name}_{spec.output}", "pending")
+
+
+def is_prepared(database: Database, table: Table, spec: VectorColumn) -> bool:
+    """Whether a table has what reading and counting its vector column's rows needs."""
+    own = {name for (name,) in database.fetch(find_tables(), {"schema": table.name.schema})}
+    return ERRORS_TABLE in own and {spec.output, spec.fingerprint_column or spec.output} <= table.columns.keys()
 
 
 def missing_schema(database: Database, table: Table, spec: VectorColumn, dimension: int) -> Iterator[Statement]:
     """The statements that are still needed before rows can be embedded, in order."""
     if database.dialect.create_extension is not None and not database.fetch_one(has_vector_type())[0]:
         yield create_extension(database.dialect)
+    schema = table.name.schema
+    own = {name for (name,) in database.fetch(find_tables(), {"schema": schema})}
+    if ERRORS_TABLE not in own:
+        yield create_errors_table(schema)
+    if CATALOGUE_TABLE not in own:
+        yield create_catalogue_table(schema)
     if spec.output not in table.columns:
         yield add_vector_column(table, spec, dimension)
     if spec.fingerprint_column is not None and spec.fingerprint_column not in table.columns:
         yield add_fingerprint_column(table, spec.fingerprint_column)
-    index = {"schema": table.name.schema, "index": pending_index_name(spec)}
-    state = database.fetch(index_state(), index)
+    index = {"schema": schema, "index": pending_index_name(spec)}
+    state = database.fetch(index_state(database.dialect), index)
     if state and not state[0][0]:
         yield drop_index(table, index["index"])
     if not state or not state[0][0]:
         yield create_pending_index(database.dialect, table, spec)
+    if spec.updated_at is not None:
+        names = {"schema": schema, "table": table.name.name, "column": spec.updated_at}
+        if not database.fetch(find_leading_index(), names):
+            yield create_updated_index(database.dialect, table, spec.updated_at)
 
 
-def ensure_schema(database: Database, spec: VectorColumn, dimension: int) -> Table:
+def needed_statements(database: Database, table: Table, spec: VectorColumn, dimension: int) -> list[Statement]:
+    """What `ensure_schema` would run, the table's trigger included, without running it."""
+    needed = list(missing_schema(database, table, spec, dimension))
+    kept = [] if any(ddl.name == create_catalogue_table.__name__ for ddl in needed) else kept_columns(database, table)
+    wanted = KeptColumn(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ())
+    kept = [*(column for column in kept if column.output != spec.output), wanted]
+    return needed + list(trigger_changes(database, table, sorted(kept, key=lambda column: column.output)))
+
+
+def ensure_schema(database: Database, spec: VectorColumn, dimension: int, model_id: str) -> Table:
     """Makes the table ready for its vector column, and returns it as it then is.
 
     Raises:
@@ -112,18 +176,29 @@ def ensure_schema(database: Database, spec: VectorColumn, dimension: int) -> Tab
     """
     table = read_table(database, spec.table)
     check_column(table, spec, dimension)
-    needed = list(missing_schema(database, table, spec, dimension))
-    if not needed:
-        return table
-    if not spec.manage_schema:
-        statements = "\n".join(f"  {needed_statement.text};" for needed_statement in needed)
+    if spec.staleness == "trigger":
+        database.dialect.check_triggers()
+    for longest_pause in _PAUSES:
+        time.sleep(random.uniform(0, longest_pause))  # noqa: S311
+        needed = list(missing_schema(database, table, spec, dimension))
+        if not needed:
+            break
+        _change(database, spec, needed)
+        table = read_table(database, spec.table)
+    kept = remember(database, table, spec, model_id)
+    _change(database, spec, list(trigger_changes(database, table, kept)))
+    return table
+
+
+def _change(database: Database, spec: VectorColumn, needed: Sequence[Statement]) -> None:
+    if needed and not spec.manage_schema:
+        statements = "\n".join(f"  {ddl.text};" for ddl in needed)
         raise TableError(
             f"{spec.origin}: {spec.table} lacks what the vector column {spec.output} needs, and manage_schema is off; "
             f"run these statements, or set manage_schema: true.\n{statements}"
         )
     for needed_statement in needed:
         _run_once(database, needed_statement)
-    return read_table(database, spec.table)
 
 
 def _run_once(database: Database, ddl: Statement) -> None:

@@ -7,6 +7,7 @@ and compares with `tests/snapshots/`, so nothing is sent to a production cluster
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ParamSpec
 
 from psycopg import sql
@@ -23,12 +24,27 @@ class Statement:
     """One SQL statement with named parameters (`%(name)s`), and what it is called in the ledger."""
 
     name: str
-    text: str
+    composed: sql.Composable
 
     @property
+    def text(self) -> str:
+        """The statement as people read it."""
+        return self.composed.as_string()
+
+    @cached_property
     def query(self) -> bytes:
-        """What psycopg executes. Percent signs that start no placeholder, in a name or a template, are doubled."""
-        return _PERCENT.sub("%%", self.text).encode()
+        """What psycopg executes: percent signs that start no placeholder of ours are doubled."""
+        return _query(self.composed).encode()
+
+
+def _query(part: sql.Composable) -> str:
+    if isinstance(part, sql.Composed):
+        return "".join(map(_query, part))
+    text = part.as_string()
+    if isinstance(part, sql.SQL):
+        return _PERCENT.sub("%%", text)
+    # A name or a template may look like a placeholder, `%(this)s`, and is none.
+    return text if isinstance(part, sql.Placeholder) else text.replace("%", "%%")
 
 
 def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
@@ -37,7 +53,7 @@ def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
     _catalogue.add(name)
 
     def make(*args: P.args, **kwargs: P.kwargs) -> Statement:
-        return Statement(name, build(*args, **kwargs).as_string())
+        return Statement(name, build(*args, **kwargs))
 
     make.__name__ = name
     make.__doc__ = build.__doc__

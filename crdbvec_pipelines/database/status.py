@@ -7,6 +7,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.expressions import InputExpressions
 from crdbvec_pipelines.database.introspect import Table, check_column, read_table
 from crdbvec_pipelines.database.rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.schema import is_prepared
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.keyspace import KeyRange
 
@@ -29,6 +30,6 @@ def column_counts(database: Database, spec: VectorColumn, dimension: int, model_
     """
     table = read_table(database, spec.table)
     check_column(table, spec, dimension)
-    if {spec.output, spec.fingerprint_column or spec.output} <= table.columns.keys():
+    if is_prepared(database, table, spec):
         return VectorRows(database, table, spec, model_id).count(KeyRange())
     return RowCounts(*database.fetch_one(count_unprepared(table, spec)))

@@ -144,6 +144,11 @@ class Encoder:
             answer = list(self._module.embedding_encode_batch(batch_index, batch, verbose))
         return EncodedBatch(in_order(answer, [key for key, _ in batch], self.dim, where), 0)
 
+    def count_tokens(self, inputs: Sequence[object]) -> list[int] | None:
+        """How many tokens each input has, uncut; None for a model that does not count them."""
+        backend = self._engine()
+        return None if backend is None else backend.count_tokens([self._text(value) for value in inputs])
+
     def encode_query(self, text: str) -> Vectors:
         """Encode what is searched for.
 

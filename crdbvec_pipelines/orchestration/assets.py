@@ -151,7 +151,7 @@ def build_vector_asset(spec: VectorColumn, names: Names, registry: ModelRegistry
 
 def open_rows(cockroach: CockroachResource, spec: VectorColumn, encoder: Encoder) -> VectorRows:
     """The vector column's rows, the table made ready for them first."""
-    table = ensure_schema(cockroach.database, spec, encoder.dim)
+    table = ensure_schema(cockroach.database, spec, encoder.dim, encoder.model_id)
     return VectorRows(cockroach.database, table, spec, encoder.model_id)
 
 

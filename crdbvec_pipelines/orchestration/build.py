@@ -6,10 +6,13 @@ from crdbvec_pipelines.config import ProjectConfig
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.orchestration.assets import build_source, build_vector_asset
+from crdbvec_pipelines.orchestration.checks import build_checks
 from crdbvec_pipelines.orchestration.executors import multiprocess
+from crdbvec_pipelines.orchestration.freshness import with_freshness
 from crdbvec_pipelines.orchestration.jobs import build_jobs
+from crdbvec_pipelines.orchestration.maintenance import build_maintenance
 from crdbvec_pipelines.orchestration.names import names_of
-from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource
+from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource, for_ticks
 
 
 def build_registry(config: ProjectConfig) -> ModelRegistry:
@@ -39,15 +42,22 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
     """
     registry = build_registry(config)
     names = names_of(config)
+    resource = cockroach or build_resource(config.database)
     sources: dict[tuple[str, ...], dg.AssetSpec] = {}
     parts = []
     for vector in config.vectors:
         own = names[str(vector)]
         sources.setdefault(own.source, build_source(vector, own))
-        parts += [dg.Definitions(assets=[build_vector_asset(vector, own, registry)]), build_jobs(vector, own)]
+        parts += [
+            dg.Definitions(
+                assets=[build_vector_asset(vector, own, registry)], asset_checks=build_checks(vector, own, registry)
+            ),
+            build_jobs(vector, own, registry),
+            build_maintenance(vector, own, registry),
+        ]
     shared = dg.Definitions(
         assets=list(sources.values()),
-        resources={"cockroach": cockroach or build_resource(config.database)},
+        resources={"cockroach": resource, "cockroach_for_ticks": for_ticks(resource)},
         executor=multiprocess(),
     )
-    return dg.Definitions.merge(shared, *parts)
+    return with_freshness(dg.Definitions.merge(shared, *parts), config, names)

@@ -1,48 +1,58 @@
 """The jobs of one vector column."""
 
+from typing import Any
+
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.orchestration.assets import IN_PROCESS_TAG
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.orchestration.assets import IN_PROCESS_TAG, open_rows
 from crdbvec_pipelines.orchestration.executors import multiprocess
 from crdbvec_pipelines.orchestration.failures import as_failures
+from crdbvec_pipelines.orchestration.follow_job import build_follow_job
+from crdbvec_pipelines.orchestration.in_flight import COLUMN_TAG
 from crdbvec_pipelines.orchestration.names import Names
 from crdbvec_pipelines.orchestration.partitions import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.sensors import build_follow_sensor
 
 
-def build_jobs(spec: VectorColumn, names: Names) -> dg.Definitions:
-    """All jobs of a vector column."""
+def build_jobs(spec: VectorColumn, names: Names, registry: ModelRegistry) -> dg.Definitions:
+    """The jobs that embed a vector column, and the sensor that requests them."""
     selection = dg.AssetSelection.assets(dg.AssetKey(names.asset))
-    jobs = [
+    jobs: list[Any] = [
         dg.define_asset_job(
             names.job("encode"),
             selection,
             description=f"Embeds the pending rows of {spec.table} into {spec.output}, one process a slice.",
             executor_def=multiprocess(),
+            tags={COLUMN_TAG: names.stem},
         ),
         dg.define_asset_job(
             names.job("encode_in_process"),
             selection,
             description=f"Embeds the pending rows of {spec.table} into {spec.output} in one process, for small work.",
             executor_def=dg.in_process_executor,
-            tags={IN_PROCESS_TAG: "true"},
+            tags={IN_PROCESS_TAG: "true", COLUMN_TAG: names.stem},
         ),
     ]
-    return dg.Definitions(jobs=[*jobs, _sync_job(spec, names)])
+    jobs += [_sync_job(spec, names, registry), build_follow_job(spec, names, registry)]
+    return dg.Definitions(jobs=jobs, sensors=[build_follow_sensor(spec, names, registry, jobs)])
 
 
-def _sync_job(spec: VectorColumn, names: Names) -> dg.JobDefinition:
+def _sync_job(spec: VectorColumn, names: Names, registry: ModelRegistry) -> dg.JobDefinition:
     @dg.op(name=f"{names.stem}__sync_partitions")
     def sync(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
         with as_failures():
+            open_rows(cockroach, spec, registry.load(spec.model))
             plan = sync_partitions(context.instance, cockroach.database, spec, names)
         context.log.info(f"{len(plan.keys)} partitions, {len(plan.added)} added, {len(plan.removed)} removed")
 
     @dg.job(
         name=names.job("sync_partitions"),
-        description=f"Cuts {spec.table} into the partitions of {spec.output}; run it once before the first backfill.",
+        description=f"Makes {spec.table} ready for {spec.output} and cuts it into partitions; the first thing to run.",
         executor_def=dg.in_process_executor,
+        tags={COLUMN_TAG: names.stem},
     )
     def sync_job() -> None:
         sync()

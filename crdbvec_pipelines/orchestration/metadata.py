@@ -38,12 +38,23 @@ def column_schema(spec: VectorColumn, dimension: int) -> dg.TableSchema:
     return dg.TableSchema(columns)
 
 
+def follow_metadata(report: RefreshReport, embedded: int) -> Metadata:
+    """The numbers of one partition that a run over many of them touched: its own rows, and the run's rate."""
+    return {
+        "rows_embedded": embedded,
+        "rows_per_second": round(report.rows_per_second, 1),
+        "rows_failed": report.rows_failed,
+        "rows_changed_meanwhile": report.rows_changed,
+    }
+
+
 def run_metadata(report: RefreshReport, counts: RowCounts) -> Metadata:
     """The numbers of one materialization. Ints and floats, and each every time, since only these are plotted."""
     return {
         "rows_embedded": report.rows_embedded,
         "rows_per_second": round(report.rows_per_second, 1),
         "rows_pending": counts.pending,
+        "rows_failed": report.rows_failed,
         "rows_changed_meanwhile": report.rows_changed,
         "rows_truncated": report.rows_truncated,
         "rows_cleared": report.rows_cleared,

@@ -20,6 +20,18 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def replaces_triggers(self) -> bool:
+        """Whether the server has CREATE OR REPLACE TRIGGER."""
+
+    def check_triggers(self) -> None:  # noqa: B027
+        """Refuses a server whose triggers cannot be relied on.
+
+        Raises:
+            TableError: the server is too old.
+        """
+
+    @property
+    @abstractmethod
     def connection_class(self) -> type[psycopg.Connection]:
         """The psycopg class whose type adapters fit the server."""
 
@@ -29,10 +41,19 @@ class Dialect(ABC):
         """Makes the VECTOR type available; None where it is built in."""
 
     @abstractmethod
-    def create_pending_index(
-        self, *, index: sql.Identifier, table: sql.Identifier, key: sql.Composable, predicate: sql.Composable
+    def index_bytes_per_row(self, dimension: int) -> float:
+        """About what one vector takes in a vector index, in bytes; an estimate for plans."""
+
+    @abstractmethod
+    def create_index(
+        self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
     ) -> sql.Composable:
-        """Creates the partial index over pending rows without blocking writers, unless it exists."""
+        """Creates an index, over the rows that fulfil a predicate, without blocking writers, unless it exists."""
+
+    @property
+    @abstractmethod
+    def index_is_being_built(self) -> sql.Composable:
+        """Whether the index `i` of `pg_index` is under construction; true only where such an index is listed at all."""
 
     @property
     @abstractmethod
@@ -41,3 +62,8 @@ class Dialect(ABC):
 
         One row with one number, NULL or negative where the server has no statistics yet.
         """
+
+
+def where(predicate: sql.Composable | None) -> sql.Composable:
+    """A WHERE clause, or nothing."""
+    return sql.SQL("") if predicate is None else sql.SQL(" WHERE {}").format(predicate)

@@ -4,7 +4,11 @@ import psycopg
 from psycopg import sql
 from psycopg.crdb import CrdbConnection
 
-from crdbvec_pipelines.database.dialects.base import Dialect
+from crdbvec_pipelines.database.dialects.base import Dialect, where
+from crdbvec_pipelines.database.errors import TableError
+
+# 25.4: vector indexes are generally available and built online, vectors may be binary parameters.
+_FLOOR = 250400
 
 
 class CockroachDialect(Dialect):
@@ -16,6 +20,23 @@ class CockroachDialect(Dialect):
     # in flight at once.
     rows_per_write = 100
 
+    def __init__(self, version: int = _FLOOR) -> None:
+        self.version = version
+        """As psycopg tells it: 260205 for 26.2.5."""
+
+    @property
+    def replaces_triggers(self) -> bool:
+        """CREATE OR REPLACE TRIGGER arrived in 26.2."""
+        return self.version >= 260200
+
+    def check_triggers(self) -> None:
+        """pg_trigger, which tells whether the trigger is in place, is filled since 25.3."""
+        if self.version < _FLOOR:
+            raise TableError(
+                "staleness: trigger needs CockroachDB 25.4 or later; "
+                "use staleness: fingerprint, or upgrade the cluster."
+            )
+
     @property
     def connection_class(self) -> type[psycopg.Connection]:
         """Psycopg's own CockroachDB connection, whose adapters leave out the types the server lacks."""
@@ -26,13 +47,22 @@ class CockroachDialect(Dialect):
         """VECTOR is built in."""
         return None
 
-    def create_pending_index(
-        self, *, index: sql.Identifier, table: sql.Identifier, key: sql.Composable, predicate: sql.Composable
+    def index_bytes_per_row(self, dimension: int) -> float:
+        """C-SPANN: one bit a dimension (RaBitQ) and the key; a full centroid for each partition of about 64 rows."""
+        return dimension / 8 + 48 + 4 * dimension / 64
+
+    def create_index(
+        self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
     ) -> sql.Composable:
         """Every index is built online here."""
-        return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} ({key}) WHERE {predicate}").format(
-            index=index, table=table, key=key, predicate=predicate
+        return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
+            index=index, table=table, columns=columns, where=where(predicate)
         )
+
+    @property
+    def index_is_being_built(self) -> sql.Composable:
+        """The catalogue lists an index when it is whole."""
+        return sql.SQL("false")
 
     @property
     def estimate_rows(self) -> sql.Composable | None:

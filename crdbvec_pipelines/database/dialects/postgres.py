@@ -3,7 +3,7 @@
 import psycopg
 from psycopg import sql
 
-from crdbvec_pipelines.database.dialects.base import Dialect
+from crdbvec_pipelines.database.dialects.base import Dialect, where
 
 
 class PostgresDialect(Dialect):
@@ -16,6 +16,11 @@ class PostgresDialect(Dialect):
     rows_per_write = 500
 
     @property
+    def replaces_triggers(self) -> bool:
+        """Since PostgreSQL 14."""
+        return True
+
+    @property
     def connection_class(self) -> type[psycopg.Connection]:
         """The plain psycopg connection."""
         return psycopg.Connection
@@ -25,12 +30,23 @@ class PostgresDialect(Dialect):
         """Pgvector is an extension of each database."""
         return sql.SQL("CREATE EXTENSION IF NOT EXISTS vector")
 
-    def create_pending_index(
-        self, *, index: sql.Identifier, table: sql.Identifier, key: sql.Composable, predicate: sql.Composable
+    def index_bytes_per_row(self, dimension: int) -> float:
+        """HNSW with m = 16: the vector itself, and 2 m neighbours of 6 bytes on the lowest level."""
+        return 4 * dimension + 8 + 2 * 16 * 6 + 64
+
+    def create_index(
+        self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
     ) -> sql.Composable:
         """CONCURRENTLY, since a plain CREATE INDEX blocks writers for as long as it scans the table."""
-        return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} ({key}) WHERE {predicate}").format(
-            index=index, table=table, key=key, predicate=predicate
+        return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
+            index=index, table=table, columns=columns, where=where(predicate)
+        )
+
+    @property
+    def index_is_being_built(self) -> sql.Composable:
+        """Invalid is also what a broken build left; only the progress view tells the two apart."""
+        return sql.SQL(
+            "EXISTS (SELECT 1 FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid)"
         )
 
     @property

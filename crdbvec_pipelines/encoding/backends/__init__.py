@@ -27,3 +27,7 @@ class Backend(Protocol):
             and were cut to it.
         """
         ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has, uncut, the model's own marks included."""
+        ...

@@ -56,9 +56,13 @@ class TorchBackend:
             )
         return cast(Vectors, vectors.astype("float32", copy=False)), truncated
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count tokens with the model's tokenizer; see `Backend.count_tokens`."""
+        if not texts:
+            return []
+        tokens = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
+        return [len(ids) for ids in tokens]
+
     def _count_truncated(self, texts: Sequence[str]) -> int:
         window = self._model.max_seq_length
-        if not texts or window is None:
-            return 0
-        tokens = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
-        return sum(len(ids) > window for ids in tokens)
+        return 0 if window is None else sum(count > window for count in self.count_tokens(texts))

@@ -1,0 +1,126 @@
+"""The trigger that clears a vector at once when its input changes: one a table, for all its columns that want it.
+
+The function's name holds a digest of its body, so a look at the catalogue tells whether the trigger is up to date, and
+replacing it is one statement where the server has CREATE OR REPLACE TRIGGER.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.catalogue import KeptColumn
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.dialects import Dialect
+from crdbvec_pipelines.database.introspect import Table
+from crdbvec_pipelines.database.names import short_name
+from crdbvec_pipelines.database.statement import Statement, statement
+
+TRIGGER = "crdbvec_stale"
+
+
+@statement
+def find_trigger() -> sql.Composable:
+    """The function that a table's trigger of ours runs."""
+    return sql.SQL(
+        "SELECT p.proname FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid "
+        "JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND t.tgname = %(trigger)s::text"
+    )
+
+
+@statement
+def create_trigger_function(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
+    """The trigger's function. `(NEW).column` is how CockroachDB's PL/pgSQL reads a field; PostgreSQL takes it too."""
+    return sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql AS $crdbvec$\n{}$crdbvec$").format(
+        _function(table, columns), _body(columns)
+    )
+
+
+@statement
+def replace_trigger(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
+    """Puts the trigger in place of an older one, with no moment between them."""
+    return sql.SQL("CREATE OR REPLACE TRIGGER {}").format(_trigger(table, columns))
+
+
+@statement
+def create_trigger(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
+    """Creates the trigger, where the server cannot replace one."""
+    return sql.SQL("CREATE TRIGGER {}").format(_trigger(table, columns))
+
+
+@statement
+def drop_trigger(table: Table) -> sql.Composable:
+    """Removes the trigger."""
+    return sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(TRIGGER), table.identifier)
+
+
+@statement
+def drop_trigger_function(table: Table, function: str) -> sql.Composable:
+    """Removes the function of a trigger that is gone or was replaced."""
+    return sql.SQL("DROP FUNCTION IF EXISTS {}").format(sql.Identifier(table.name.schema, function))
+
+
+def trigger_changes(database: Database, table: Table, kept: Sequence[KeptColumn]) -> Iterator[Statement]:
+    """The statements that give a table the trigger that its vector columns want, in order; none if it has it."""
+    columns = [column for column in kept if column.staleness == "trigger"]
+    found = database.fetch(find_trigger(), {"schema": table.name.schema, "table": table.name.name, "trigger": TRIGGER})
+    installed = found[0][0] if found else None
+    wanted = function_name(table, columns) if columns else None
+    if installed == wanted:
+        return
+    if columns:
+        yield from _install(database.dialect, table, columns, replaces=installed is not None)
+    else:
+        yield drop_trigger(table)
+    if installed is not None:
+        yield drop_trigger_function(table, installed)
+
+
+def function_name(table: Table, columns: Sequence[KeptColumn]) -> str:
+    """The name of the trigger's function for these columns."""
+    digest = hashlib.sha256(_body(columns).as_string().encode()).hexdigest()[:8]
+    return short_name(f"{TRIGGER}_{table.name.name}", digest)
+
+
+def _install(dialect: Dialect, table: Table, columns: Sequence[KeptColumn], *, replaces: bool) -> Iterator[Statement]:
+    yield create_trigger_function(table, columns)
+    if dialect.replaces_triggers:
+        yield replace_trigger(table, columns)
+        return
+    if replaces:
+        yield drop_trigger(table)
+    yield create_trigger(table, columns)
+
+
+def _function(table: Table, columns: Sequence[KeptColumn]) -> sql.Identifier:
+    return sql.Identifier(table.name.schema, function_name(table, columns))
+
+
+def _trigger(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
+    return sql.SQL("{} BEFORE UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
+        sql.Identifier(TRIGGER), table.identifier, _function(table, columns)
+    )
+
+
+def _body(columns: Sequence[KeptColumn]) -> sql.Composable:
+    blocks = [
+        sql.SQL("  IF {changed} THEN\n{cleared}  END IF;\n").format(
+            changed=sql.SQL(" OR ").join(
+                sql.SQL("(NEW).{0} IS DISTINCT FROM (OLD).{0}").format(sql.Identifier(name)) for name in column.inputs
+            ),
+            cleared=sql.SQL("").join(
+                sql.SQL("    NEW.{} := NULL;\n").format(sql.Identifier(name))
+                for name in (column.output, column.fingerprint)
+                if name is not None
+            ),
+        )
+        for column in columns
+    ]
+    return sql.SQL(
+        "-- Made by crdbvec from the table crdbvec_vector_columns: a vector is cleared at once when what it was made\n"
+        "-- from changes, and crdbvec embeds the row again. Before dropping one of the columns named below:\n"
+        "-- DROP TRIGGER crdbvec_stale on this table.\n"
+        "BEGIN\n{}  RETURN NEW;\nEND\n"
+    ).format(sql.SQL("").join(blocks))

@@ -1,0 +1,148 @@
+"""Finding the bad rows of a batch: halve what was refused until they are alone, and let the others through.
+
+Here is also which refusal is a row's fault. A model or a database that does not answer is not, nor is a statement that
+would fail for any row.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
+from crdbvec_pipelines.database.row_errors import ErrorClass, RowFailure
+from crdbvec_pipelines.database.rows import PendingRow, VectorRows
+from crdbvec_pipelines.encoding.encoder import EncodedBatch
+from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, InputTooLong
+from crdbvec_pipelines.errors import CrdbvecError
+
+T = TypeVar("T")
+
+# By SQLSTATE: data and integrity errors and what a user's own trigger raises; then limits; then locks and time-outs.
+_ROW_FAULTS: Sequence[tuple[re.Pattern[str], ErrorClass]] = (
+    (re.compile(r"(22|23|P0)..."), "poison"),
+    (re.compile(r"54...|08P01"), "oversize"),
+    (re.compile(r"55...|57014"), "transient"),
+)
+
+
+@dataclass(frozen=True)
+class Apart(Generic[T]):
+    """What became of a batch: the results of its good parts, in order, and its bad rows."""
+
+    results: list[tuple[list[int], T]]
+    """For each part that went through: the places of its rows in the batch, and the result."""
+    refused: list[tuple[int, CrdbvecError, ErrorClass]]
+    """For each bad row: its place in the batch, the error, and its class."""
+
+
+def take_apart(
+    places: list[int],
+    attempt: Callable[[list[int]], T],
+    fault: Callable[[CrdbvecError], ErrorClass | None],
+) -> Apart[T]:
+    """Tries a batch, then its halves, down to single rows.
+
+    Args:
+        places: the places of the batch's rows.
+        attempt: does the work for the rows at some places.
+        fault: the class of an error that a row may be to blame for; None for one that ends the work.
+
+    Raises:
+        CrdbvecError: what `attempt` raised, where no row is to blame.
+    """
+    try:
+        return Apart([(places, attempt(places))], [])
+    except CrdbvecError as error:
+        error_class = fault(error)
+        if error_class is None:
+            raise
+        if len(places) == 1:
+            return Apart([], [(places[0], error, error_class)])
+    middle = len(places) // 2
+    first = take_apart(places[:middle], attempt, fault)
+    second = take_apart(places[middle:], attempt, fault)
+    return Apart(first.results + second.results, first.refused + second.refused)
+
+
+def encode_apart(
+    encode: Callable[[Sequence[tuple[object, object]]], EncodedBatch], rows: Sequence[PendingRow]
+) -> tuple[list[PendingRow], NDArray[np.float32], int, list[RowFailure]]:
+    """Encodes rows, setting apart those that the model refuses.
+
+    Returns:
+        The rows that have a vector, their vectors (float32, one row each), how many were truncated, and the failures.
+
+    Raises:
+        EncoderUnavailable: the model does not answer.
+        ModelError: the model cannot be used as configured.
+    """
+
+    def attempt(places: list[int]) -> EncodedBatch:
+        return encode([(_single(rows[place].key), rows[place].input) for place in places])
+
+    apart = take_apart(list(range(len(rows))), attempt, _encoding_fault)
+    good = [rows[place] for places, _ in apart.results for place in places]
+    vectors = [encoded.vectors for _, encoded in apart.results]
+    return (
+        good,
+        np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32),
+        sum(encoded.truncated for _, encoded in apart.results),
+        _failures(rows, apart),
+    )
+
+
+def write_apart(
+    table: VectorRows, rows: Sequence[PendingRow], vectors: NDArray[np.float32]
+) -> tuple[int, list[RowFailure]]:
+    """Writes vectors, setting apart the rows that the database refuses.
+
+    Returns:
+        How many rows took their vector, and the failures.
+
+    Raises:
+        DatabaseError: the database does not answer, or refused the statement whatever the row.
+    """
+    if not rows:
+        return 0, []
+    apart = take_apart(
+        list(range(len(rows))),
+        lambda places: table.write([rows[place] for place in places], vectors[places]),
+        _database_fault,
+    )
+    return sum(written for _, written in apart.results), _failures(rows, apart)
+
+
+def _failures(rows: Sequence[PendingRow], apart: Apart[T]) -> list[RowFailure]:
+    return [
+        RowFailure(rows[place].key, rows[place].fingerprint, error_class, _reason(error))
+        for place, error, error_class in apart.refused
+    ]
+
+
+def _reason(error: CrdbvecError) -> str:
+    """Why, without the row's text: a database's message may quote it, so only the SQLSTATE is kept of that."""
+    if isinstance(error, DatabaseError):
+        return f"The database refused the row with SQLSTATE {error.sqlstate}."
+    return str(error)
+
+
+def _encoding_fault(error: CrdbvecError) -> ErrorClass | None:
+    if not isinstance(error, EncodingError) or isinstance(error, EncoderUnavailable):
+        return None
+    return "oversize" if isinstance(error, InputTooLong) else "poison"
+
+
+def _database_fault(error: CrdbvecError) -> ErrorClass | None:
+    if not isinstance(error, DatabaseError) or isinstance(error, DatabaseUnavailable):
+        return None
+    state = error.sqlstate or ""
+    return next((error_class for pattern, error_class in _ROW_FAULTS if pattern.fullmatch(state)), None)
+
+
+def _single(key: tuple[object, ...]) -> object:
+    """A key as wrappers know it: the value itself where the key has one column."""
+    return key[0] if len(key) == 1 else key

@@ -1,0 +1,81 @@
+"""What is at work on a vector column already: runs of its jobs, runs of its partitions, backfills.
+
+Dagster keeps no public names for the statuses of backfills, so its own modules are imported here, and only here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+from crdbvec_pipelines.orchestration.names import Names
+
+COLUMN_TAG = "crdbvec/vector_column"
+"""On every run of our jobs: which vector column it works on."""
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_PARTITION_TAG = "dagster/partition"
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """The work under way on one vector column."""
+
+    whole_table: tuple[str, ...]
+    """Ids of runs that may touch any row (follow, maintenance, partition planning)."""
+    partitions: frozenset[str]
+    """Keys of partitions that a run works on or waits for."""
+    backfills: tuple[str, ...]
+    """Ids of backfills of the asset that are not finished: they will request runs for partitions that have none yet."""
+
+    @property
+    def sentence(self) -> str | None:
+        """Who is at work, for the tick's history; None if nobody is."""
+        if self.backfills:
+            return f"backfill {self.backfills[0]} is at work"
+        if self.whole_table:
+            return f"run {self.whole_table[0][:8]} is at work"
+        if self.partitions:
+            return f"{len(self.partitions)} partition runs are at work"
+        return None
+
+
+def in_flight(
+    instance: dg.DagsterInstance, names: Names, partition_keys: Sequence[str], stuck_after: timedelta
+) -> InFlight:
+    """Looks for work under way.
+
+    Args:
+        instance: Dagster's instance.
+        names: the vector column's names.
+        partition_keys: the column's partitions.
+        stuck_after: a run without an end after this time has died: with the default launcher nobody tells Dagster, and
+            it would be waited for in vain.
+    """
+    oldest = datetime.now(UTC) - stuck_after
+    ours = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={COLUMN_TAG: names.stem}, created_after=oldest))
+    # Runs that people start in the UI carry no tag of ours, but their partition's.
+    partitioned = (
+        instance.get_runs(
+            dg.RunsFilter(statuses=_UNDER_WAY, tags={_PARTITION_TAG: list(partition_keys)}, created_after=oldest)
+        )
+        if partition_keys
+        else []
+    )
+    asset = dg.AssetKey(names.asset)
+    backfills = instance.get_backfills(
+        filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
+    )
+    return InFlight(
+        tuple(run.run_id for run in ours if _PARTITION_TAG not in run.tags),
+        frozenset(run.tags[_PARTITION_TAG] for run in partitioned),
+        tuple(backfill.backfill_id for backfill in backfills if asset in (backfill.asset_selection or [])),
+    )
