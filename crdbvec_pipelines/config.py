@@ -125,6 +125,33 @@ class ChecksSpec(_Spec):
     """How many partitions, chosen by chance, the drift check re-hashes; all if not given."""
 
 
+class IndexSpec(_Spec):
+    """The vector index over the output column."""
+
+    metric: Literal["cosine", "l2", "ip"] | None = None
+    """The distance; the model's if not given. Index and searches both go by it."""
+    prefix: tuple[str, ...] = ()
+    """Columns that every search pins, such as the tenant; each value has a tree of its own (CockroachDB)."""
+    partial: bool = True
+    min_coverage: float = Field(default=1.0, ge=0, le=1)
+    """The share of rows with an input that must be embedded before the index is built."""
+    min_partition_size: int | None = Field(default=None, ge=1, le=1_024)
+    max_partition_size: int | None = Field(default=None, ge=4, le=4_096)
+    build_beam_size: int | None = Field(default=None, ge=1, le=512)
+    m: int | None = Field(default=None, ge=2, le=100)
+    ef_construction: int | None = Field(default=None, ge=4, le=1_000)
+    effort: int | None = Field(default=None, ge=1, le=2_048)
+    """Beam size (CockroachDB) or ef_search (PostgreSQL) of searches; the server's default if not given."""
+    wanted_recall: float = Field(default=0.95, gt=0, le=1)
+    """What `recall_at_k` and `crdbvec index tune` ask of the index."""
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The storage parameters that are given, of both servers."""
+        names = ("min_partition_size", "max_partition_size", "build_beam_size", "m", "ef_construction")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
 class ModelsSpec(_Spec):
     """Where model wrappers are found besides the built-in ones, and what they are told."""
 
@@ -168,6 +195,7 @@ class VectorColumn(_Spec):
     follow: FollowSpec = FollowSpec()
     freshness: FreshnessSpec = FreshnessSpec()
     checks: ChecksSpec = ChecksSpec()
+    index: IndexSpec | None = None
     origin: str = Field(default="the command line", exclude=True)
 
     @model_validator(mode="before")
@@ -334,6 +362,7 @@ _MODELS_BY_ENTRY: dict[str, type[BaseModel]] = {
     "follow": FollowSpec,
     "freshness": FreshnessSpec,
     "checks": ChecksSpec,
+    "index": IndexSpec,
 }
 
 

@@ -21,9 +21,10 @@ from crdbvec_pipelines.errors import CrdbvecError
 
 T = TypeVar("T")
 
-# By SQLSTATE: data and integrity errors and what a user's own trigger raises; then limits; then locks and time-outs.
+# By SQLSTATE: data and integrity errors and what a user's own trigger raises, for which the standard leaves the classes
+# from 5 to 9 and from I to Z (5 and XX are the servers'); then limits; then locks and time-outs.
 _ROW_FAULTS: Sequence[tuple[re.Pattern[str], ErrorClass]] = (
-    (re.compile(r"(22|23|P0)..."), "poison"),
+    (re.compile(r"(09|21|22|23|27|44)...|(?!XX)[6-9I-Z]...."), "poison"),
     (re.compile(r"54...|08P01"), "oversize"),
     (re.compile(r"55...|57014"), "transient"),
 )

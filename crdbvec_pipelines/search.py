@@ -1,15 +1,24 @@
-"""Similarity search over a vector column: texts in, the nearest rows out."""
+"""Similarity search over a vector column: texts, or a row, in; the nearest rows out, by index or exactly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.connection import Database, Row
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.introspect import Table, check_column, read_table
-from crdbvec_pipelines.database.similarity import nearest_exact
+from crdbvec_pipelines.database.metrics import metric_of
+from crdbvec_pipelines.database.nearest import Nearest, Where, Wish
 from crdbvec_pipelines.encoding.encoder import Encoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Found", "Hit", "Searcher", "Where", "Wish", "search_frame"]
 
 
 @dataclass(frozen=True)
@@ -17,53 +26,115 @@ class Hit:
     """One row that was found.
 
     Attributes:
-        distance: from the query, by the model's metric; smaller is nearer.
+        distance: from the query, by the column's metric; smaller is nearer.
         key: the primary key, column by column.
         input: what the row's vector was made from.
+        columns: further columns that were asked for.
     """
 
     distance: float
     key: dict[str, Any]
     input: Any
+    columns: dict[str, Any]
 
 
-def open_for_search(database: Database, spec: VectorColumn, encoder: Encoder) -> Table:
-    """The table, known to have a vector column that the model's vectors can be compared with.
+@dataclass(frozen=True)
+class Found:
+    """What one query found, nearest first, and how: by which index, or exactly and why."""
+
+    query: str
+    hits: list[Hit]
+    how: str
+    by_index: bool
+
+
+class Searcher:
+    """Searches one vector column on an open database.
+
+    Args:
+        database: an open connection.
+        spec: the vector column.
+        encoder: the model that made its vectors.
 
     Raises:
-        TableError: there is no such table or column, or its dimension is another.
+        TableError: there is no such table or vector column, or its dimension is not the model's.
     """
-    table = read_table(database, spec.table)
-    check_column(table, spec, encoder.dim)
-    if spec.output not in table.columns:
-        raise TableError(f"{spec.table} has no vector column {spec.output} yet; run crdbvec embed first.")
-    return table
+
+    def __init__(self, database: Database, spec: VectorColumn, encoder: Encoder) -> None:
+        self.table: Table = read_table(database, spec.table)
+        check_column(self.table, spec, encoder.dim)
+        if spec.output not in self.table.columns:
+            raise TableError(f"{spec.table} has no vector column {spec.output} yet; run crdbvec embed first.")
+        self.metric = metric_of(spec, encoder.metric)
+        self._encoder = encoder
+        self._nearest = Nearest(database, self.table, spec, self.metric)
+
+    def texts(self, texts: Sequence[str], wish: Wish) -> list[Found]:
+        """The rows nearest to each text.
+
+        Raises:
+            TableError: a column of the wish does not exist.
+            EncodingError: the model does not take a text.
+        """
+        return [self._found(text, self._encoder.encode_query(text), wish) for text in texts]
+
+    def like(self, key: Sequence[object], wish: Wish) -> Found:
+        """The rows nearest to the row with a key, without itself.
+
+        Raises:
+            TableError: there is no such row, or it has no vector.
+        """
+        without = Wish(**{**wish.__dict__, "without": tuple(key)})
+        return self._found(", ".join(map(str, key)), self._nearest.vector_of(key), without)
+
+    def sql(self, text: str, wish: Wish) -> str:
+        """The search for a text as SQL that can be copied."""
+        return self._nearest.sql(self._encoder.encode_query(text), wish)
+
+    def explain(self, text: str, wish: Wish) -> list[str]:
+        """The server's plan of the search for a text."""
+        return self._nearest.explain(self._encoder.encode_query(text), wish)
+
+    def _found(self, query: str, vector: NDArray[np.float32], wish: Wish) -> Found:
+        answer = self._nearest.find(vector, wish)
+        return Found(query, [self._hit(row, wish) for row in answer.rows], answer.how, answer.by_index)
+
+    def _hit(self, row: Row, wish: Wish) -> Hit:
+        distance, value, *rest = row
+        names = [column.name for column in self.table.key]
+        return Hit(
+            float(distance),
+            dict(zip(names, rest[: len(names)], strict=True)),
+            value,
+            dict(zip(wish.columns, rest[len(names) :], strict=True)),
+        )
 
 
-def search(
-    database: Database, spec: VectorColumn, encoder: Encoder, texts: Sequence[str], *, limit: int = 10
-) -> list[list[Hit]]:
-    """The rows nearest to each text, nearest first, found exactly.
+def search_frame(
+    database: Database, spec: VectorColumn, encoder: Encoder, texts: Sequence[str], wish: Wish | None = None
+) -> "pd.DataFrame":
+    """The rows nearest to each text as a pandas DataFrame, for notebooks.
 
     Args:
         database: an open connection.
         spec: the vector column.
         encoder: the model that made its vectors.
         texts: what to search for.
-        limit: rows for each text.
+        wish: limit, filters and so on; the ten nearest if not given.
 
     Returns:
-        A list of hits for each text.
+        One row a hit, nearest first within each query: `query`, `distance`, the key's columns, `input`, and the further
+        columns asked for.
+
+    Raises:
+        CrdbvecError: as `Searcher`.
     """
-    table = open_for_search(database, spec, encoder)
-    statement = nearest_exact(table, spec, encoder.metric)
-    names = [column.name for column in table.key]
-    return [
-        [
-            Hit(float(distance), dict(zip(names, key, strict=True)), value)
-            for distance, value, *key in database.fetch(
-                statement, {"vector": encoder.encode_query(text), "limit": limit}
-            )
-        ]
-        for text in texts
+    import pandas as pd
+
+    found = Searcher(database, spec, encoder).texts(texts, wish or Wish())
+    records = [
+        {"query": each.query, "distance": hit.distance, **hit.key, "input": hit.input, **hit.columns}
+        for each in found
+        for hit in each.hits
     ]
+    return pd.DataFrame.from_records(records)

@@ -14,6 +14,7 @@ _COMMANDS = {
     "demo": "Fill a vector column of 2,000 dictionary glosses through Dagster, and search it.",
     "embed": "Embed the pending rows of a table.",
     "errors": "List the rows that could not be embedded, and release them.",
+    "index": "Show, build and tune the vector index.",
     "model": "List and describe the models.",
     "plan": "Show what embedding would do and cost, before anything is done.",
     "search": "Find the rows nearest to a text.",

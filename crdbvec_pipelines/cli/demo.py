@@ -22,7 +22,7 @@ from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.orchestration.build import build_definitions, build_registry
 from crdbvec_pipelines.orchestration.names import names_of
 from crdbvec_pipelines.orchestration.partitions import sync_partitions
-from crdbvec_pipelines.search import search
+from crdbvec_pipelines.search import Searcher, Wish
 
 QUERIES = ("a cake eaten for dessert", "a doctor who looks after eyes", "how bright a star is")
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -98,7 +98,7 @@ def _watched(remaining: Callable[[], int], pending: int, advance: Callable[[int]
 
 
 def _show_searches(database: Database, column: VectorColumn, encoder: Encoder) -> None:
-    for query, hits in zip(QUERIES, search(database, column, encoder, QUERIES, limit=3), strict=True):
-        click.echo(f"\nsearch: {query}")
-        for hit in hits:
+    for found in Searcher(database, column, encoder).texts(QUERIES, Wish(limit=3)):
+        click.echo(f"\nsearch: {found.query}")
+        for hit in found.hits:
             click.echo(hit_text(hit))

@@ -4,39 +4,110 @@ import click
 
 from crdbvec_pipelines.cli.output import key_text, print_json, stderr
 from crdbvec_pipelines.cli.target import Selection, column_options
-from crdbvec_pipelines.database.introspect import read_table
-from crdbvec_pipelines.search import Hit, search
+from crdbvec_pipelines.search import Found, Hit, Searcher, Wish
 
 
 @click.command()
 @column_options
-@click.argument("text")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("-l", "--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Rows to show.")
-@click.option("-v", "--verbose", is_flag=True, help="Say what the table's key is.")
+@click.option("--like", "like", multiple=True, help="The key of a row, instead of a text; once for each key column.")
+@click.option("--where", "where", multiple=True, metavar="COLUMN=VALUE", help="Only such rows; repeated, any of them.")
+@click.option("--exact", is_flag=True, help="Compare every row, index or not.")
+@click.option(
+    "--effort", "--beam-size", "--ef-search", "effort", type=click.IntRange(1), help="Look harder: beam or ef_search."
+)
+@click.option("--max-distance", type=float, help="Leave out rows that are farther.")
+@click.option("--columns", help="Further columns to show, separated by commas.")
+@click.option("--past", is_flag=True, help="Read some seconds in the past, from the nearest replica (CockroachDB).")
+@click.option("--sql", "as_sql", is_flag=True, help="Print the search as SQL instead of running it.")
+@click.option("--explain", is_flag=True, help="Print the server's plan instead of the rows.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what the key is, and how the rows were found.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hits as JSON.")
 def command(
     selection: Selection,
-    text: str,
+    texts: tuple[str, ...],
     limit: int,
+    like: tuple[str, ...],
+    where: tuple[str, ...],
+    exact: bool,
+    effort: int | None,
+    max_distance: float | None,
+    columns: str | None,
+    past: bool,
+    as_sql: bool,
+    explain: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Find the rows whose input is nearest to TEXT."""
+    """Find the rows whose input is nearest to each TEXT, or to the row with the key given by --like."""
+    if bool(texts) == bool(like):
+        raise click.UsageError("Give texts to search for, or the key of a row with --like.")
+    wish = Wish(
+        limit=limit,
+        where=_filters(where),
+        exact=exact,
+        effort=effort,
+        within=max_distance,
+        columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
+        past=past,
+    )
     target = selection.resolve()
     column = target.column
     with target.open() as database:
+        searcher = Searcher(database, column, target.registry.load(column.model))
         if verbose:
-            key = ", ".join(f"{part.name} ({part.cast})" for part in read_table(database, column.table).key)
-            stderr.print(f"[INFO] PK: {key}", markup=False, highlight=False)
-        (hits,) = search(database, column, target.registry.load(column.model), [text], limit=limit)
+            key = ", ".join(f"{part.name} ({part.cast})" for part in searcher.table.key)
+            _say(f"[INFO] PK: {key}")
+        if past and database.dialect.vectors.slightly_past is None:
+            _say(f"[INFO] {database.dialect.name} reads no past; this is the present.")
+        if as_sql or explain:
+            for text in texts:
+                click.echo(searcher.sql(text, wish) if as_sql else "\n".join(searcher.explain(text, wish)))
+            return
+        found = [searcher.like(like, wish)] if like else searcher.texts(texts, wish)
     if as_json:
-        print_json([{"distance": hit.distance, "key": hit.key, "input": hit.input} for hit in hits])
+        _print_json(found)
         return
-    for hit in hits:
-        click.echo(f"\n{hit_text(hit)}")
+    for each in found:
+        if len(found) > 1:
+            click.echo(f"\n{each.query}:")
+        for hit in each.hits:
+            click.echo(f"\n{hit_text(hit)}")
+        # A filter changes how rows are found, and with it what they cost, so it is said unasked.
+        if verbose or (where and not exact):
+            _say(f"[INFO] Found {each.how}.")
 
 
 def hit_text(hit: Hit) -> str:
-    """A hit in two lines: distance and key, and the text."""
+    """A hit in two lines: distance and key, and the text; further columns on a line of their own."""
     shown = f"<{len(hit.input)} bytes>" if isinstance(hit.input, (bytes, memoryview)) else hit.input
-    return f"{hit.distance} --> {key_text(hit.key.values())}\n{shown}"
+    lines = [f"{hit.distance} --> {key_text(hit.key.values())}", str(shown)]
+    if hit.columns:
+        lines.append(", ".join(f"{name}: {value}" for name, value in hit.columns.items()))
+    return "\n".join(lines)
+
+
+def _filters(where: tuple[str, ...]) -> dict[str, list[str]]:
+    filters: dict[str, list[str]] = {}
+    for each in where:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--where takes COLUMN=VALUE, and got {each!r}.")
+        filters.setdefault(name.strip(), []).append(value)
+    return filters
+
+
+def _print_json(found: list[Found]) -> None:
+    """An array of hits for one query, an array of queries with their hits for several."""
+    shown = [{"query": each.query, "how": each.how, "hits": [_jsonable(hit) for hit in each.hits]} for each in found]
+    print_json(shown if len(shown) > 1 else shown[0]["hits"])
+
+
+def _jsonable(hit: Hit) -> dict[str, object]:
+    facts: dict[str, object] = {"distance": hit.distance, "key": hit.key, "input": hit.input}
+    return {**facts, "columns": hit.columns} if hit.columns else facts
+
+
+def _say(line: str) -> None:
+    stderr.print(line, markup=False, highlight=False, soft_wrap=True)

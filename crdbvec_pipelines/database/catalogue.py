@@ -61,12 +61,16 @@ def write_catalogue(schema: str) -> sql.Composable:
 
 
 def kept_columns(database: Database, table: Table) -> list[KeptColumn]:
-    """The vector columns of a table that are remembered and still there."""
+    """The vector columns of a table that are remembered and still there, with all that they are made from."""
     rows = database.fetch(read_catalogue(table.name.schema), {"table_name": table.name.name})
-    return [
+    found = [
         KeptColumn(output, tuple(json.loads(inputs)), fingerprint, staleness, tuple(json.loads(models)))
         for output, inputs, fingerprint, staleness, models in rows
-        if output in table.columns
+    ]
+    return [
+        column
+        for column in found
+        if {column.output, column.fingerprint or column.output, *column.inputs} <= table.columns.keys()
     ]
 
 

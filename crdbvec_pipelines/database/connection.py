@@ -102,6 +102,25 @@ class Database:
 
         return self._run(run, statement)
 
+    def fetch_with(self, settings: Mapping[str, str], statement: Statement, parameters: Parameters) -> list[Row]:
+        """All rows of a query that runs under session settings, which are reset behind it.
+
+        Raises:
+            DatabaseError: the server refused it, or could not be reached.
+        """
+
+        def run(connection: psycopg.Connection) -> list[Row]:
+            try:
+                for name, value in settings.items():
+                    connection.execute(sql.SQL("SET {} = {}").format(_setting(name), sql.Literal(value)))
+                return connection.execute(statement.query, parameters).fetchall()
+            finally:
+                if not connection.broken:
+                    for name in settings:
+                        connection.execute(sql.SQL("RESET {}").format(_setting(name)))
+
+        return self._run(run, statement)
+
     def fetch_one(self, statement: Statement, parameters: Parameters | None = None) -> Row:
         """The only row of a query that always has one."""
         (row,) = self.fetch(statement, parameters)
@@ -181,6 +200,11 @@ def _check_url(url: str) -> None:
     # libpq ends the password at the first @ and takes what follows for the host. A socket's name may start with one.
     if "@" in host[1:]:
         raise ConfigurationError("The database URL has an @ in its user name or password; write %40 for it.")
+
+
+def _setting(name: str) -> sql.Composable:
+    """A setting's name, which may have a part before a dot (`hnsw.ef_search`)."""
+    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
 
 
 def _configure(connection: psycopg.Connection, statement_timeout: float | None) -> None:

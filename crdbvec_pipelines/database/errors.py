@@ -17,6 +17,9 @@ _RETRYABLE = frozenset({"40001", "40P01", "40003"})
 _LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[123]")
 # What "somebody else has just done the same DDL" looks like.
 _ALREADY_THERE = frozenset({"42701", "42710", "42P07", "23505"})
+# What "somebody else is just changing the same" looks like: a function or trigger gone, back, or still in use by then;
+# XX000 is PostgreSQL's "tuple concurrently updated".
+_CHANGED_MEANWHILE = frozenset({"42883", "42704", "42723", "2BP01", "XX000"})
 
 _PASSWORD_IN_URL = re.compile(r"(://[^:/@\s]*):[^@\s]*@")
 _PASSWORD_IN_DSN = re.compile(r"(password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
@@ -53,6 +56,11 @@ def is_retryable(error: BaseException) -> bool:
 def is_already_there(error: psycopg.Error) -> bool:
     """Whether a DDL statement failed because another process has just done the same."""
     return error.sqlstate in _ALREADY_THERE
+
+
+def is_changed_meanwhile(error: DatabaseError) -> bool:
+    """Whether a DDL statement failed because another process changed the same thing at the same moment."""
+    return error.sqlstate in _CHANGED_MEANWHILE
 
 
 def redact(text: str) -> str:

@@ -1,9 +1,11 @@
 """The rows of one vector column, as the refresh loop sees them: pages of pending rows in, guarded writes out."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypedDict
 
@@ -17,6 +19,8 @@ from crdbvec_pipelines.database.expressions import bound_parameters, fingerprint
 from crdbvec_pipelines.database.introspect import Table
 from crdbvec_pipelines.database.row_errors import RowErrors
 from crdbvec_pipelines.database.row_statements import Pass
+from crdbvec_pipelines.database.vector_index import existing_indexes
+from crdbvec_pipelines.database.write_size import WriteSize
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 _CLEAR_AT_ONCE = 1_000
@@ -46,7 +50,15 @@ class RowCounts:
     blank: int
     """Rows whose input is NULL, blank or empty: nothing to embed, and never pending."""
     failed: int = 0
-    """Rows of the whole table that could not be embedded; those that wait for their next try are not pending."""
+    """Rows of the whole table that could not be embedded."""
+    waiting: int = 0
+    """Those among them that wait for their next try, and are not pending until then."""
+
+    @property
+    def coverage(self) -> float:
+        """The share of the rows with an input that have a fresh vector, from 0 to 1."""
+        wanted = self.rows - self.blank
+        return max(0.0, wanted - self.pending - self.waiting) / wanted if wanted else 1.0
 
 
 class VectorRows:
@@ -67,7 +79,12 @@ class VectorRows:
         self._database = database
         self._seed = {"seed": fingerprint_seed(model_id), **self.errors.parameters}
         self._write = statements.write_vector(table, spec)
-        self._rows_per_write = database.dialect.rows_per_write
+
+    @cached_property
+    def _write_size(self) -> WriteSize:
+        dialect = self._database.dialect
+        indexed = existing_indexes(self._database, self.table, self.spec)
+        return WriteSize(*(dialect.vectors.rows_per_indexed_write if indexed else dialect.rows_per_write))
 
     @property
     def everything_pending(self) -> tuple[Pass, ...]:
@@ -118,11 +135,13 @@ class VectorRows:
             {"vector": vector, "fingerprint": row.fingerprint, **self._seed, **bound_parameters("key", row.key)}
             for row, vector in zip(rows, vectors, strict=True)
         ]
-        size = self._rows_per_write
-        return sum(
-            self._database.execute_many(self._write, parameters[start : start + size])
-            for start in range(0, len(parameters), size)
-        )
+        written = 0
+        while parameters:
+            group, parameters = parameters[: self._write_size.rows], parameters[self._write_size.rows :]
+            started, retries = time.perf_counter(), self._database.retries
+            written += self._database.execute_many(self._write, group)
+            self._write_size.learn(len(group), time.perf_counter() - started, self._database.retries - retries)
+        return written
 
     def clear(self, key_range: KeyRange, what: Pass) -> int:
         """Takes the vector from rows of a pass whose input is gone; returns how many rows that were."""
@@ -141,7 +160,7 @@ class VectorRows:
         statement = statements.count_rows(self.table, self.spec, **_ends(key_range), waiting=errors.waiting > 0)
         found = self._database.fetch_one(statement, {**self._seed, **range_parameters(key_range)})
         rows, embedded, pending, blank = found
-        return RowCounts(rows, embedded, pending, blank, errors.total)
+        return RowCounts(rows, embedded, pending, blank, errors.total, errors.waiting)
 
     def count_missing(self, limit: int) -> int:
         """How many rows have no vector, no further than `limit`; costs what there is to count, not the table's size."""

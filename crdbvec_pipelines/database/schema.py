@@ -21,7 +21,7 @@ from crdbvec_pipelines.database.catalogue import (
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.error_statements import ERRORS_TABLE, create_errors_table
-from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_already_there
+from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_already_there, is_changed_meanwhile
 from crdbvec_pipelines.database.expressions import key_list
 from crdbvec_pipelines.database.introspect import Table, check_column, read_table
 from crdbvec_pipelines.database.names import short_name
@@ -29,8 +29,8 @@ from crdbvec_pipelines.database.row_statements import missing_predicate
 from crdbvec_pipelines.database.statement import Statement, statement
 from crdbvec_pipelines.database.triggers import trigger_changes
 
-# Of two processes that build one index CONCURRENTLY at the same moment, PostgreSQL ends one by deadlock, which may leave
-# the index invalid. So what was changed is looked at again, after a pause that lets one of them be first.
+# Of two processes that build one index CONCURRENTLY at the same moment, PostgreSQL ends one by deadlock, which may
+# leave the index invalid. So what was changed is looked at again, after a pause that lets one of them be first.
 _PAUSES = (0.0, 0.0, 1.0, 2.0, 4.0)
 
 
@@ -185,9 +185,24 @@ def ensure_schema(database: Database, spec: VectorColumn, dimension: int, model_
             break
         _change(database, spec, needed)
         table = read_table(database, spec.table)
-    kept = remember(database, table, spec, model_id)
-    _change(database, spec, list(trigger_changes(database, table, kept)))
+    remember(database, table, spec, model_id)
+    _ensure_trigger(database, spec, table)
     return table
+
+
+def _ensure_trigger(database: Database, spec: VectorColumn, table: Table) -> None:
+    """Gives the table its trigger; several processes may do so at once, each for a column of its own."""
+    for longest_pause in _PAUSES:
+        time.sleep(random.uniform(0, longest_pause))  # noqa: S311
+        needed = list(trigger_changes(database, table, kept_columns(database, table)))
+        try:
+            _change(database, spec, needed)
+        except DatabaseError as error:
+            if longest_pause == _PAUSES[-1] or not is_changed_meanwhile(error):
+                raise
+        else:
+            if not needed:
+                return
 
 
 def _change(database: Database, spec: VectorColumn, needed: Sequence[Statement]) -> None:

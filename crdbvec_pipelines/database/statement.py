@@ -7,7 +7,7 @@ and compares with `tests/snapshots/`, so nothing is sent to a production cluster
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import ParamSpec
 
 from psycopg import sql
@@ -52,11 +52,10 @@ def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
     name = build.__name__
     _catalogue.add(name)
 
+    @wraps(build)
     def make(*args: P.args, **kwargs: P.kwargs) -> Statement:
         return Statement(name, build(*args, **kwargs))
 
-    make.__name__ = name
-    make.__doc__ = build.__doc__
     return make
 
 

@@ -18,6 +18,9 @@ from crdbvec_pipelines.database.statement import Statement, statement
 
 TRIGGER = "crdbvec_stale"
 
+# PostgreSQL cannot compare these; an operator that is missing would fail every UPDATE of the user's.
+_WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path"})
+
 
 @statement
 def find_trigger() -> sql.Composable:
@@ -34,7 +37,7 @@ def find_trigger() -> sql.Composable:
 def create_trigger_function(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
     """The trigger's function. `(NEW).column` is how CockroachDB's PL/pgSQL reads a field; PostgreSQL takes it too."""
     return sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql AS $crdbvec$\n{}$crdbvec$").format(
-        _function(table, columns), _body(columns)
+        _function(table, columns), _body(table, columns)
     )
 
 
@@ -80,7 +83,7 @@ def trigger_changes(database: Database, table: Table, kept: Sequence[KeptColumn]
 
 def function_name(table: Table, columns: Sequence[KeptColumn]) -> str:
     """The name of the trigger's function for these columns."""
-    digest = hashlib.sha256(_body(columns).as_string().encode()).hexdigest()[:8]
+    digest = hashlib.sha256(_body(table, columns).as_string().encode()).hexdigest()[:8]
     return short_name(f"{TRIGGER}_{table.name.name}", digest)
 
 
@@ -104,12 +107,16 @@ def _trigger(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
     )
 
 
-def _body(columns: Sequence[KeptColumn]) -> sql.Composable:
+def _changed(table: Table, name: str) -> sql.Composable:
+    by_text = table.columns[name].type_name in _WITHOUT_EQUALITY
+    field = sql.SQL("{}::text" if by_text else "{}").format(sql.Identifier(name))
+    return sql.SQL("(NEW).{0} IS DISTINCT FROM (OLD).{0}").format(field)
+
+
+def _body(table: Table, columns: Sequence[KeptColumn]) -> sql.Composable:
     blocks = [
         sql.SQL("  IF {changed} THEN\n{cleared}  END IF;\n").format(
-            changed=sql.SQL(" OR ").join(
-                sql.SQL("(NEW).{0} IS DISTINCT FROM (OLD).{0}").format(sql.Identifier(name)) for name in column.inputs
-            ),
+            changed=sql.SQL(" OR ").join(_changed(table, name) for name in column.inputs),
             cleared=sql.SQL("").join(
                 sql.SQL("    NEW.{} := NULL;\n").format(sql.Identifier(name))
                 for name in (column.output, column.fingerprint)

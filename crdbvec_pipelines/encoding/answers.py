@@ -6,6 +6,7 @@ A message names the position in the batch, never the text.
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends import Vectors
 from crdbvec_pipelines.encoding.errors import EncodingError
@@ -80,6 +81,18 @@ def check_vectors(vectors: Vectors, rows: int, dim: int, where: str) -> Vectors:
         raise EncodingError(
             f"{where}: the vector at position {position} holds a value that is not finite (NaN or infinity)."
         )
+    return array
+
+
+def check_flags(flags: object, rows: int, where: str) -> NDArray[np.bool_]:
+    """Return what an engine says of each text, as booleans of shape (rows,).
+
+    Raises:
+        EncodingError: There is not one flag a text.
+    """
+    array = np.asarray(flags, dtype=np.bool_)
+    if array.shape != (rows,):
+        raise EncodingError(f"{where}: the model must say of each of {rows} texts whether it was cut.")
     return array
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from crdbvec_pipelines.encoding.answers import check_vector, check_vectors, in_order
+from crdbvec_pipelines.encoding.answers import check_flags, check_vector, check_vectors, in_order
 from crdbvec_pipelines.encoding.backends import Backend, Vectors
 from crdbvec_pipelines.encoding.blame import rows_at_fault, wrapper_at_fault
 from crdbvec_pipelines.encoding.contract import METRICS, Metric
@@ -136,16 +136,17 @@ class Encoder:
         where = f"The model {self.name}, batch {batch_index} of {len(batch)} rows"
         backend = self._engine()
         if backend is not None:
-            texts = [self._text(value) for _, value in batch]
-            with rows_at_fault(where):
-                vectors, truncated = backend.encode(texts)
-            return EncodedBatch(check_vectors(vectors, len(batch), self.dim, where), truncated)
+            return self._encode_texts(backend, [self._text(value) for _, value in batch], where)
         with rows_at_fault(where), self._calls:
             answer = list(self._module.embedding_encode_batch(batch_index, batch, verbose))
         return EncodedBatch(in_order(answer, [key for key, _ in batch], self.dim, where), 0)
 
     def count_tokens(self, inputs: Sequence[object]) -> list[int] | None:
-        """How many tokens each input has, uncut; None for a model that does not count them."""
+        """Return how many tokens each input has, uncut; None for a model that does not count them.
+
+        Raises:
+            ModelError: The model cannot be loaded, or an input is not text.
+        """
         backend = self._engine()
         return None if backend is None else backend.count_tokens([self._text(value) for value in inputs])
 
@@ -166,6 +167,18 @@ class Encoder:
         with rows_at_fault(where), self._calls:
             vector = function(text)
         return check_vector(vector, self.dim, where)
+
+    def _encode_texts(self, backend: Backend, texts: list[str], where: str) -> EncodedBatch:
+        # Equal texts have equal vectors: each is encoded once.
+        numbers: dict[str, int] = {}
+        positions = [numbers.setdefault(text, len(numbers)) for text in texts]
+        with rows_at_fault(where):
+            vectors, truncated = backend.encode(list(numbers))
+        vectors = check_vectors(vectors, len(numbers), self.dim, where)
+        cut = check_flags(truncated, len(numbers), where)
+        if len(numbers) < len(texts):
+            vectors, cut = vectors[positions], cut[positions]
+        return EncodedBatch(vectors, int(cut.sum()))
 
     def _text(self, value: object) -> str:
         if isinstance(value, str):

@@ -22,6 +22,7 @@ from tenacity import (
     stop_any,
     wait_random_exponential,
 )
+from tenacity.stop import stop_base
 
 from crdbvec_pipelines.encoding.backends import Vectors
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, InputRefused, InputTooLong, ModelError
@@ -49,7 +50,7 @@ class EmbeddingsClient:
         self._url = base_url.rstrip("/") + "/embeddings"
         self._retrying = Retrying(
             retry=retry_if_exception_type(EncoderUnavailable),
-            stop=stop_any(stop_after_attempt(tries), _rest_is_too_long),
+            stop=stop_any(stop_after_attempt(tries), _RestIsTooLong()),
             wait=_wait,
             reraise=True,
         )
@@ -137,8 +138,11 @@ def _asked_rest(state: RetryCallState) -> float | None:
     return error.retry_after if isinstance(error, EncoderUnavailable) else None
 
 
-def _rest_is_too_long(state: RetryCallState) -> bool:
-    return (_asked_rest(state) or 0.0) > _LONGEST_WAIT
+class _RestIsTooLong(stop_base):
+    """Stops when the server asked for a longer rest than is worth holding a worker for."""
+
+    def __call__(self, state: RetryCallState) -> bool:
+        return (_asked_rest(state) or 0.0) > _LONGEST_WAIT
 
 
 def _wait(state: RetryCallState) -> float:

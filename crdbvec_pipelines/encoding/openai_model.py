@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
 from crdbvec_pipelines.encoding.backends import Vectors
@@ -90,8 +91,8 @@ class OpenAIModel:
         """Return itself: the work is the server's, and takes no threads here."""
         return self
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, int]:
-        """Encode texts in requests of bounded size; see `Backend.encode`. Truncation is the server's secret: 0."""
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Encode texts in requests of bounded size; see `Backend.encode`. What a server cuts, it does not say."""
         settings = self._settings()
         vectors: list[Vectors] = []
         for part in _requests(texts, settings.batch, settings.batch_characters):
@@ -102,14 +103,17 @@ class OpenAIModel:
                 self._probe()
                 raise
         if not vectors:
-            return np.empty((0, self.dim()), np.float32), 0
+            return np.empty((0, self.dim()), np.float32), np.empty(0, np.bool_)
         lengths = {part.shape[1] for part in vectors}
         if settings.dimensions and lengths != {settings.dimensions}:
             raise ModelError(
                 f"The embeddings server answers vectors of {min(lengths)} dimensions, where {_PREFIX}DIMENSIONS asks "
                 f"for {settings.dimensions}: unset it for a model that cannot shorten its vectors."
             )
-        return np.concatenate(vectors), 0
+        return np.concatenate(vectors), np.zeros(len(texts), np.bool_)
+
+    def count_tokens(self, texts: Sequence[str]) -> None:
+        """Return None: only the server knows; see `Backend.count_tokens`."""
 
     def encode_one(self, input_data: str, verbose: bool = False) -> list[float]:
         """Encode one text; `verbose` is there for the contract."""

@@ -34,6 +34,8 @@ class Pipeline:
         max_seq_length: The window in tokens, special tokens included; None when the tokenizer decides.
         lower_case: Whether texts are lower-cased before the tokenizer sees them.
         prompted: Whether every text gets a prompt in front of it by default.
+        architecture: The transformer's kind, as transformers names it; empty when it is not stated.
+        pad_token: The number of the token that fills up shorter texts.
     """
 
     modules: tuple[str, ...]
@@ -42,6 +44,8 @@ class Pipeline:
     max_seq_length: int | None
     lower_case: bool
     prompted: bool
+    architecture: str
+    pad_token: int
 
     @property
     def identity(self) -> str:
@@ -59,15 +63,24 @@ def read_pipeline(directory: Path) -> Pipeline:
     entries = _read(directory / "modules.json", required=True)
     types = [str(entry["type"]).rpartition(".")[2].lower() for entry in entries]
     folders = dict(zip(types, [directory / str(entry["path"]) for entry in entries], strict=True))
-    window = _read(folders.get("transformer", directory) / "sentence_bert_config.json")
+    transformer = folders.get("transformer", directory)
+    window = _read(transformer / "sentence_bert_config.json")
+    config = _read(transformer / "config.json")
     return Pipeline(
         modules=tuple(types),
         pooling=_pooling(_read(folders["pooling"] / "config.json")) if "pooling" in folders else (),
         normalized="normalize" in types,
-        max_seq_length=window.get("max_seq_length"),
+        max_seq_length=window.get("max_seq_length") or _tokenizer_window(transformer, config),
         lower_case=bool(window.get("do_lower_case", False)),
         prompted=bool(_read(directory / "config_sentence_transformers.json").get("default_prompt_name")),
+        architecture=str(config.get("model_type", "")),
+        pad_token=int(config.get("pad_token_id") or 0),
     )
+
+
+def configuration_files(directory: Path) -> list[Path]:
+    """List the small files that say how a model makes vectors, its tokenizer's included."""
+    return sorted(directory.glob("*.json")) + sorted(directory.glob("*/config.json"))
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -83,6 +96,13 @@ def weight_files(directory: Path) -> list[Path]:
     if not files:
         raise ModelError(f"The folder {directory} holds no weights (model.safetensors or pytorch_model.bin).")
     return files
+
+
+def _tokenizer_window(folder: Path, config: dict[str, Any]) -> int | None:
+    """Return the window as sentence-transformers reckons it when the model's own file does not say."""
+    limits = [_read(folder / "tokenizer_config.json").get("model_max_length"), config.get("max_position_embeddings")]
+    stated = [int(limit) for limit in limits if limit]
+    return min(stated) if len(stated) == 2 else None
 
 
 def _pooling(config: dict[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from crdbvec_pipelines.orchestration.assets import build_source, build_vector_as
 from crdbvec_pipelines.orchestration.checks import build_checks
 from crdbvec_pipelines.orchestration.executors import multiprocess
 from crdbvec_pipelines.orchestration.freshness import with_freshness
+from crdbvec_pipelines.orchestration.index_asset import build_index_definitions
 from crdbvec_pipelines.orchestration.jobs import build_jobs
 from crdbvec_pipelines.orchestration.maintenance import build_maintenance
 from crdbvec_pipelines.orchestration.names import names_of
@@ -54,6 +55,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
             ),
             build_jobs(vector, own, registry),
             build_maintenance(vector, own, registry),
+            build_index_definitions(vector, own, registry),
         ]
     shared = dg.Definitions(
         assets=list(sources.values()),

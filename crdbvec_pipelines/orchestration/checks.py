@@ -46,13 +46,11 @@ def _build_check(spec: VectorColumn, names: Names, registry: ModelRegistry, name
 def _coverage(rows: VectorRows, health: VectorHealth, _: Sequence[str]) -> dg.AssetCheckResult:
     """Whether enough of the rows that have an input have a fresh vector."""
     counts = rows.count(KeyRange())
-    wanted = counts.rows - counts.blank
-    share = (wanted - counts.pending - rows.errors.count().waiting) / wanted if wanted else 1.0
     age = health.oldest_pending_seconds()
     return _result(
-        share >= rows.spec.checks.coverage,
+        counts.coverage >= rows.spec.checks.coverage,
         {
-            "share": share,
+            "share": counts.coverage,
             "rows": counts.rows,
             "rows_embedded": counts.embedded,
             "rows_pending": counts.pending,

@@ -17,6 +17,7 @@ class Names:
     Attributes:
         source: asset key of the table.
         asset: asset key of the vector column.
+        index: asset key of its vector index.
         stem: what ops and the asset's graph are named after; unique in the configuration.
         short: what jobs, sensors and schedules are named after: the output column where that is unique.
         partitions: the dynamic partitions' name, which Dagster keeps for a whole instance.
@@ -25,6 +26,7 @@ class Names:
 
     source: tuple[str, ...]
     asset: tuple[str, ...]
+    index: tuple[str, ...]
     stem: str
     short: str
     partitions: str
@@ -48,6 +50,7 @@ def names_of(config: ProjectConfig) -> Mapping[str, Names]:
         names[str(vector)] = Names(
             source=source,
             asset=asset,
+            index=(*source, f"{vector.output}_index"),
             stem=stem,
             short=_word(vector.output) if outputs[_word(vector.output)] == 1 else stem,
             partitions="crdbvec/" + "/".join(asset),

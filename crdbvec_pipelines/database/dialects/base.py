@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import psycopg
 from psycopg import sql
 
+from crdbvec_pipelines.database.dialects.vectors import VectorSupport
+
 
 class Dialect(ABC):
     """One kind of server. Stateless: holds facts and statements, sends nothing itself."""
@@ -15,8 +17,11 @@ class Dialect(ABC):
     kind: str
     """The Dagster kind (its icon in the UI)."""
 
-    rows_per_write: int
-    """Rows in one pipelined group of guarded writes, while no vector index has to be kept up."""
+    rows_per_write: tuple[int, int]
+    """Rows in the first pipelined group of guarded writes, and at most, while no vector index has to be kept up."""
+
+    vectors: VectorSupport
+    """The server's vector index and search."""
 
     @property
     @abstractmethod

@@ -5,6 +5,7 @@ from psycopg import sql
 from psycopg.crdb import CrdbConnection
 
 from crdbvec_pipelines.database.dialects.base import Dialect, where
+from crdbvec_pipelines.database.dialects.vectors_cockroachdb import CockroachVectors
 from crdbvec_pipelines.database.errors import TableError
 
 # 25.4: vector indexes are generally available and built online, vectors may be binary parameters.
@@ -18,11 +19,12 @@ class CockroachDialect(Dialect):
     kind = "cockroachdb"
     # CockroachDB's documentation advises small statements for vectors; every row is its own UPDATE, and this many are
     # in flight at once.
-    rows_per_write = 100
+    rows_per_write = (100, 500)
 
     def __init__(self, version: int = _FLOOR) -> None:
         self.version = version
         """As psycopg tells it: 260205 for 26.2.5."""
+        self.vectors = CockroachVectors(version)
 
     @property
     def replaces_triggers(self) -> bool:

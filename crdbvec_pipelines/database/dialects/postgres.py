@@ -4,6 +4,7 @@ import psycopg
 from psycopg import sql
 
 from crdbvec_pipelines.database.dialects.base import Dialect, where
+from crdbvec_pipelines.database.dialects.vectors_postgres import PostgresVectors
 
 
 class PostgresDialect(Dialect):
@@ -13,7 +14,8 @@ class PostgresDialect(Dialect):
     kind = "postgres"
     # Measured on PostgreSQL 18 with 384 dimensions: pipelined single-row updates in groups of some hundreds wrote about
     # 40,000 rows/s; larger groups gained nothing and hold their row locks longer.
-    rows_per_write = 500
+    rows_per_write = (500, 2_000)
+    vectors = PostgresVectors()
 
     @property
     def replaces_triggers(self) -> bool:

@@ -16,18 +16,18 @@ Vectors = NDArray[np.float32]
 class Backend(Protocol):
     """A loaded model that encodes texts, and may be called from several threads at once."""
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
         """Encode texts in their order.
 
         Args:
             texts: Any number of texts, blank ones included.
 
         Returns:
-            The vectors, float32 of shape (len(texts), dim), and how many texts were longer than the model's window
-            and were cut to it.
+            The vectors, float32 of shape (len(texts), dim), and for each text whether it was longer than the model's
+            window and was cut to it.
         """
         ...
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, uncut, the model's own marks included."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """Return how many tokens each text has, uncut and with the model's own marks; None where that is not known."""
         ...

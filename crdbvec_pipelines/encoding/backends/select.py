@@ -45,11 +45,15 @@ def load_backend(weights: Weights, pipeline: Pipeline, options: EngineOptions) -
     """
     device = _device(options)
     if _wants_openvino(options, device):
-        from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, unsupported
+        from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, UnfaithfulConversion
+        from crdbvec_pipelines.encoding.backends.openvino_model import unsupported
 
         reason = unsupported(pipeline, weights.directory)
         if reason is None:
-            return OpenVinoBackend(weights, pipeline, options.threads)
+            try:
+                return OpenVinoBackend(weights, pipeline, options.threads)
+            except UnfaithfulConversion as finding:
+                reason = str(finding)
         _log.warning("The model in %s is run by PyTorch, more slowly: %s.", weights.directory, reason)
     from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 
@@ -57,7 +61,7 @@ def load_backend(weights: Weights, pipeline: Pipeline, options: EngineOptions) -
 
 
 def _wants_openvino(options: EngineOptions, device: Device) -> bool:
-    if options.engine in ("torch", "auto"):
+    if options.engine == "torch":
         return False
     installed = importlib.util.find_spec("openvino") is not None
     if options.engine == "auto":

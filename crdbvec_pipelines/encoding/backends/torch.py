@@ -2,11 +2,18 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Literal, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends import Vectors
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.weights import Weights
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 # sentence-transformers' own default on a processor; a GPU needs more rows at once to be busy.
 _BATCH_ROWS = {"cpu": 32, "cuda": 256, "mps": 64}
@@ -29,40 +36,50 @@ class TorchBackend:
         self, weights: Weights, device: Literal["auto", "cpu", "cuda", "mps"], threads: int | None = None
     ) -> None:
         import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
 
-        # Loading 100 tensors takes no time worth a progress bar in the middle of another one.
-        disable_progress_bar()  # type: ignore[no-untyped-call]
         if threads is not None:
             torch.set_num_threads(threads)
-        try:
-            self._model = SentenceTransformer(str(weights.directory), device=device, local_files_only=True)
-        except Exception as error:
-            raise ModelError(
-                f"PyTorch cannot load the model in {weights.directory} on {device}: {type(error).__name__}: {error}"
-            ) from error
+        self._model = load_sentence_transformer(weights.directory, device)
         if device == "cuda":
             self._model.half()
         self._batch_rows = _BATCH_ROWS[device]
         self._lock = threading.Lock()
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
         """Encode texts as `SentenceTransformer.encode` does; see `Backend.encode`."""
         with self._lock:
-            truncated = self._count_truncated(texts)
+            truncated = np.array(self._lengths(texts), np.intp) > (self._model.max_seq_length or np.inf)
             vectors = self._model.encode(
                 list(texts), batch_size=self._batch_rows, convert_to_numpy=True, show_progress_bar=False
             )
-        return cast(Vectors, vectors.astype("float32", copy=False)), truncated
+        return np.asarray(vectors, dtype=np.float32), truncated
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count tokens with the model's tokenizer; see `Backend.count_tokens`."""
+        """Count the tokens of texts; see `Backend.count_tokens`."""
+        with self._lock:
+            return self._lengths(texts)
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
         if not texts:
             return []
         tokens = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
         return [len(ids) for ids in tokens]
 
-    def _count_truncated(self, texts: Sequence[str]) -> int:
-        window = self._model.max_seq_length
-        return 0 if window is None else sum(count > window for count in self.count_tokens(texts))
+
+def load_sentence_transformer(directory: Path, device: str) -> "SentenceTransformer":
+    """Load a model's folder, quietly and without asking the hub.
+
+    Raises:
+        ModelError: It cannot be loaded, or the device does not exist.
+    """
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    # Loading 100 tensors takes no time worth a progress bar in the middle of another one.
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        return SentenceTransformer(str(directory), device=device, local_files_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"PyTorch cannot load the model in {directory} on {device}: {type(error).__name__}: {error}"
+        ) from error
