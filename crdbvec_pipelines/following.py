@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.row_statements import Pass
 from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh import BatchDone, BatchEncoder, RefreshReport, refresh
+from crdbvec_pipelines.reuse import VectorCache
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def follow_round(
     batch_size: int,
     workers: int = 1,
     passes: Sequence[Pass] = (Pass("missing"),),
+    cache: VectorCache | None = None,
     on_batch: Callable[[BatchDone], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Round:
@@ -50,6 +52,7 @@ def follow_round(
         batch_size: rows read, encoded and written together.
         workers: how many batches are encoded at once.
         passes: which pending rows, in this order.
+        cache: the vectors of inputs encoded lately.
         on_batch: called after each written batch.
         stop: when set, ends after the batches in hand.
 
@@ -66,6 +69,14 @@ def follow_round(
             on_batch(batch)
 
     report = refresh(
-        rows, encoder, KeyRange(), batch_size=batch_size, workers=workers, passes=passes, on_batch=note, stop=stop
+        rows,
+        encoder,
+        KeyRange(),
+        batch_size=batch_size,
+        workers=workers,
+        passes=passes,
+        cache=cache,
+        on_batch=note,
+        stop=stop,
     )
     return Round(report, touched)

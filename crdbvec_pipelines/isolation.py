@@ -18,6 +18,7 @@ from crdbvec_pipelines.database.rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, InputTooLong
 from crdbvec_pipelines.errors import CrdbvecError
+from crdbvec_pipelines.reuse import KnownVector, VectorCache
 
 T = TypeVar("T")
 
@@ -69,30 +70,56 @@ def take_apart(
     return Apart(first.results + second.results, first.refused + second.refused)
 
 
-def encode_apart(
-    encode: Callable[[Sequence[tuple[object, object]]], EncodedBatch], rows: Sequence[PendingRow]
-) -> tuple[list[PendingRow], NDArray[np.float32], int, list[RowFailure]]:
-    """Encodes rows, setting apart those that the model refuses.
+@dataclass(frozen=True)
+class Encoded:
+    """What became of a batch that was encoded.
 
-    Returns:
-        The rows that have a vector, their vectors (float32, one row each), how many were truncated, and the failures.
+    Attributes:
+        rows: the rows that have a vector, in the batch's order.
+        vectors: their vectors, float32, one row each.
+        truncated: how many of their inputs were longer than the model's window.
+        reused: how many took the vector of an equal input instead of being encoded.
+        failures: the rows that the model refused.
+    """
+
+    rows: list[PendingRow]
+    vectors: NDArray[np.float32]
+    truncated: int
+    reused: int
+    failures: list[RowFailure]
+
+
+def encode_apart(
+    encode: Callable[[Sequence[tuple[object, object]]], EncodedBatch], rows: Sequence[PendingRow], cache: VectorCache
+) -> Encoded:
+    """Encodes rows, equal inputs once, setting apart those that the model refuses.
 
     Raises:
         EncoderUnavailable: the model does not answer.
         ModelError: the model cannot be used as configured.
     """
+    first = {row.fingerprint: place for place, row in reversed(list(enumerate(rows)))}
+    known = {fingerprint: found for fingerprint in first if (found := cache.get(fingerprint)) is not None}
+    places = sorted(place for fingerprint, place in first.items() if fingerprint not in known)
 
-    def attempt(places: list[int]) -> EncodedBatch:
-        return encode([(_single(rows[place].key), rows[place].input) for place in places])
+    def attempt(some: list[int]) -> EncodedBatch:
+        return encode([(_single(rows[place].key), rows[place].input) for place in some])
 
-    apart = take_apart(list(range(len(rows))), attempt, _encoding_fault)
-    good = [rows[place] for places, _ in apart.results for place in places]
-    vectors = [encoded.vectors for _, encoded in apart.results]
-    return (
+    apart = take_apart(places, attempt, _encoding_fault) if places else Apart[EncodedBatch]([], [])
+    for some, encoded in apart.results:
+        for place, vector, truncated in zip(some, encoded.vectors, encoded.truncated, strict=True):
+            fresh = KnownVector(vector, bool(truncated))
+            known[rows[place].fingerprint] = fresh
+            cache.put(rows[place].fingerprint, fresh)
+    good = [row for row in rows if row.fingerprint in known]
+    vectors = [known[row.fingerprint].vector for row in good]
+    reasons = {rows[place].fingerprint: (error, error_class) for place, error, error_class in apart.refused}
+    return Encoded(
         good,
-        np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32),
-        sum(encoded.truncated for _, encoded in apart.results),
-        _failures(rows, apart),
+        np.stack(vectors) if vectors else np.empty((0, 0), np.float32),
+        sum(known[row.fingerprint].truncated for row in good),
+        len(good) - (len(places) - len(apart.refused)),
+        [_failure(row, *reasons[row.fingerprint]) for row in rows if row.fingerprint in reasons],
     )
 
 
@@ -114,14 +141,12 @@ def write_apart(
         lambda places: table.write([rows[place] for place in places], vectors[places]),
         _database_fault,
     )
-    return sum(written for _, written in apart.results), _failures(rows, apart)
+    failures = [_failure(rows[place], error, error_class) for place, error, error_class in apart.refused]
+    return sum(written for _, written in apart.results), failures
 
 
-def _failures(rows: Sequence[PendingRow], apart: Apart[T]) -> list[RowFailure]:
-    return [
-        RowFailure(rows[place].key, rows[place].fingerprint, error_class, _reason(error))
-        for place, error, error_class in apart.refused
-    ]
+def _failure(row: PendingRow, error: CrdbvecError, error_class: ErrorClass) -> RowFailure:
+    return RowFailure(row.key, row.fingerprint, error_class, _reason(error))
 
 
 def _reason(error: CrdbvecError) -> str:

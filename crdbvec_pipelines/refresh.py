@@ -11,17 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from crdbvec_pipelines.channel import Channel
-from crdbvec_pipelines.database.row_errors import RowFailure
 from crdbvec_pipelines.database.row_statements import Pass
 from crdbvec_pipelines.database.rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
-from crdbvec_pipelines.isolation import encode_apart, write_apart
+from crdbvec_pipelines.isolation import Encoded, encode_apart, write_apart
 from crdbvec_pipelines.keyspace import Bound, KeyRange
+from crdbvec_pipelines.reuse import VectorCache
 
 
 class BatchEncoder(Protocol):
@@ -43,6 +40,8 @@ class RefreshReport:
     """Read, but edited or deleted before the write: left pending with their new text."""
     rows_truncated: int = 0
     """Embedded, though longer than the model's window: their end is not in the vector."""
+    rows_reused: int = 0
+    """Given the vector of an equal input instead of being encoded."""
     rows_failed: int = 0
     """Refused by the model or the database, each alone: recorded, and left alone until their next try."""
     rows_cleared: int = 0
@@ -77,17 +76,6 @@ class _Batch:
     rows: list[PendingRow]
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """What came of a batch: the rows that have a vector, and those that were refused."""
-
-    batch: _Batch
-    rows: list[PendingRow]
-    vectors: NDArray[np.float32]
-    truncated: int
-    failures: list[RowFailure]
-
-
 def refresh(
     rows: VectorRows,
     encoder: BatchEncoder,
@@ -97,6 +85,7 @@ def refresh(
     workers: int = 1,
     max_batches: int | None = None,
     passes: Sequence[Pass] | None = None,
+    cache: VectorCache | None = None,
     on_batch: Callable[[BatchDone], None] | None = None,
     stop: threading.Event | None = None,
 ) -> RefreshReport:
@@ -113,6 +102,7 @@ def refresh(
         workers: how many batches are encoded at once.
         max_batches: end after this many batches; None works through all that is pending.
         passes: which pending rows, in this order; None for all of them.
+        cache: the vectors of inputs encoded lately; a cache of this call's own if None.
         on_batch: called in the calling thread after each written batch.
         stop: when set, ends after the batches in hand.
 
@@ -129,6 +119,7 @@ def refresh(
         workers,
         max_batches,
         rows.everything_pending if passes is None else passes,
+        cache or VectorCache(),
         stop or threading.Event(),
     )
     return work.run(on_batch or (lambda _: None))
@@ -149,6 +140,7 @@ class _Refresh:
         workers: int,
         max_batches: int | None,
         passes: Sequence[Pass],
+        cache: VectorCache,
         stop: threading.Event,
     ) -> None:
         self._rows = rows
@@ -158,9 +150,10 @@ class _Refresh:
         self._workers = workers
         self._max_batches = max_batches
         self._passes = passes
+        self._cache = cache
         self._stop = stop
         self._to_encode: Channel[_Batch] = Channel(2 * workers)
-        self._to_write: Channel[_Encoded] = Channel(2 * workers)
+        self._to_write: Channel[tuple[_Batch, Encoded]] = Channel(2 * workers)
         self._failures: list[BaseException] = []
         self._cleared = 0
 
@@ -223,26 +216,30 @@ class _Refresh:
 
     def _encode(self) -> None:
         for batch in self._to_encode:
+            if self._stop.is_set():
+                self._to_encode.abandon()
+                return
             encode = functools.partial(self._encoder.encode, batch_index=batch.index)
-            if not self._to_write.put(_Encoded(batch, *encode_apart(encode, batch.rows))):
+            if not self._to_write.put((batch, encode_apart(encode, batch.rows, self._cache))):
                 return
 
     def _write(self, on_batch: Callable[[BatchDone], None]) -> RefreshReport:
         report = RefreshReport()
-        for encoded in self._to_write:
+        for batch, encoded in self._to_write:
             embedded, refused = write_apart(self._rows, encoded.rows, encoded.vectors)
             failures = encoded.failures + refused
             self._rows.errors.record(failures)
             report += RefreshReport(
                 batches=1,
-                rows_read=len(encoded.batch.rows),
+                rows_read=len(batch.rows),
                 rows_embedded=embedded,
                 rows_changed=len(encoded.rows) - embedded - len(refused),
                 rows_truncated=encoded.truncated,
+                rows_reused=encoded.reused,
                 rows_failed=len(failures),
             )
             failed = frozenset(failure.key for failure in failures)
-            on_batch(BatchDone(encoded.batch.index, encoded.batch.rows, embedded, failed))
+            on_batch(BatchDone(batch.index, batch.rows, embedded, failed))
             if report.rows_embedded == 0 and report.rows_failed >= _ALL_REFUSED:
                 raise EncodingError(
                     f"All of the first {report.rows_failed} rows were refused, so the fault is hardly theirs. "

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-stderr = Console(stderr=True)
+# Rows' texts are shown as they are: `:smile:` is no picture.
+stderr = Console(stderr=True, emoji=False)
 
 
 def print_json(value: object) -> None:

@@ -28,7 +28,8 @@ def command(
     shown = Table("table", "output", "model", "rows", "embedded", "pending", "failed", box=None)
     for facts in columns:
         shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in facts.values()))
-    Console().print(shown)
+    # Names are shown as they are, brackets and colons included.
+    Console(markup=False, emoji=False).print(shown)
 
 
 def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, str | int]:

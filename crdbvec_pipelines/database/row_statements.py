@@ -146,12 +146,27 @@ def count_missing(table: Table, spec: VectorColumn, *, waiting: bool) -> sql.Com
     )
 
 
+def edited_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
+    """Whether a row updated lately has a vector that is not that of its input, which may be gone."""
+    expressions = InputExpressions(table, spec)
+    return sql.SQL(
+        "{updated} >= %(since)s::timestamptz AND {output} IS NOT NULL "
+        "AND (NOT {content} OR {stored} IS DISTINCT FROM {fingerprint})"
+    ).format(
+        updated=sql.Identifier(spec.updated_at or spec.output),
+        output=sql.Identifier(spec.output),
+        content=expressions.has_content,
+        stored=sql.Identifier(spec.fingerprint_column or spec.output),
+        fingerprint=expressions.fingerprint,
+    )
+
+
 @statement
 def count_edited(table: Table, spec: VectorColumn, *, waiting: bool) -> sql.Composable:
     """How many rows updated lately have an outdated vector, no further than `limit`; through updated_at's index."""
     return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited").format(
         table=table.identifier,
-        pending=_without_waiting(table, spec, pending_predicate(table, spec, "edited"), waiting=waiting),
+        pending=_without_waiting(table, spec, edited_predicate(table, spec), waiting=waiting),
     )
 
 
@@ -162,6 +177,16 @@ def has_missing(table: Table, spec: VectorColumn, *, lower: bool, upper: bool, w
         table=table.identifier,
         range=in_range(table, lower=lower, upper=upper),
         pending=_without_waiting(table, spec, pending_predicate(table, spec, "missing"), waiting=waiting),
+    )
+
+
+@statement
+def has_edited(table: Table, spec: VectorColumn, *, lower: bool, upper: bool, waiting: bool) -> sql.Composable:
+    """A row if a key range holds any row that was updated lately and has an outdated vector."""
+    return sql.SQL("SELECT 1 FROM {table} WHERE {range} AND {pending} LIMIT 1").format(
+        table=table.identifier,
+        range=in_range(table, lower=lower, upper=upper),
+        pending=_without_waiting(table, spec, edited_predicate(table, spec), waiting=waiting),
     )
 
 

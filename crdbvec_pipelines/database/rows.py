@@ -172,12 +172,17 @@ class VectorRows:
         statement = statements.count_edited(self.table, self.spec, waiting=self.some_wait())
         return int(self._database.fetch_one(statement, {**self._seed, "since": since, "limit": limit})[0])
 
-    def ranges_with_missing(self, ranges: Iterable[KeyRange]) -> Iterator[KeyRange]:
-        """Those of some key ranges that hold a row without a vector, found as they are asked for."""
+    def ranges_with_pending(self, ranges: Iterable[KeyRange], edited_since: datetime | None) -> Iterator[KeyRange]:
+        """Those of some key ranges that hold a row without a vector, found as they are asked for.
+
+        With `edited_since`, also those that hold a row updated since then whose vector is outdated.
+        """
         waiting = self.some_wait()
+        looks = [statements.has_missing] + ([] if edited_since is None else [statements.has_edited])
         for key_range in ranges:
-            statement = statements.has_missing(self.table, self.spec, **_ends(key_range), waiting=waiting)
-            if self._database.fetch(statement, {**self._seed, **range_parameters(key_range)}):
+            parameters = {**self._seed, **range_parameters(key_range), "since": edited_since}
+            made = (look(self.table, self.spec, **_ends(key_range), waiting=waiting) for look in looks)
+            if any(self._database.fetch(statement, parameters) for statement in made):
                 yield key_range
 
     def locate(self, keys: Sequence[Bound], ranges: Sequence[KeyRange]) -> Counter[KeyRange]:

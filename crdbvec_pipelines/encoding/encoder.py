@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.answers import check_flags, check_vector, check_vectors, in_order
 from crdbvec_pipelines.encoding.backends import Backend, Vectors
@@ -27,11 +28,11 @@ class EncodedBatch:
 
     Attributes:
         vectors: float32, C-contiguous, of shape (rows, dim), in the batch's order.
-        truncated: How many texts were longer than the model's window; 0 where the model does not say.
+        truncated: bool of shape (rows,): which texts were longer than the model's window; none where it does not say.
     """
 
     vectors: Vectors
-    truncated: int
+    truncated: NDArray[np.bool_]
 
 
 class Encoder:
@@ -132,14 +133,18 @@ class Encoder:
             ModelError: The model cannot be used at all.
         """
         if not batch:
-            return EncodedBatch(np.empty((0, self.dim), np.float32), 0)
+            return EncodedBatch(np.empty((0, self.dim), np.float32), np.zeros(0, np.bool_))
         where = f"The model {self.name}, batch {batch_index} of {len(batch)} rows"
         backend = self._engine()
         if backend is not None:
-            return self._encode_texts(backend, [self._text(value) for _, value in batch], where)
+            with rows_at_fault(where):
+                vectors, truncated = backend.encode([self._text(value) for _, value in batch])
+            vectors = check_vectors(vectors, len(batch), self.dim, where)
+            return EncodedBatch(vectors, check_flags(truncated, len(batch), where))
         with rows_at_fault(where), self._calls:
             answer = list(self._module.embedding_encode_batch(batch_index, batch, verbose))
-        return EncodedBatch(in_order(answer, [key for key, _ in batch], self.dim, where), 0)
+        vectors = in_order(answer, [key for key, _ in batch], self.dim, where)
+        return EncodedBatch(vectors, np.zeros(len(batch), np.bool_))
 
     def count_tokens(self, inputs: Sequence[object]) -> list[int] | None:
         """Return how many tokens each input has, uncut; None for a model that does not count them.
@@ -167,18 +172,6 @@ class Encoder:
         with rows_at_fault(where), self._calls:
             vector = function(text)
         return check_vector(vector, self.dim, where)
-
-    def _encode_texts(self, backend: Backend, texts: list[str], where: str) -> EncodedBatch:
-        # Equal texts have equal vectors: each is encoded once.
-        numbers: dict[str, int] = {}
-        positions = [numbers.setdefault(text, len(numbers)) for text in texts]
-        with rows_at_fault(where):
-            vectors, truncated = backend.encode(list(numbers))
-        vectors = check_vectors(vectors, len(numbers), self.dim, where)
-        cut = check_flags(truncated, len(numbers), where)
-        if len(numbers) < len(texts):
-            vectors, cut = vectors[positions], cut[positions]
-        return EncodedBatch(vectors, int(cut.sum()))
 
     def _text(self, value: object) -> str:
         if isinstance(value, str):

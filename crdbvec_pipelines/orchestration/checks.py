@@ -9,10 +9,11 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.health import VectorHealth
 from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key
+from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.assets import open_rows
 from crdbvec_pipelines.orchestration.failures import as_failures
 from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.partitions import readable_range
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 
 
@@ -65,8 +66,8 @@ def _drift(rows: VectorRows, health: VectorHealth, partition_keys: Sequence[str]
     sample = rows.spec.checks.drift_partitions
     ranges = [KeyRange()]
     if sample is not None and partition_keys:
-        chosen = random.sample(list(partition_keys), min(sample, len(partition_keys)))
-        ranges = [parse_partition_key(key, rows.spec.table) for key in chosen]
+        known = [part for key in partition_keys if (part := readable_range(key, rows.spec.table))]
+        ranges = random.sample(known, min(sample, len(known)))
     found = [health.count_drift(key_range) for key_range in ranges]
     drifted, hashed = sum(drift for drift, _ in found), sum(vectors for _, vectors in found)
     return _result(drifted == 0, {"rows_drifted": drifted, "rows_hashed": hashed})

@@ -13,7 +13,7 @@ from crdbvec_pipelines.orchestration.build import build_definitions
 class VectorColumns(dg.Component, dg.Resolvable, dg.Model):
     """Vector columns kept fresh; the attributes are those of crdbvec.yaml.
 
-    type: crdbvec_pipelines.VectorColumns
+    type: crdbvec_pipelines.orchestration.component.VectorColumns
     """
 
     vectors: Sequence[Mapping[str, Any]] = Field(description="One entry a vector column, as in crdbvec.yaml.")

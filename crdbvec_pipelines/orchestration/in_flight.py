@@ -22,6 +22,7 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_BACKFILL_UNDER_WAY = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 _PARTITION_TAG = "dagster/partition"
 
 
@@ -60,22 +61,37 @@ def in_flight(
         stuck_after: a run without an end after this time has died: with the default launcher nobody tells Dagster, and
             it would be waited for in vain.
     """
-    oldest = datetime.now(UTC) - stuck_after
-    ours = instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags={COLUMN_TAG: names.stem}, created_after=oldest))
-    # Runs that people start in the UI carry no tag of ours, but their partition's.
-    partitioned = (
-        instance.get_runs(
-            dg.RunsFilter(statuses=_UNDER_WAY, tags={_PARTITION_TAG: list(partition_keys)}, created_after=oldest)
-        )
-        if partition_keys
-        else []
-    )
     asset = dg.AssetKey(names.asset)
-    backfills = instance.get_backfills(
-        filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
-    )
+    tags: list[dict[str, str | Sequence[str]]] = [{COLUMN_TAG: names.stem}]
+    if partition_keys:
+        # Runs that people start in the UI carry no tag of ours, but their partition's.
+        tags.append({_PARTITION_TAG: list(partition_keys)})
+    oldest = datetime.now(UTC) - stuck_after
+    records = [
+        record
+        for wanted in tags
+        for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY, tags=wanted))
+        if _is_alive(record, oldest) and _is_ours(record.dagster_run, asset, names)
+    ]
+    runs = {record.dagster_run.run_id: record.dagster_run for record in records}.values()
+    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=_BACKFILL_UNDER_WAY))
     return InFlight(
-        tuple(run.run_id for run in ours if _PARTITION_TAG not in run.tags),
-        frozenset(run.tags[_PARTITION_TAG] for run in partitioned),
+        tuple(run.run_id for run in runs if _PARTITION_TAG not in run.tags),
+        frozenset(run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags),
         tuple(backfill.backfill_id for backfill in backfills if asset in (backfill.asset_selection or [])),
     )
+
+
+def _is_alive(record: dg.RunRecord, oldest: datetime) -> bool:
+    """Whether a run without an end may still be at work. One in the queue has not begun, so it cannot have died."""
+    if record.dagster_run.status == dg.DagsterRunStatus.QUEUED:
+        return True
+    began = datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
+    return began > oldest
+
+
+def _is_ours(run: dg.DagsterRun, asset: dg.AssetKey, names: Names) -> bool:
+    """Whether a run works on this vector column; another column of the table has the same partition keys."""
+    if COLUMN_TAG in run.tags:
+        return run.tags[COLUMN_TAG] == names.stem
+    return run.asset_selection is None or asset in run.asset_selection

@@ -57,6 +57,7 @@ def run_metadata(report: RefreshReport, counts: RowCounts) -> Metadata:
         "rows_failed": report.rows_failed,
         "rows_changed_meanwhile": report.rows_changed,
         "rows_truncated": report.rows_truncated,
+        "rows_reused": report.rows_reused,
         "rows_cleared": report.rows_cleared,
         "rows_blank": counts.blank,
         "batches": report.batches,

@@ -6,6 +6,8 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.introspect import read_table
 from crdbvec_pipelines.database.keys import TableKeys
+from crdbvec_pipelines.keyspace import KeyRange, PartitionKeyError, parse_partition_key
+from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.orchestration.names import Names
 from crdbvec_pipelines.partitioning import PartitionPlan, plan_partitions
 
@@ -32,3 +34,11 @@ def sync_partitions(
     for start in range(0, len(plan.added), _KEYS_AT_ONCE):
         instance.add_dynamic_partitions(names.partitions, list(plan.added[start : start + _KEYS_AT_ONCE]))
     return plan
+
+
+def readable_range(key: str, table: TableName) -> KeyRange | None:
+    """The key range of a partition; None for a key that somebody added by hand and that means none."""
+    try:
+        return parse_partition_key(key, table)
+    except PartitionKeyError:
+        return None

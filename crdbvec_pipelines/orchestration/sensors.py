@@ -4,8 +4,9 @@ A tick asks the partial index how many rows are pending. A few become one run of
 partition runs, a few at a time. There is no run_key: Dagster would take it for done for ever.
 """
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,10 +19,12 @@ from crdbvec_pipelines.database.keys import TableKeys
 from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.database.schema import is_prepared
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.keyspace import parse_partition_key, partition_key
+from crdbvec_pipelines.keyspace import KeyRange, partition_key
 from crdbvec_pipelines.orchestration.in_flight import InFlight, in_flight
 from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.partitions import readable_range
 from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.setback import pause_after_failures
 from crdbvec_pipelines.partitioning import tail_has_outgrown
 
 # Dagster ends a tick after 60 s and forgets what it found.
@@ -93,8 +96,8 @@ class _Tick:
         work = in_flight(self._context.instance, self._names, keys, timedelta(minutes=spec.follow.stuck_after_minutes))
         table = read_table(self._database, spec.table)
         if not keys or not is_prepared(self._database, table, spec):
-            if work.sentence:
-                return self._skip(f"{spec.table} is not ready yet; {work.sentence}")
+            if reason := work.sentence or self._pause():
+                return self._skip(f"{spec.table} is not ready yet; {reason}")
             return self._request([self._run("sync_partitions")])
         rows = VectorRows(self._database, table, spec, self._registry.load(spec.model).model_id)
         started = datetime.now(UTC)
@@ -109,6 +112,8 @@ class _Tick:
             return self._skip(found)
         if work.backfills or work.whole_table:
             return self._skip(f"{found}; {work.sentence}")
+        if pause := self._pause():
+            return self._skip(f"{found}; {pause}")
         requests = list(self._extend(TableKeys(self._database, table), keys))
         if requests:
             return self._request(requests)
@@ -116,8 +121,12 @@ class _Tick:
             if work.partitions:
                 return self._skip(f"{found}; {work.sentence}")
             return self._request([self._run("follow", {"edited_since": since.isoformat()} if edited else {})])
-        requests = list(self._partition_runs(rows, keys, work))
+        requests = list(self._partition_runs(rows, keys, work, since if edited else None))
         return self._request(requests) if requests else self._skip(f"{found}; {work.sentence or 'looking on'}")
+
+    def _pause(self) -> str | None:
+        interval = timedelta(seconds=self._spec.follow.interval_seconds)
+        return pause_after_failures(self._context.instance, self._names, interval)
 
     def _extend(self, keys: TableKeys, present: Sequence[str]) -> Iterator[dg.RunRequest]:
         """A run that plans the partitions anew, where the open tail has outgrown its range."""
@@ -127,23 +136,29 @@ class _Tick:
         if tail_has_outgrown(keys, self._spec.partitions, present):
             yield self._run("sync_partitions")
 
-    def _partition_runs(self, rows: VectorRows, keys: Sequence[str], work: InFlight) -> Iterator[dg.RunRequest]:
+    def _partition_runs(
+        self, rows: VectorRows, keys: Sequence[str], work: InFlight, edited_since: datetime | None
+    ) -> Iterator[dg.RunRequest]:
         """Runs for partitions with pending rows, going on where the last tick stopped."""
         room = self._spec.follow.partition_runs - len(work.partitions)
-        for step in range(len(keys)):
-            if room <= 0 or time.monotonic() > self._deadline:
+        places = (*range(first := self._cursor.next_partition % len(keys), len(keys)), *range(first))
+        found = rows.ranges_with_pending(self._looked_at(keys, places, work), edited_since)
+        for key_range in itertools.islice(found, max(0, room)):
+            yield dg.RunRequest(
+                job_name=self._names.job("encode"),
+                partition_key=partition_key(self._spec.table, key_range),
+                tags=_TRIGGER_TAGS,
+            )
+
+    def _looked_at(self, keys: Sequence[str], places: Iterable[int], work: InFlight) -> Iterator[KeyRange]:
+        """The partitions that nobody works on, for as long as there is time; the cursor is behind the last of them."""
+        for place in places:
+            if time.monotonic() > self._deadline:
                 return
-            place = (self._cursor.next_partition + step) % len(keys)
-            key = keys[place]
-            key_range = parse_partition_key(key, self._spec.table)
-            if key not in work.partitions and any(rows.ranges_with_missing([key_range])):
-                self._cursor.next_partition = (place + 1) % len(keys)
-                room -= 1
-                yield dg.RunRequest(
-                    job_name=self._names.job("encode"),
-                    partition_key=partition_key(self._spec.table, key_range),
-                    tags=_TRIGGER_TAGS,
-                )
+            self._cursor.next_partition = place + 1
+            key_range = readable_range(keys[place], self._spec.table)
+            if key_range is not None and keys[place] not in work.partitions:
+                yield key_range
 
     def _run(self, action: str, config: dict[str, object] | None = None) -> dg.RunRequest:
         ops = {f"{self._names.stem}__{action}": {"config": config}} if config else {}

@@ -12,6 +12,9 @@ from crdbvec_pipelines.naming import TableName
 Settings = Mapping[str, str]
 """Session settings, by name."""
 
+NOT_NULL = "IS NOT NULL"
+"""The predicate of a partial index that leaves out rows without a vector and nothing else."""
+
 
 @dataclass(frozen=True)
 class IndexDefinition:
@@ -20,22 +23,33 @@ class IndexDefinition:
     Attributes:
         operator_class: the distance it serves, such as `vector_cosine_ops`.
         prefix: the columns before the vector, each of which a search must pin.
-        partial: whether it leaves out rows without a vector by a predicate.
+        predicate: which rows it holds: `NOT_NULL` (those with a vector), None (no predicate), or whatever else it says.
         parameters: its storage parameters, those that were given.
     """
 
     operator_class: str
     prefix: tuple[str, ...] = ()
-    partial: bool = True
+    predicate: str | None = NOT_NULL
     parameters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a search must say that it wants rows with a vector, for the index to serve it."""
+        return self.predicate is not None
+
+    @property
+    def holds_every_vector(self) -> bool:
+        """Whether no row with a vector is missing from it."""
+        return self.predicate in (None, NOT_NULL)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """The session setting that trades recall for speed, the server's default, and values worth trying."""
+    """The session setting that trades recall for speed, the server's default and limit, and values worth trying."""
 
     setting: str
     default: int
+    largest: int
     choices: tuple[int, ...]
 
 
@@ -45,8 +59,10 @@ class VectorSupport(ABC):
     effort: Effort
     has_prefixes: bool
     """Whether the index can start with other columns, so that a search within one tenant stays an index search."""
-    parameters: frozenset[str]
-    """The storage parameters that the index knows."""
+    parameters: Mapping[str, int]
+    """The storage parameters that the index knows, and the server's defaults."""
+    names_span_tables: bool
+    """Whether two tables of a schema cannot have indexes of one name."""
     rows_per_indexed_write: tuple[int, int]
     """Rows in the first pipelined group of guarded writes, and at most, while a vector index has to be kept up."""
     searches_within_filters: bool
@@ -81,12 +97,20 @@ class VectorSupport(ABC):
         """How far a build of the index has come: one row with a share from 0 to 1, none while nothing is built."""
 
     @abstractmethod
-    def sizes(self, table: TableName, index: str) -> sql.Composable:
-        """Bytes of the table with all that belongs to it, and of its index: one row."""
+    def table_size(self, table: TableName) -> sql.Composable:
+        """Bytes of the table with all that belongs to it."""
+
+    @abstractmethod
+    def index_size(self, table: TableName, index: str) -> sql.Composable:
+        """Bytes of an index of the table."""
 
     @abstractmethod
     def settings(self, effort: int | None, *, filtered: bool) -> Settings:
         """The session settings of an index search; `filtered` when it has to fulfil a filter beside the prefix."""
+
+    @abstractmethod
+    def has_seen_all(self, found: int, effort: int | None) -> bool:
+        """Whether an index search without other filters, that found fewer rows than wanted, can have missed none."""
 
     @abstractmethod
     def uses_index(self, plan: Sequence[str], index: str) -> bool:
@@ -104,6 +128,15 @@ def with_parameters(parameters: Mapping[str, int]) -> sql.Composable:
         return sql.SQL("")
     pairs = [sql.SQL("{} = {}").format(sql.SQL(name), sql.Literal(value)) for name, value in sorted(parameters.items())]
     return sql.SQL(" WITH ({})").format(sql.SQL(", ").join(pairs))
+
+
+def parse_predicate(predicate: str | None, column: str) -> str | None:
+    """The text of an index's predicate as a definition holds it."""
+    if predicate is None:
+        return None
+    quoted = column.replace('"', '""')
+    forms = {f"{name} IS NOT NULL" for name in (column, f'"{quoted}"')}
+    return NOT_NULL if predicate.removeprefix("(").removesuffix(")") in forms else predicate
 
 
 def parse_parameters(pairs: str) -> dict[str, int]:

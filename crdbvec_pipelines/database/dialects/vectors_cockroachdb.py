@@ -5,7 +5,7 @@ the predicate of a partial index.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
@@ -15,6 +15,7 @@ from crdbvec_pipelines.database.dialects.vectors import (
     Settings,
     VectorSupport,
     parse_parameters,
+    parse_predicate,
     with_parameters,
 )
 from crdbvec_pipelines.database.errors import TableError
@@ -24,19 +25,24 @@ from crdbvec_pipelines.naming import TableName
 # cosine and inner product were missing (25.2).
 _FLOOR = 250400
 
+_QUOTED = r"\"(?:[^\"]|\"\")*\""
+# One a line of SHOW CREATE TABLE. 25.2 also prints a direction behind each prefix column.
 _DEFINITION = re.compile(
-    r"VECTOR INDEX (?P<name>\"(?:[^\"]|\"\")+\"|\S+) \((?P<columns>[^)]*)\)"
-    r"(?: WITH \((?P<parameters>[^)]*)\))?(?P<partial> WHERE )?"
+    rf"^\s*VECTOR INDEX (?P<name>{_QUOTED}|\S+) \((?P<columns>(?:{_QUOTED}|[^()\"])*)\)"
+    r"(?: WITH \((?P<parameters>[^)]*)\))?(?: WHERE (?P<predicate>.*?))?(?: NOT VISIBLE| VISIBILITY [\d.]+)?,?$",
+    re.MULTILINE,
 )
+_COLUMN = re.compile(rf"(?P<name>{_QUOTED}|[^\s,\"]+)(?: (?:ASC|DESC))?(?: (?P<opclass>\w+_ops))?(?:, |$)")
 _DEFAULT_OPCLASS = "vector_l2_ops"
 
 
 class CockroachVectors(VectorSupport):
     """CockroachDB 25.4 or later."""
 
-    effort = Effort("vector_search_beam_size", 32, (8, 16, 32, 64, 128, 256, 512))
+    effort = Effort("vector_search_beam_size", 32, 2_048, (8, 16, 32, 64, 128, 256, 512))
     has_prefixes = True
-    parameters = frozenset({"min_partition_size", "max_partition_size", "build_beam_size"})
+    parameters: Mapping[str, int] = {"min_partition_size": 16, "max_partition_size": 128, "build_beam_size": 8}
+    names_span_tables = False
     # "When inserting vectors, batching should be avoided", says its documentation, and its own index builder merges
     # three vectors a transaction.
     rows_per_indexed_write = (5, 10)
@@ -67,7 +73,7 @@ class CockroachVectors(VectorSupport):
             table=table,
             columns=sql.SQL(", ").join(columns),
             parameters=with_parameters(definition.parameters),
-            where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.partial else sql.SQL(""),
+            where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.is_partial else sql.SQL(""),
         )
 
     def describe(self, table: sql.Identifier) -> sql.Composable:
@@ -78,14 +84,13 @@ class CockroachVectors(VectorSupport):
         """`VECTOR INDEX name (prefix, column opclass) [WITH (...)] [WHERE ...]`, one a line."""
         found = {}
         for match in _DEFINITION.finditer("\n".join(str(row[0]) for row in rows)):
-            *prefix, last = [part.strip() for part in match["columns"].split(",")]
-            vector, *opclass = last.rsplit(" ", 1) if last.endswith("_ops") else [last]
-            if _unquoted(vector) != column:
+            *prefix, vector = _COLUMN.finditer(match["columns"])
+            if _unquoted(vector["name"]) != column:
                 continue
             found[_unquoted(match["name"])] = IndexDefinition(
-                opclass[0] if opclass else _DEFAULT_OPCLASS,
-                tuple(_unquoted(name) for name in prefix),
-                match["partial"] is not None,
+                vector["opclass"] or _DEFAULT_OPCLASS,
+                tuple(_unquoted(part["name"]) for part in prefix),
+                parse_predicate(match["predicate"], column),
                 parse_parameters(match["parameters"] or ""),
             )
         return found
@@ -99,22 +104,32 @@ class CockroachVectors(VectorSupport):
             "AND strpos(description, %(index)s::text) > 0 ORDER BY created DESC LIMIT 1"
         )
 
-    def sizes(self, table: TableName, index: str) -> sql.Composable:
-        """Of all ranges of the table and of the index; needs the privilege ZONECONFIG."""
-        return sql.SQL(
-            "SELECT (SELECT sum(range_size) FROM [SHOW RANGES FROM TABLE {table} WITH DETAILS])::int8, "
-            "(SELECT sum(range_size) FROM [SHOW RANGES FROM INDEX {table}@{index} WITH DETAILS])::int8"
-        ).format(table=sql.Identifier(*table), index=sql.Identifier(index))
+    def table_size(self, table: TableName) -> sql.Composable:
+        """Of all its ranges; needs the privilege ZONECONFIG."""
+        return sql.SQL("SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE {} WITH DETAILS]").format(
+            sql.Identifier(*table)
+        )
+
+    def index_size(self, table: TableName, index: str) -> sql.Composable:
+        """Of all its ranges; needs the privilege ZONECONFIG."""
+        return sql.SQL("SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX {}@{} WITH DETAILS]").format(
+            sql.Identifier(*table), sql.Identifier(index)
+        )
 
     def settings(self, effort: int | None, *, filtered: bool) -> Settings:
         """The beam: how many partitions are looked at on each level."""
         return {} if effort is None else {self.effort.setting: str(effort)}
 
+    def has_seen_all(self, found: int, effort: int | None) -> bool:
+        """Partitions are looked at nearest first; fewer rows than partitions can only be the whole tree."""
+        return found < (effort or self.effort.default)
+
     def uses_index(self, plan: Sequence[str], index: str) -> bool:
         """A node `vector search` over `table@index`."""
+        quoted = index.replace('"', '""')
         lines = [line.strip(" •│├└─") for line in plan]
         return "vector search" in lines and any(
-            line.startswith("table:") and line.endswith((f"@{index}", f'@"{index}"')) for line in lines
+            line.startswith("table:") and line.endswith((f"@{index}", f'@"{quoted}"')) for line in lines
         )
 
     @property

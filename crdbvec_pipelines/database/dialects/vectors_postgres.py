@@ -1,6 +1,6 @@
 """pgvector's HNSW index. It has no prefix columns: a filter is fulfilled by searching on until enough rows do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from psycopg import sql
@@ -11,6 +11,7 @@ from crdbvec_pipelines.database.dialects.vectors import (
     Settings,
     VectorSupport,
     parse_parameters,
+    parse_predicate,
     with_parameters,
 )
 from crdbvec_pipelines.database.errors import TableError
@@ -23,9 +24,10 @@ _MOST_DIMENSIONS = 2_000
 class PostgresVectors(VectorSupport):
     """PostgreSQL with pgvector 0.8 or later, which brought iterative scans."""
 
-    effort = Effort("hnsw.ef_search", 40, (10, 20, 40, 80, 160, 320, 640))
+    effort = Effort("hnsw.ef_search", 40, 1_000, (10, 20, 40, 80, 160, 320, 640))
     has_prefixes = False
-    parameters = frozenset({"m", "ef_construction"})
+    parameters: Mapping[str, int] = {"m": 16, "ef_construction": 64}
+    names_span_tables = True
     rows_per_indexed_write = (100, 500)
     searches_within_filters = True
 
@@ -50,15 +52,16 @@ class PostgresVectors(VectorSupport):
             column=column,
             opclass=sql.SQL(definition.operator_class),
             parameters=with_parameters(definition.parameters),
-            where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.partial else sql.SQL(""),
+            where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.is_partial else sql.SQL(""),
         )
 
     def describe(self, table: sql.Identifier) -> sql.Composable:
-        """From the catalogue: name, column, operator class, storage parameters, whether partial."""
+        """From the catalogue: name, column, operator class, storage parameters, predicate."""
         return sql.SQL(
-            "SELECT c.relname, a.attname, o.opcname, array_to_string(c.reloptions, ', '), i.indpred IS NOT NULL "
+            "SELECT c.relname, a.attname, o.opcname, array_to_string(c.reloptions, ', '), "
+            "pg_get_expr(i.indpred, i.indrelid) "
             "FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
-            "JOIN pg_catalog.pg_am AS m ON m.oid = c.relam AND m.amname IN ('hnsw', 'ivfflat') "
+            "JOIN pg_catalog.pg_am AS m ON m.oid = c.relam AND m.amname = 'hnsw' "
             "JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid "
             "JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace "
             "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = ANY(i.indkey) "
@@ -69,8 +72,13 @@ class PostgresVectors(VectorSupport):
     def parse_description(self, rows: Sequence[Sequence[object]], column: str) -> dict[str, IndexDefinition]:
         """One row an index, since these have one column."""
         return {
-            str(name): IndexDefinition(str(opclass), (), bool(partial), parse_parameters(cast(str, options or "")))
-            for name, attribute, opclass, options, partial in rows
+            str(name): IndexDefinition(
+                str(opclass),
+                (),
+                parse_predicate(cast("str | None", predicate), column),
+                parse_parameters(cast(str, options or "")),
+            )
+            for name, attribute, opclass, options, predicate in rows
             if attribute == column
         }
 
@@ -85,11 +93,16 @@ class PostgresVectors(VectorSupport):
             "WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text"
         )
 
-    def sizes(self, table: TableName, index: str) -> sql.Composable:
-        """Of the table with its indexes and long values, and of the index."""
-        return sql.SQL("SELECT pg_total_relation_size({}::regclass), pg_relation_size({}::regclass)").format(
-            sql.Literal(sql.Identifier(*table).as_string()),
-            sql.Literal(sql.Identifier(table.schema, index).as_string()),
+    def table_size(self, table: TableName) -> sql.Composable:
+        """With its indexes and long values."""
+        return sql.SQL("SELECT pg_total_relation_size({}::regclass)").format(
+            sql.Literal(sql.Identifier(*table).as_string())
+        )
+
+    def index_size(self, table: TableName, index: str) -> sql.Composable:
+        """Of the index's own pages."""
+        return sql.SQL("SELECT pg_relation_size({}::regclass)").format(
+            sql.Literal(sql.Identifier(table.schema, index).as_string())
         )
 
     def settings(self, effort: int | None, *, filtered: bool) -> Settings:
@@ -97,9 +110,14 @@ class PostgresVectors(VectorSupport):
         settings = {} if effort is None else {self.effort.setting: str(effort)}
         return {**settings, "hnsw.iterative_scan": "strict_order"} if filtered else settings
 
+    def has_seen_all(self, found: int, effort: int | None) -> bool:
+        """Never sure: the candidates may be dead versions of rows, and not every row is reached through the graph."""
+        return False
+
     def uses_index(self, plan: Sequence[str], index: str) -> bool:
         """`Index Scan using <index>`."""
-        names = (f"using {index} ", f'using "{index}" ')
+        quoted = index.replace('"', '""')
+        names = (f"using {index} ", f'using "{quoted}" ')
         return any("Index Scan" in line and any(name in line for name in names) for line in plan)
 
     @property

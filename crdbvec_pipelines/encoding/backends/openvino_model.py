@@ -27,7 +27,7 @@ REFUSED = "refused.txt"
 # Raised when the conversion changes, so that no process reads what another version of this module made.
 _FORMAT = "1"
 # Encoders that attend to the whole text and need no other input than token numbers and a mask.
-_ARCHITECTURES = frozenset({"bert", "distilbert", "mpnet", "roberta", "xlm-roberta"})
+_ARCHITECTURES = frozenset({"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"})
 _MODULES = frozenset({("transformer", "pooling"), ("transformer", "pooling", "normalize")})
 _POOLING = frozenset({"cls", "max", "mean", "mean_sqrt_len_tokens"})
 
@@ -70,8 +70,14 @@ def converted(weights: Weights, check: Callable[[Any, "SentenceTransformer"], st
 
         _log.info("Converting the model in %s for OpenVINO, once.", weights.directory)
         original = load_sentence_transformer(weights.directory, "cpu")
-        graph = _convert(original)
-        reason = check(graph, original)
+        try:
+            graph = _convert(original)
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:
+            reason: str | None = f"its conversion failed with {type(error).__name__}"
+        else:
+            reason = check(graph, original)
         if reason is None:
             openvino.save_model(graph, folder / MODEL, compress_to_fp16=False)
         else:

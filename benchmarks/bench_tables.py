@@ -1,0 +1,74 @@
+"""What the benchmarks share: a server of their own, tables of glosses, and figures printed as a table."""
+
+import csv
+import gzip
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from rich.console import Console
+from rich.table import Table
+
+from crdbvec_pipelines.config import VectorColumn, vector_column
+from crdbvec_pipelines.embedded import EmbeddedServer
+
+MODEL = "hf_st_all_minilm_l6"
+_GLOSSES = Path(__file__).parent / "data" / "glosses.tsv.gz"
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """The URL of an empty database on an embedded server that ends with the benchmark."""
+    with tempfile.TemporaryDirectory(prefix="crdbvec-bench-") as folder:
+        server = EmbeddedServer(Path(folder) / "postgres")
+        try:
+            yield server.ensure_database("bench")
+        finally:
+            server.stop()
+
+
+def glosses(rows: int) -> list[str]:
+    """The first `rows` glosses of the benchmarks' sample, 20,000 at most, in an order without meaning."""
+    with gzip.open(_GLOSSES, "rt", encoding="utf-8", newline="") as lines:
+        texts = [row["gloss"] for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    random.Random(7).shuffle(texts)
+    return texts[:rows]
+
+
+def long_texts(rows: int) -> list[str]:
+    """Texts of 200 to 300 tokens, each of some fifteen glosses."""
+    pool = glosses(20_000)
+    return ["; ".join(pool[15 * row % 19_000 : 15 * row % 19_000 + 15])[:1_200] for row in range(rows)]
+
+
+def half_repeated(rows: int) -> list[str]:
+    """Glosses of which each stands in the table twice, far apart."""
+    texts = glosses(rows // 2)
+    return texts + texts
+
+
+def fill(url: str, table: str, texts: Sequence[str]) -> VectorColumn:
+    """Makes a table of texts under UUID keys and returns the vector column to be filled."""
+    name = sql.Identifier(table)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
+        connection.execute(
+            sql.SQL("CREATE TABLE {} (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), body TEXT)").format(name)
+        )
+        with connection.cursor().copy(sql.SQL("COPY {} (body) FROM STDIN").format(name)) as copy:
+            for text in texts:
+                copy.write_row((text,))
+        connection.execute(sql.SQL("VACUUM ANALYZE {}").format(name))
+    return vector_column(table=table, input="body", output="v", model=MODEL)
+
+
+def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints figures as a table."""
+    table = Table(*headings, title=title, title_justify="left", box=None)
+    for row in rows:
+        table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row))
+    Console(width=110).print(table)
