@@ -254,7 +254,7 @@ class ProjectConfig(_Spec):
 
     database: DatabaseSpec = DatabaseSpec()
     models: ModelsSpec = ModelsSpec()
-    asset_prefix: tuple[str, ...] = ()
+    asset_prefix: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = ()
     vectors: tuple[VectorColumn, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

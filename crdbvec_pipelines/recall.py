@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.introspect import Table
-from crdbvec_pipelines.database.nearest import Nearest, Wish
+from crdbvec_pipelines.database.nearest import Nearest, Where, Wish
 from crdbvec_pipelines.database.similarity import sample_vectors
 from crdbvec_pipelines.encoding.contract import Metric
 
@@ -47,10 +47,20 @@ class Measurement:
 
 @dataclass(frozen=True)
 class RecallCurve:
-    """Measurements by rising effort, on how many queries, and the exact search's median latency in milliseconds."""
+    """Measurements by rising effort.
+
+    Attributes:
+        setting: what the effort is called on the server.
+        default: its default there.
+        k: how many nearest rows each query wanted.
+        queries: how many rows were searched for.
+        exact_p50: the exact search's median latency in milliseconds.
+        measurements: one an effort.
+    """
 
     setting: str
     default: int
+    k: int
     queries: int
     exact_p50: float
     measurements: tuple[Measurement, ...]
@@ -91,11 +101,7 @@ def measure_recall(
     """
     nearest = Nearest(database, table, spec, metric)
     support = database.dialect.vectors
-    prefix = [table.columns[name] for name in (spec.index.prefix if spec.index else ())]
-    sampled = [
-        (np.asarray(vector, np.float32), {column.name: [value] for column, value in zip(prefix, values, strict=True)})
-        for vector, *values in database.fetch(sample_vectors(table, spec, prefix), {"size": queries})
-    ]
+    sampled = sample_queries(database, table, spec, queries)
     exact = [_ask(nearest, vector, Wish(limit=k, where=where, exact=True)) for vector, where in sampled]
     configured = spec.index.effort if spec.index else None
     tried = sorted({*(efforts or support.effort.choices), *([configured] if configured and not efforts else [])})
@@ -107,10 +113,22 @@ def measure_recall(
     return RecallCurve(
         support.effort.setting,
         support.effort.default,
+        k,
         len(sampled),
         float(np.median(milliseconds)) if milliseconds else 0.0,
         tuple(measurements),
     )
+
+
+def sample_queries(
+    database: Database, table: Table, spec: VectorColumn, size: int
+) -> list[tuple[NDArray[np.float32], Where]]:
+    """The vectors of sampled rows, and the filter that keeps a search among the rows of the same prefix."""
+    prefix = [table.columns[name] for name in (spec.index.prefix if spec.index else ())]
+    return [
+        (np.asarray(vector, np.float32), {column.name: [value] for column, value in zip(prefix, values, strict=True)})
+        for vector, *values in database.fetch(sample_vectors(table, spec, prefix), {"size": size})
+    ]
 
 
 @dataclass(frozen=True)
@@ -160,7 +178,7 @@ def picture(curve: RecallCurve, title: str, wanted: float) -> bytes:
             str(each.effort), (each.p50, each.recall), textcoords="offset points", xytext=(4, -11), fontsize=8
         )
     axes.axhline(wanted, color="#c0392b", linewidth=1, linestyle="--", label=f"wanted {wanted:g}")
-    axes.set(xlabel=f"median latency, ms (labels: {curve.setting})", ylabel=f"recall at {K}", title=title)
+    axes.set(xlabel=f"median latency, ms (labels: {curve.setting})", ylabel=f"recall at {curve.k}", title=title)
     axes.set_ylim(min([*recalls, wanted]) - 0.05, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)

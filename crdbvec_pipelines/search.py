@@ -1,7 +1,7 @@
 """Similarity search over a vector column: texts, or a row, in; the nearest rows out, by index or exactly."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,22 +78,29 @@ class Searcher:
         """
         return [self._found(text, self._encoder.encode_query(text), wish) for text in texts]
 
-    def like(self, key: Sequence[object], wish: Wish) -> Found:
+    def like(self, key: Sequence[Any], wish: Wish) -> Found:
         """The rows nearest to the row with a key, without itself.
 
         Raises:
             TableError: there is no such row, or it has no vector.
         """
-        without = Wish(**{**wish.__dict__, "without": tuple(key)})
-        return self._found(", ".join(map(str, key)), self._nearest.vector_of(key), without)
+        return self._found(", ".join(map(str, key)), self._nearest.vector_of(key), _without(key, wish))
 
-    def sql(self, text: str, wish: Wish) -> str:
-        """The search for a text as SQL that can be copied."""
-        return self._nearest.sql(self._encoder.encode_query(text), wish)
+    def sql(self, texts: Sequence[str], wish: Wish, like: Sequence[Any] = ()) -> list[str]:
+        """The searches for texts, or for the rows nearest to the one with the key `like`, as SQL that can be copied."""
+        return [self._nearest.sql(vector, asked) for vector, asked in self._asked(texts, wish, like)]
 
-    def explain(self, text: str, wish: Wish) -> list[str]:
-        """The server's plan of the search for a text."""
-        return self._nearest.explain(self._encoder.encode_query(text), wish)
+    def explain(self, texts: Sequence[str], wish: Wish, like: Sequence[Any] = ()) -> list[list[str]]:
+        """The server's plans of such searches, line by line."""
+        return [self._nearest.explain(vector, asked) for vector, asked in self._asked(texts, wish, like)]
+
+    def _asked(
+        self, texts: Sequence[str], wish: Wish, like: Sequence[Any]
+    ) -> Iterator[tuple[NDArray[np.float32], Wish]]:
+        for text in texts:
+            yield self._encoder.encode_query(text), wish
+        if like:
+            yield self._nearest.vector_of(like), _without(like, wish)
 
     def _found(self, query: str, vector: NDArray[np.float32], wish: Wish) -> Found:
         answer = self._nearest.find(vector, wish)
@@ -108,6 +115,10 @@ class Searcher:
             value,
             dict(zip(wish.columns, rest[len(names) :], strict=True)),
         )
+
+
+def _without(key: Sequence[Any], wish: Wish) -> Wish:
+    return replace(wish, without=tuple(key))
 
 
 def search_frame(
@@ -131,10 +142,13 @@ def search_frame(
     """
     import pandas as pd
 
-    found = Searcher(database, spec, encoder).texts(texts, wish or Wish())
+    wanted = wish or Wish()
+    searcher = Searcher(database, spec, encoder)
     records = [
         {"query": each.query, "distance": hit.distance, **hit.key, "input": hit.input, **hit.columns}
-        for each in found
+        for each in searcher.texts(texts, wanted)
         for hit in each.hits
     ]
-    return pd.DataFrame.from_records(records)
+    key = [column.name for column in searcher.table.key]
+    names = dict.fromkeys(["query", "distance", *key, "input", *wanted.columns])
+    return pd.DataFrame.from_records(records, columns=list(names)).astype({"distance": float})

@@ -63,6 +63,7 @@ def command(
             click.echo(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.")
         return
     with target.open() as database:
+        target.check(database)
         work = _Work(database, target, num_batches, rebuild_index, verbose)
         results = [(column, *work.embed(column)) for column in target.columns]
     if as_json:
@@ -92,7 +93,8 @@ class _Work:
         elif is_indexed:
             say_large_backfill(column, pending, index.name)
         report = self._refresh(rows, encoder, pending)
-        if is_indexed and self.rebuild_index:
+        if self.rebuild_index:
+            # Also where there is none: an earlier run may have been stopped between dropping and building.
             index.build()
         return report, rows.count(_EVERYTHING)
 

@@ -33,8 +33,9 @@ def follow_target(
 
         def on_round(followed: Followed, done: Round) -> None:
             reporter = reporters.get(str(followed.spec))
-            if reporter is not None:
-                reporter.add(done)
+            if reporter is not None and reporter.add(done):
+                # A table's tail is cut further as it grows.
+                followed.ranges = reporter.ranges()
 
         names = ", ".join(map(str, target.columns))
         click.echo(f"Following {names}; Ctrl-C stops after the batch in hand.", err=True)

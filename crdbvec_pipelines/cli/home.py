@@ -28,6 +28,7 @@ folder_option = click.option(
 class DemoHome:
     """A running demonstration server and Dagster's home beside it."""
 
+    folder: Path
     url: str
     config: Path
 
@@ -48,4 +49,4 @@ def open_home(folder: Path) -> DemoHome:
             CONFIG_VARIABLE: str(config),
         }
     )
-    return DemoHome(url, config)
+    return DemoHome(folder, url, config)

@@ -33,26 +33,33 @@ def status(selection: Selection, as_json: bool) -> None:
     with target.open() as database:
         index = _index(database, target)
         existing = index.existing().get(index.name)
-        sizes = index.sizes() if existing else None
+        sizes = index.sizes()
         differences = index.differences()
+        others = sorted(set(index.existing()) - {index.name})
         facts = {
             "index": index.name,
             "exists": existing is not None,
             "definition": asdict(existing) if existing else None,
             "differences": differences,
-            "others": sorted(set(index.existing()) - {index.name}),
-            **({f"{name}_bytes": size for name, size in asdict(sizes).items()} if sizes else {}),
+            "others": others,
+            "vectors": sizes.vectors,
+            "table_bytes": sizes.table,
+            "index_bytes": sizes.index,
+            "full_precision_bytes": sizes.full_precision,
         }
     if as_json:
         print_json(facts)
         return
     click.echo(f"{column}: index {index.name} {'exists' if existing else 'does not exist'}")
-    if existing is not None and sizes is not None:
+    if existing is not None:
         click.echo(f"  {existing.operator_class}, prefix {', '.join(existing.prefix) or 'none'}")
-        click.echo(
-            f"  table {bytes_text(sizes.table)} in all, of which index {bytes_text(sizes.index)}; "
-            f"full-precision vectors take {bytes_text(sizes.vectors)}"
-        )
+    click.echo(
+        f"  table {_size_text(sizes.table)} in all"
+        + (f", of which index {_size_text(sizes.index)}" if existing is not None else "")
+        + f"; {sizes.vectors:,} vectors in full precision take {bytes_text(sizes.full_precision)}"
+    )
+    for other in others:
+        click.echo(f"  there is also the vector index {other} over this column")
     for difference in differences:
         click.echo(f"  not as asked: {difference}; crdbvec index build --replace builds it anew")
 
@@ -112,6 +119,10 @@ def tune(selection: Selection, queries: int, k: int, picture_file: Path | None, 
         if smallest
         else f"No {curve.setting} that was tried reaches recall {wanted:g}."
     )
+
+
+def _size_text(size: int | None) -> str:
+    return "of unknown size" if size is None else bytes_text(size)
 
 
 def _index(database: Database, target: Target) -> VectorIndex:

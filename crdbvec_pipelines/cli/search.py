@@ -4,6 +4,7 @@ import click
 
 from crdbvec_pipelines.cli.output import key_text, print_json, stderr
 from crdbvec_pipelines.cli.target import Selection, column_options
+from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search import Found, Hit, Searcher, Wish
 
 
@@ -43,6 +44,8 @@ def command(
     """Find the rows whose input is nearest to each TEXT, or to the row with the key given by --like."""
     if bool(texts) == bool(like):
         raise click.UsageError("Give texts to search for, or the key of a row with --like.")
+    if as_json and (as_sql or explain):
+        raise click.UsageError("--json prints hits; --sql and --explain print something else. Give one of them.")
     wish = Wish(
         limit=limit,
         where=_filters(where),
@@ -59,24 +62,29 @@ def command(
         if verbose:
             key = ", ".join(f"{part.name} ({part.cast})" for part in searcher.table.key)
             _say(f"[INFO] PK: {key}")
+            _say(f"[INFO] Distance: {DISTANCES[searcher.metric].meaning}")
         if past and database.dialect.vectors.slightly_past is None:
             _say(f"[INFO] {database.dialect.name} reads no past; this is the present.")
         if as_sql or explain:
-            for text in texts:
-                click.echo(searcher.sql(text, wish) if as_sql else "\n".join(searcher.explain(text, wish)))
+            plans = map("\n".join, searcher.explain(texts, wish, like))
+            click.echo("\n\n".join(searcher.sql(texts, wish, like) if as_sql else plans))
             return
         found = [searcher.like(like, wish)] if like else searcher.texts(texts, wish)
     if as_json:
         _print_json(found)
-        return
     for each in found:
-        if len(found) > 1:
-            click.echo(f"\n{each.query}:")
-        for hit in each.hits:
-            click.echo(f"\n{hit_text(hit)}")
+        if not as_json:
+            _print(each, with_query=len(found) > 1)
         # A filter changes how rows are found, and with it what they cost, so it is said unasked.
         if verbose or (where and not exact):
             _say(f"[INFO] Found {each.how}.")
+
+
+def _print(found: Found, *, with_query: bool) -> None:
+    if with_query:
+        click.echo(f"\n{found.query}:")
+    for hit in found.hits:
+        click.echo(f"\n{hit_text(hit)}")
 
 
 def hit_text(hit: Hit) -> str:

@@ -1,6 +1,7 @@
 """Which vector columns, on which database, by which models: from options, from crdbvec.yaml, or from both."""
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from crdbvec_pipelines.config import (
+    CONFIG_VARIABLE,
     DatabaseSpec,
     ModelsSpec,
     ProjectConfig,
@@ -18,6 +20,7 @@ from crdbvec_pipelines.config import (
     vector_column,
 )
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.introspect import check_column, read_table
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.naming import TableName
@@ -52,6 +55,15 @@ class Target:
     def open(self) -> Database:
         """Opens the database."""
         return Database(self.url)
+
+    def check(self, database: Database) -> None:
+        """Checks all columns before work on the first one starts.
+
+        Raises:
+            TableError: a table cannot carry its column.
+        """
+        for column in self.columns:
+            check_column(read_table(database, column.table), column, self.registry.load(column.model).dim)
 
 
 def model_options(command: F) -> F:
@@ -155,7 +167,7 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def read_config(path: Path | None) -> ProjectConfig | None:
     """The configuration file, if one is named or lies in the working directory."""
     file = find_config(path)
-    return load_config(file) if path or file.exists() else None
+    return load_config(file) if path or os.environ.get(CONFIG_VARIABLE) or file.exists() else None
 
 
 def build_registry(config: ProjectConfig | None) -> ModelRegistry:

@@ -1,5 +1,6 @@
 """`crdbvec ui`: Dagster's webserver and daemon on the demonstration's data."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import click
 
 from crdbvec_pipelines.bundled import bundled
+from crdbvec_pipelines.cli.follow import stopped_by_signals
 from crdbvec_pipelines.cli.home import folder_option, open_home
+
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 @click.command()
@@ -19,11 +23,18 @@ def command(folder: Path, port: int, host: str) -> None:
 
     The embedded server stays up for as long as Dagster does; Ctrl-C ends both.
     """
-    open_home(folder)
+    home = open_home(folder)
     click.echo(f"Dagster opens at http://{host}:{port}")
-    dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(bundled("workspace.yaml")), "-p", str(port)]
-    try:
-        code = subprocess.call([*dagster, "-h", host])  # noqa: S603
-    except KeyboardInterrupt:
-        code = 0
-    sys.exit(code)
+    workspace = str(bundled("workspace.yaml"))
+    # Dagster warns of its own commands and of a dagster.yaml beside us; nothing that a newcomer could act on.
+    dagster = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", workspace, "-p", str(port), "-h", host]
+    with (
+        stopped_by_signals() as stop,
+        subprocess.Popen(dagster, cwd=home.folder, start_new_session=True) as process,  # noqa: S603
+    ):
+        while process.poll() is None:
+            # Dagster ends its webserver, daemon and code servers on this signal, and on no other.
+            if stop.wait(_SECONDS_BETWEEN_LOOKS):
+                process.send_signal(signal.SIGINT)
+                process.wait()
+    sys.exit(0 if stop.is_set() else process.returncode)

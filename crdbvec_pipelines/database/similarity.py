@@ -14,21 +14,30 @@ from crdbvec_pipelines.encoding.contract import Metric
 
 
 @dataclass(frozen=True)
+class Filter:
+    """What one column may hold: so many values (parameters `where_<column position>_<value number>`), perhaps NULL."""
+
+    column: Column
+    values: int
+    or_null: bool = False
+
+
+@dataclass(frozen=True)
 class Shape:
     """What a search asks for, apart from its values.
 
     Attributes:
-        pinned: columns with how many values each may have; parameters `where_<column position>_<value number>`.
-        filtered: likewise, but behind the nearest `fetch` rows rather than before.
+        pinned: filters of the rows that are compared.
+        filtered: filters behind the nearest `fetch` rows rather than before.
         columns: further columns to show.
         within: whether rows farther than the parameter `within` are left out.
         without_self: whether the row whose key is in the parameters `key_0`, ... is left out.
-        past: what follows the table's name to read a little in the past.
+        past: what follows the FROM clause to read a little in the past.
         partial: whether rows without a vector are left out by the very predicate of a partial index.
     """
 
-    pinned: tuple[tuple[Column, int], ...] = ()
-    filtered: tuple[tuple[Column, int], ...] = ()
+    pinned: tuple[Filter, ...] = ()
+    filtered: tuple[Filter, ...] = ()
     columns: tuple[str, ...] = ()
     within: bool = False
     without_self: bool = False
@@ -40,8 +49,9 @@ class Shape:
 def nearest_exact(table: Table, spec: VectorColumn, metric: Metric, shape: Shape) -> sql.Composable:
     """The `limit` rows nearest to a vector, compared one by one. Rows without a vector are left out.
 
-    Adding zero to the distance keeps an index from being used on either server. CockroachDB sorts NULL first, so
-    without the filter rows without a vector would be the nearest of all.
+    An order by an expression of the distance keeps an index from being used on either server. CockroachDB sorts NULL
+    first, so without the filter rows without a vector would be the nearest of all; and NaN, the cosine distance of a
+    vector of length zero, before all numbers, where PostgreSQL has it behind.
     """
     output = sql.Identifier(spec.output)
     distance = sql.SQL("({} {} %(vector)s::vector)").format(output, DISTANCES[metric].operator)
@@ -51,8 +61,8 @@ def nearest_exact(table: Table, spec: VectorColumn, metric: Metric, shape: Shape
     if shape.without_self:
         tests.append(sql.SQL("NOT ({})").format(key_equals(table)))
     return sql.SQL(
-        "SELECT {distance} AS distance, {value}, {shown} FROM {table}{past} WHERE {tests} "
-        "ORDER BY {distance} + 0, {key} LIMIT %(limit)s"
+        "SELECT {distance} AS crdbvec_distance, {value}, {shown} FROM {table}{past} WHERE {tests} "
+        "ORDER BY nullif({distance}, 'NaN'::float8) NULLS LAST, {key} LIMIT %(limit)s"
     ).format(
         distance=distance,
         value=InputExpressions(table, spec).value,
@@ -68,7 +78,8 @@ def nearest_exact(table: Table, spec: VectorColumn, metric: Metric, shape: Shape
 def nearest_indexed(table: Table, spec: VectorColumn, metric: Metric, shape: Shape) -> sql.Composable:
     """The `limit` rows nearest to a vector by the index: what else is asked is asked of the nearest `fetch` rows.
 
-    Inside stands only what the index serves, since any other test would disable it on CockroachDB.
+    Inside stands only what the index serves, since any other test would disable it on CockroachDB. The past is said of
+    the whole, since CockroachDB takes it nowhere else.
     """
     output = sql.Identifier(spec.output)
     inside = [
@@ -76,20 +87,22 @@ def nearest_indexed(table: Table, spec: VectorColumn, metric: Metric, shape: Sha
         *_tests(table, shape.pinned),
     ]
     shown = [*(column.name for column in table.key), *shape.columns]
-    outside = list(_tests(table, shape.filtered))
+    # Where the server compares all rows after all, those without a vector, or without a direction, are among them.
+    is_number = "crdbvec_distance <> 'NaN'::float8" if metric == "cosine" else "crdbvec_distance IS NOT NULL"
+    outside = [sql.SQL(is_number), *_tests(table, shape.filtered)]
     if shape.within:
         outside.append(sql.SQL("crdbvec_distance <= %(within)s::float8"))
     if shape.without_self:
         outside.append(sql.SQL("NOT ({})").format(key_equals(table)))
     return sql.SQL(
         "SELECT crdbvec_distance, {value}, {shown} FROM "
-        "(SELECT {needed}, {output} {operator} %(vector)s::vector AS crdbvec_distance FROM {table}{past}{inside} "
-        "ORDER BY {output} {operator} %(vector)s::vector LIMIT %(fetch)s) AS nearest{outside} "
+        "(SELECT {needed}, {output} {operator} %(vector)s::vector AS crdbvec_distance FROM {table}{inside} "
+        "ORDER BY {output} {operator} %(vector)s::vector LIMIT %(fetch)s) AS nearest{past}{outside} "
         "ORDER BY crdbvec_distance LIMIT %(limit)s"
     ).format(
         value=InputExpressions(table, spec).value,
         shown=_names(shown),
-        needed=_names(dict.fromkeys([*spec.input_columns, *shown, *(column.name for column, _ in shape.filtered)])),
+        needed=_names(dict.fromkeys([*spec.input_columns, *shown, *(each.column.name for each in shape.filtered)])),
         output=output,
         operator=DISTANCES[metric].operator,
         table=table.identifier,
@@ -130,17 +143,24 @@ def _names(names: Iterable[str]) -> sql.Composable:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
-def _tests(table: Table, columns: Sequence[tuple[Column, int]]) -> list[sql.Composable]:
+def _tests(table: Table, filters: Sequence[Filter]) -> list[sql.Composable]:
     """`column = value`, or `column IN (values)`; the parameter's name holds the column's place in the table."""
     places = {name: place for place, name in enumerate(table.columns)}
     tests: list[sql.Composable] = []
-    for column, count in columns:
-        values = [placeholder(column, f"where_{places[column.name]}_{number}") for number in range(count)]
-        name = sql.Identifier(column.name)
-        if count == 1:
-            tests.append(sql.SQL("{} = {}").format(name, values[0]))
+    for each in filters:
+        values = [placeholder(each.column, f"where_{places[each.column.name]}_{n}") for n in range(each.values)]
+        name = sql.Identifier(each.column.name)
+        has_value = (
+            sql.SQL("{} = {}").format(name, values[0])
+            if len(values) == 1
+            else sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(values))
+        )
+        if not each.or_null:
+            tests.append(has_value if values else sql.SQL("false"))
+        elif values:
+            tests.append(sql.SQL("({} OR {} IS NULL)").format(has_value, name))
         else:
-            tests.append(sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(values)))
+            tests.append(sql.SQL("{} IS NULL").format(name))
     return tests
 
 

@@ -5,7 +5,7 @@ and compares with `tests/snapshots/`, so nothing is sent to a production cluster
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import ParamSpec
@@ -17,6 +17,7 @@ P = ParamSpec("P")
 _catalogue: set[str] = set()
 
 _PERCENT = re.compile(r"%(?!\([a-z_0-9]+\)s)")
+_PLACEHOLDER = re.compile(r"%\(([a-z_0-9]+)\)s")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Statement:
         """What psycopg executes: percent signs that start no placeholder of ours are doubled."""
         return _query(self.composed).encode()
 
+    def with_values(self, values: Mapping[str, str]) -> str:
+        """The statement with SQL literals in place of its parameters, as somebody may copy it."""
+        return _filled(self.composed, values)
+
 
 def _query(part: sql.Composable) -> str:
     if isinstance(part, sql.Composed):
@@ -45,6 +50,15 @@ def _query(part: sql.Composable) -> str:
         return _PERCENT.sub("%%", text)
     # A name or a template may look like a placeholder, `%(this)s`, and is none.
     return text if isinstance(part, sql.Placeholder) else text.replace("%", "%%")
+
+
+def _filled(part: sql.Composable, values: Mapping[str, str]) -> str:
+    if isinstance(part, sql.Composed):
+        return "".join(_filled(each, values) for each in part)
+    text = part.as_string()
+    if isinstance(part, (sql.SQL, sql.Placeholder)):
+        return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+    return text
 
 
 def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:

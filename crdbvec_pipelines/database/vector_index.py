@@ -11,13 +11,13 @@ from psycopg import sql
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
-from crdbvec_pipelines.database.dialects.vectors import IndexDefinition
+from crdbvec_pipelines.database.dialects.vectors import NOT_NULL, IndexDefinition
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError
 from crdbvec_pipelines.database.introspect import Table
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.names import short_name
 from crdbvec_pipelines.database.schema import drop_index
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.statement import Statement, statement
 from crdbvec_pipelines.encoding.contract import Metric
 from crdbvec_pipelines.errors import CrdbvecError
 
@@ -29,11 +29,19 @@ _BUILDS = 3
 
 @dataclass(frozen=True)
 class IndexSizes:
-    """Bytes, and what vectors in full precision take of them. `table` counts all indexes in."""
+    """How large a table and its vector index are.
 
-    table: int
-    index: int
+    Attributes:
+        table: bytes of the table, all its indexes counted in; None where the user may not see it.
+        index: bytes of the index; None where there is none, or the user may not see it.
+        vectors: how many rows have a vector.
+        full_precision: bytes of these vectors, uncompressed.
+    """
+
+    table: int | None
+    index: int | None
     vectors: int
+    full_precision: int
 
 
 @statement
@@ -60,9 +68,27 @@ def index_progress(dialect: Dialect) -> sql.Composable:
 
 
 @statement
-def index_sizes(dialect: Dialect, table: Table, index: str) -> sql.Composable:
-    """Bytes of a table and of its index."""
-    return dialect.vectors.sizes(table.name, index)
+def table_size(dialect: Dialect, table: Table) -> sql.Composable:
+    """Bytes of a table, its indexes counted in."""
+    return dialect.vectors.table_size(table.name)
+
+
+@statement
+def index_size(dialect: Dialect, table: Table, index: str) -> sql.Composable:
+    """Bytes of an index."""
+    return dialect.vectors.index_size(table.name, index)
+
+
+@statement
+def indexes_of_name(dialect: Dialect) -> sql.Composable:
+    """The tables of a schema that have an index of some name, and whether it is whole or about to be."""
+    return sql.SQL(
+        "SELECT t.relname, i.indisvalid OR {} FROM pg_catalog.pg_index AS i "
+        "JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
+        "JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text"
+    ).format(dialect.index_is_being_built)
 
 
 @statement
@@ -83,7 +109,7 @@ def wanted_definition(dialect: Dialect, spec: VectorColumn, metric: Metric) -> I
     return IndexDefinition(
         DISTANCES[metric].operator_class,
         asked.prefix if dialect.vectors.has_prefixes else (),
-        asked.partial,
+        NOT_NULL if asked.partial else None,
         {name: value for name, value in asked.parameters.items() if name in known},
     )
 
@@ -91,15 +117,13 @@ def wanted_definition(dialect: Dialect, spec: VectorColumn, metric: Metric) -> I
 def left_out(dialect: Dialect, spec: VectorColumn) -> str | None:
     """What the configuration asks of the index and the server does not have, as a sentence."""
     asked = spec.index or IndexSpec()
-    missing = sorted(set(asked.parameters) - dialect.vectors.parameters)
+    missing = sorted(asked.parameters.keys() - dialect.vectors.parameters.keys())
     prefix = [] if dialect.vectors.has_prefixes else list(asked.prefix)
     if not missing and not prefix:
         return None
     parts = [*(["prefix columns"] if prefix else []), *missing]
-    return (
-        f"{dialect.name} has no {', '.join(parts)} in a vector index, so the index is built without; "
-        + ("searches filtered by the prefix are answered correctly all the same." if prefix else "")
-    ).strip("; ")
+    all_the_same = "; searches filtered by the prefix are answered correctly all the same" if prefix else ""
+    return f"{dialect.name} has no {', '.join(parts)} in a vector index, so the index is built without{all_the_same}."
 
 
 class VectorIndex:
@@ -138,11 +162,12 @@ class VectorIndex:
         if found is None:
             return []
         wanted = self.wanted
+        defaults = self._database.dialect.vectors.parameters
         pairs = [
             ("metric", found.operator_class, wanted.operator_class),
             ("prefix", ", ".join(found.prefix) or "none", ", ".join(wanted.prefix) or "none"),
-            ("predicate", _predicate(found), _predicate(wanted)),
-            *((name, found.parameters.get(name, "default"), value) for name, value in wanted.parameters.items()),
+            ("predicate", found.predicate or "none", wanted.predicate or "none"),
+            *((name, found.parameters.get(name, defaults[name]), value) for name, value in wanted.parameters.items()),
         ]
         return [f"{what} is {is_} and should be {should}" for what, is_, should in pairs if is_ != should]
 
@@ -157,7 +182,8 @@ class VectorIndex:
             on_progress: told the share done, from 0 to 1, about once a second.
 
         Raises:
-            TableError: the server cannot index this, or the existing index differs and `replace` is off.
+            TableError: the server cannot index this, the existing index differs and `replace` is off, or something
+                else has the index's name.
             DatabaseError: the server refused the statement.
         """
         self._database.dialect.vectors.check(self._dimension)
@@ -172,11 +198,11 @@ class VectorIndex:
         if self.name in self.existing():
             return False
         for _ in range(_BUILDS):
+            self._clear_the_name()
             self._build_once(on_progress or (lambda _: None))
             if self.name in self.existing():
                 return True
-            # A build that died leaves an invalid index of the name, which would be taken for done.
-            self.drop()
+        self._clear_the_name()
         raise CrdbvecError(
             f"The vector index {self.name} of {self._spec.table} was begun {_BUILDS} times and never finished; "
             "the server's log says why. Searches are answered exactly meanwhile."
@@ -187,10 +213,46 @@ class VectorIndex:
         self._database.execute(drop_index(self._table, self.name))
 
     def sizes(self) -> IndexSizes:
-        """How large table and index are, in bytes."""
-        table, index = self._database.fetch_one(index_sizes(self._database.dialect, self._table, self.name))
-        (vectors,) = self._database.fetch_one(count_vectors(self._table, self._spec))
-        return IndexSizes(int(table or 0), int(index or 0), vectors * (4 * self._dimension + 8))
+        """How large table and index are."""
+        dialect = self._database.dialect
+        has_column = self._spec.output in self._table.columns
+        (vectors,) = self._database.fetch_one(count_vectors(self._table, self._spec)) if has_column else (0,)
+        return IndexSizes(
+            self._size(table_size(dialect, self._table)),
+            self._size(index_size(dialect, self._table, self.name)) if self.name in self.existing() else None,
+            vectors,
+            vectors * (4 * self._dimension + 8),
+        )
+
+    def _size(self, asked: Statement) -> int | None:
+        try:
+            (size,) = self._database.fetch_one(asked)
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:
+            # Who may search and build need not be allowed to see ranges.
+            logger.info("a size is not to be seen: %s", error)
+            return None
+        return None if size is None else int(size)
+
+    def _clear_the_name(self) -> None:
+        """Removes what a build that died left under our name, which would be taken for done; nothing else."""
+        own, spans = self._table.name, self._database.dialect.vectors.names_span_tables
+        names = {"schema": own.schema, "index": self.name}
+        for table, is_whole in self._database.fetch(indexes_of_name(self._database.dialect), names):
+            if table != own.name:
+                if spans:
+                    raise TableError(
+                        f"The schema {own.schema} already has an index {self.name}, on the table {table}; rename it: "
+                        f"ALTER INDEX {self.name} RENAME TO <another name>."
+                    )
+            elif not is_whole:
+                self.drop()
+            elif self._progress() is None:
+                raise TableError(
+                    f"{own} already has an index {self.name}, and it is no vector index over {self._spec.output} that "
+                    f"a search could use; rename it (ALTER INDEX {self.name} RENAME TO <another name>), or drop it."
+                )
 
     def _build_once(self, on_progress: Callable[[float], None]) -> None:
         errors: list[CrdbvecError] = []
@@ -204,11 +266,12 @@ class VectorIndex:
 
         builder = threading.Thread(target=create, name="crdbvec-index", daemon=True)
         builder.start()
+        done = 0.0
         while builder.is_alive() or self._is_being_built():
             builder.join(_SECONDS_BETWEEN_LOOKS)
-            share = self._progress()
-            if share is not None:
-                on_progress(share)
+            # Each phase of a build counts from zero again.
+            done = max(done, self._progress() or 0.0)
+            on_progress(done)
         if errors and not isinstance(errors[0], DatabaseUnavailable):
             raise errors[0]
         on_progress(1.0)
@@ -237,7 +300,3 @@ def existing_indexes(database: Database, table: Table, spec: VectorColumn) -> di
         describe_indexes(database.dialect, table), {"schema": table.name.schema, "table": table.name.name}
     )
     return database.dialect.vectors.parse_description(rows, spec.output)
-
-
-def _predicate(definition: IndexDefinition) -> str:
-    return "IS NOT NULL" if definition.partial else "none"

@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic import PositiveInt
 
 from crdbvec_pipelines.encoding.backends import Backend
-from crdbvec_pipelines.encoding.backends.select import Device, Engine, EngineOptions, load_backend
+from crdbvec_pipelines.encoding.backends.select import Device, Engine, EngineOptions, Precision, load_backend
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
 from crdbvec_pipelines.encoding.settings import ModelSettings, read_settings
 from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate
@@ -25,12 +25,14 @@ class SentenceTransformerSettings(ModelSettings):
         weights: A folder with the model's files, instead of the package or the hub.
         device: Where to compute.
         backend: What to compute with.
+        precision: `f32` to never multiply in bfloat16 or float16, which is slower and moves vectors by less than 1e-4.
         threads: How many processor threads to use, in place of the number that the caller reckons.
     """
 
     weights: Path | None = None
     device: Device = "auto"
     backend: Engine = "auto"
+    precision: Precision = "auto"
     threads: PositiveInt | None = None
 
 
@@ -86,7 +88,9 @@ class SentenceTransformerModel:
         with self._lock:
             if threads not in self._backends:
                 weights = self._weights()
-                options = EngineOptions(self._settings.device, self._settings.backend, threads)
+                options = EngineOptions(
+                    self._settings.device, self._settings.backend, self._settings.precision, threads
+                )
                 self._backends[threads] = load_backend(weights, read_pipeline(weights.directory), options)
             return self._backends[threads]
 

@@ -121,8 +121,11 @@ def build_vector_asset(spec: VectorColumn, names: Names, registry: ModelRegistry
         with as_failures():
             encoder = registry.load(spec.model)
             rows = open_rows(cockroach, spec, encoder)
-            report = sum(reports, RefreshReport())
-            counts = rows.count(parse_partition_key(context.partition_key, spec.table))
+            key_range = parse_partition_key(context.partition_key, spec.table)
+            # Where nothing is pending there was no slice, and yet a text may be gone.
+            cleared = sum(rows.clear(key_range, what) for what in rows.everything_pending)
+            report = sum(reports, RefreshReport(rows_cleared=cleared))
+            counts = rows.count(key_range)
             metadata = run_metadata(report, counts)
         return dg.MaterializeResult(
             metadata={**metadata, "dagster/column_schema": column_schema(spec, encoder.dim)},
@@ -141,7 +144,7 @@ def build_vector_asset(spec: VectorColumn, names: Names, registry: ModelRegistry
         description=f"{spec.output} of {spec.table}: {spec.template or ', '.join(spec.input_columns)} by {spec.model}.",
         group_name=names.group,
         kinds={"cockroachdb", "python"},
-        metadata=definition_metadata(spec),
+        metadata=definition_metadata(spec, names),
     )
     def vector_column(source: Any) -> Any:
         return finish(plan_slices(source).map(encode_slice).collect())

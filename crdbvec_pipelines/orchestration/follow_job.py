@@ -29,7 +29,7 @@ class FollowConfig(dg.Config):
 def build_follow_job(spec: VectorColumn, names: Names, registry: ModelRegistry) -> dg.JobDefinition:
     """The follow job of a vector column: logs one materialization for each partition it touched."""
 
-    @dg.op(name=f"{names.stem}__follow", out=dg.Out(dg.Nothing))
+    @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing))
     def follow(context: dg.OpExecutionContext, config: FollowConfig, cockroach: CockroachResource) -> None:
         with as_failures():
             encoder = registry.load(spec.model)

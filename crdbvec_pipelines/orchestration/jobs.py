@@ -41,7 +41,7 @@ def build_jobs(spec: VectorColumn, names: Names, registry: ModelRegistry) -> dg.
 
 
 def _sync_job(spec: VectorColumn, names: Names, registry: ModelRegistry) -> dg.JobDefinition:
-    @dg.op(name=f"{names.stem}__sync_partitions")
+    @dg.op(name=names.op("sync_partitions"))
     def sync(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
         with as_failures():
             open_rows(cockroach, spec, registry.load(spec.model))

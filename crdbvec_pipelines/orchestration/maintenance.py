@@ -26,7 +26,7 @@ def build_maintenance(spec: VectorColumn, names: Names, registry: ModelRegistry)
         ConfigurationError: the schedule is no cron expression.
     """
 
-    @dg.op(name=f"{names.stem}__maintain", out=dg.Out(dg.Nothing))
+    @dg.op(name=names.op("maintain"), out=dg.Out(dg.Nothing))
     def maintain(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
         with as_failures():
             encoder = registry.load(spec.model)

@@ -6,12 +6,13 @@ import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows import RowCounts
+from crdbvec_pipelines.orchestration.names import Names
 from crdbvec_pipelines.refresh import RefreshReport
 
 Metadata = dict[str, int | float]
 
 
-def definition_metadata(spec: VectorColumn) -> Mapping[str, str | dg.TableColumnLineage]:
+def definition_metadata(spec: VectorColumn, names: Names) -> Mapping[str, str | dg.TableColumnLineage]:
     """Facts that hold before anything ran."""
     return {
         "dagster/table_name": str(spec.table),
@@ -22,7 +23,7 @@ def definition_metadata(spec: VectorColumn) -> Mapping[str, str | dg.TableColumn
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 spec.output: [
-                    dg.TableColumnDep(asset_key=dg.AssetKey(list(spec.table)), column_name=column)
+                    dg.TableColumnDep(asset_key=dg.AssetKey(names.source), column_name=column)
                     for column in spec.input_columns
                 ]
             }

@@ -1,11 +1,15 @@
 """What each vector column is called in Dagster. Pure text: two columns never share a name."""
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from crdbvec_pipelines.config import ProjectConfig, VectorColumn
+from crdbvec_pipelines.config import ProjectConfig
+
+K = TypeVar("K", bound=Hashable)
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -36,31 +40,49 @@ class Names:
         """The name of the job that does `action` (`encode`, `follow`, ...)."""
         return f"{self.short}__{action}"
 
+    def op(self, action: str) -> str:
+        """The name of that job's op. It must not be the job's own, which it would be where `short` is `stem`."""
+        return f"{self.stem}__{action}_op"
+
 
 def names_of(config: ProjectConfig) -> Mapping[str, Names]:
     """The names of each vector column of a configuration, by `str(column)`."""
+    taken: set[str] = set()
+    tables = _legal({vector.table: vector.table for vector in config.vectors}, set())
+    columns = _legal({str(each): (*tables[each.table], each.output) for each in config.vectors}, taken)
+    indexes = _legal({str(each): (*tables[each.table], f"{each.output}_index") for each in config.vectors}, taken)
     outputs = Counter(_word(vector.output) for vector in config.vectors)
-    stems = Counter(_stem(vector) for vector in config.vectors)
     names: dict[str, Names] = {}
-    for position, vector in enumerate(config.vectors):
-        # Two names that differ in a character that Dagster does not take would become one.
-        stem = _stem(vector) if stems[_stem(vector)] == 1 else f"{_stem(vector)}_{position}"
-        source = (*config.asset_prefix, vector.table.schema, vector.table.name)
-        asset = (*source, vector.output)
+    for vector in config.vectors:
+        path = columns[str(vector)]
+        stem = "__".join(path)
+        output = _word(vector.output)
+        asset = (*config.asset_prefix, *path)
         names[str(vector)] = Names(
-            source=source,
+            source=(*config.asset_prefix, *tables[vector.table]),
             asset=asset,
-            index=(*source, f"{vector.output}_index"),
+            index=(*config.asset_prefix, *indexes[str(vector)]),
             stem=stem,
-            short=_word(vector.output) if outputs[_word(vector.output)] == 1 else stem,
+            short=output if outputs[output] == 1 and output not in taken else stem,
             partitions="crdbvec/" + "/".join(asset),
             group=_word(vector.table.name),
         )
     return names
 
 
-def _stem(vector: VectorColumn) -> str:
-    return "__".join(map(_word, (*vector.table, vector.output)))
+def _legal(paths: Mapping[K, Sequence[str]], taken: set[str]) -> dict[K, tuple[str, ...]]:
+    """Each path in words that Dagster takes, and no two alike, not even joined, as Dagster joins them to name ops.
+
+    Where two would be, the later one gets a number; a path that is legal as it stands comes before any that is not.
+    """
+    legal: dict[K, tuple[str, ...]] = {}
+    for key, path in sorted(paths.items(), key=lambda item: tuple(item[1]) != tuple(map(_word, item[1]))):
+        *rest, last = map(_word, path)
+        candidates = itertools.chain([last], (f"{last}_{number}" for number in itertools.count(2)))
+        word = next(candidate for candidate in candidates if "__".join((*rest, candidate)) not in taken)
+        taken.add("__".join((*rest, word)))
+        legal[key] = (*rest, word)
+    return legal
 
 
 def _word(text: str) -> str:

@@ -7,9 +7,10 @@ import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.following import Round
-from crdbvec_pipelines.keyspace import KeyRange, PartitionKeyError, in_key_order, parse_partition_key, partition_key
+from crdbvec_pipelines.keyspace import KeyRange, in_key_order, partition_key
 from crdbvec_pipelines.orchestration.metadata import follow_metadata
 from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.partitions import readable_range
 from crdbvec_pipelines.refresh import RefreshReport
 
 # Each report is a row of Dagster's event log for each touched partition.
@@ -25,24 +26,22 @@ class MaterializationReporter:
         self._names = names
         self._touched: Counter[KeyRange] = Counter()
         self._report = RefreshReport()
-        self._reported_at = 0.0
+        self._reported_at = -_SECONDS_BETWEEN_REPORTS
 
     def ranges(self) -> list[KeyRange]:
         """The column's partitions in key order; none where they do not cover the table."""
-        found = []
-        for key in self._instance.get_dynamic_partitions(self._names.partitions):
-            try:
-                found.append(parse_partition_key(key, self._spec.table))
-            except PartitionKeyError:
-                return []
-        return in_key_order(found) or []
+        present = self._instance.get_dynamic_partitions(self._names.partitions)
+        readable = (readable_range(key, self._spec.table) for key in present)
+        return in_key_order(key_range for key_range in readable if key_range is not None) or []
 
-    def add(self, done: Round) -> None:
-        """Notes what a round did, and reports it when it is time."""
+    def add(self, done: Round) -> bool:
+        """Notes what a round did, and reports it when it is time; returns whether it did."""
         self._touched += done.touched
         self._report += done.report
-        if time.monotonic() - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
-            self.flush()
+        if time.monotonic() - self._reported_at < _SECONDS_BETWEEN_REPORTS:
+            return False
+        self.flush()
+        return True
 
     def flush(self) -> None:
         """Reports what has been noted."""

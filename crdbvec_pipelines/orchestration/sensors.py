@@ -161,7 +161,7 @@ class _Tick:
                 yield key_range
 
     def _run(self, action: str, config: dict[str, object] | None = None) -> dg.RunRequest:
-        ops = {f"{self._names.stem}__{action}": {"config": config}} if config else {}
+        ops = {self._names.op(action): {"config": config}} if config else {}
         return dg.RunRequest(job_name=self._names.job(action), run_config={"ops": ops}, tags=_TRIGGER_TAGS)
 
     def _observe(self, pending: int) -> None:

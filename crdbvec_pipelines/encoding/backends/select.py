@@ -18,6 +18,7 @@ from crdbvec_pipelines.encoding.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Engine = Literal["auto", "torch", "openvino"]
+Precision = Literal["auto", "f32"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,11 +30,13 @@ class EngineOptions:
     Attributes:
         device: Where to compute; `auto` prefers a GPU.
         engine: What to compute with; `auto` takes the fastest that is installed.
+        precision: `auto` multiplies in bfloat16 or float16 where the machine is faster at it, `f32` never does.
         threads: How many processor threads to use at most; None for all.
     """
 
     device: Device = "auto"
     engine: Engine = "auto"
+    precision: Precision = "auto"
     threads: int | None = None
 
 
@@ -45,19 +48,18 @@ def load_backend(weights: Weights, pipeline: Pipeline, options: EngineOptions) -
     """
     device = _device(options)
     if _wants_openvino(options, device):
-        from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, UnfaithfulConversion
-        from crdbvec_pipelines.encoding.backends.openvino_model import unsupported
+        from crdbvec_pipelines.encoding.backends.openvino_model import UnfaithfulConversion, load_openvino, unsupported
 
         reason = unsupported(pipeline, weights.directory)
         if reason is None:
             try:
-                return OpenVinoBackend(weights, pipeline, options.threads)
+                return load_openvino(weights, pipeline, options.threads, options.precision == "f32")
             except UnfaithfulConversion as finding:
                 reason = str(finding)
         _log.warning("The model in %s is run by PyTorch, more slowly: %s.", weights.directory, reason)
     from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 
-    return TorchBackend(weights, device, options.threads)
+    return TorchBackend(weights, device, options.threads, options.precision == "f32")
 
 
 def _wants_openvino(options: EngineOptions, device: Device) -> bool:

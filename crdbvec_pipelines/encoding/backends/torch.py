@@ -27,20 +27,25 @@ class TorchBackend:
         device: Where to compute.
         threads: How many processor threads PyTorch may use; None leaves its default. PyTorch knows one number for the
             whole process.
+        full_precision: Whether float32 is asked for on CUDA too.
 
     Raises:
         ModelError: The folder cannot be loaded, or the device does not exist.
     """
 
     def __init__(
-        self, weights: Weights, device: Literal["auto", "cpu", "cuda", "mps"], threads: int | None = None
+        self,
+        weights: Weights,
+        device: Literal["auto", "cpu", "cuda", "mps"],
+        threads: int | None = None,
+        full_precision: bool = False,
     ) -> None:
         import torch
 
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = load_sentence_transformer(weights.directory, device)
-        if device == "cuda":
+        if device == "cuda" and not full_precision:
             self._model.half()
         self._batch_rows = _BATCH_ROWS[device]
         self._lock = threading.Lock()
