@@ -17,6 +17,7 @@ from crdbvec_pipelines.database.errors import DatabaseUnavailable
 from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
+from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.following import Round, follow_round, passes_since
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh import BatchDone, RefreshReport
@@ -41,6 +42,11 @@ class Followed:
         rows: its rows.
         encoder: its model.
         ranges: its partitions in key order, if Dagster is to be told which were touched.
+        next_scan: when edited rows are looked for by a scan again.
+        edited_since: from when on updated rows are looked at.
+        fault: why it could not be looked at the last time.
+        outage: how long it is left alone after the next fault.
+        next_look: when it is looked at again.
     """
 
     rows: VectorRows
@@ -48,6 +54,9 @@ class Followed:
     ranges: Sequence[KeyRange] = ()
     next_scan: float = 0.0
     edited_since: datetime | None = None
+    fault: CrdbvecError | None = None
+    outage: float = _SHORTEST_OUTAGE
+    next_look: float = 0.0
 
     @property
     def spec(self) -> VectorColumn:
@@ -86,35 +95,43 @@ class Follower:
         """Follows until stopped; returns what was done in all.
 
         Raises:
-            CrdbvecError: something that waiting does not mend.
+            CrdbvecError: something that waiting does not mend, or that lasted for longer than `max_idle`.
         """
         total = RefreshReport()
         started = idle_since = time.monotonic()
-        idle, outage = _SHORTEST_IDLE, _SHORTEST_OUTAGE
+        idle = _SHORTEST_IDLE
         while not self._stop.is_set():
-            try:
-                done = sum((self._look(followed) for followed in self._columns), RefreshReport())
-            except (DatabaseUnavailable, EncoderUnavailable) as error:
-                wait = getattr(error, "retry_after", None) or outage * random.uniform(0.5, 1.0)  # noqa: S311
-                logger.warning("%s Trying again in %.0f s.", error, wait)
-                outage = min(2 * outage, _LONGEST_OUTAGE)
-                self._stop.wait(wait)
-                continue
-            outage = _SHORTEST_OUTAGE
+            done = sum((self._try(followed) for followed in self._columns), RefreshReport())
             total += done
             if done.rows_read or done.rows_cleared:
                 idle, idle_since = _SHORTEST_IDLE, time.monotonic()
             elif self._max_idle is not None and time.monotonic() - idle_since >= self._max_idle:
+                for followed in self._columns:
+                    if followed.fault is not None:
+                        raise followed.fault
                 break
             else:
                 self._stop.wait(idle * random.uniform(0.5, 1.0))  # noqa: S311
                 idle = min(1.5 * idle, _LONGEST_IDLE)
         return total + RefreshReport(seconds=time.monotonic() - started)
 
+    def _try(self, followed: Followed) -> RefreshReport:
+        """Looks at one column; where its model or the database is away, not again for a while. The others go on."""
+        if self._stop.is_set() or time.monotonic() < followed.next_look:
+            return RefreshReport()
+        try:
+            done = self._look(followed)
+        except (DatabaseUnavailable, EncoderUnavailable) as error:
+            wait = getattr(error, "retry_after", None) or followed.outage * random.uniform(0.5, 1.0)  # noqa: S311
+            logger.warning("%s Trying again in %.0f s.", error, wait)
+            followed.fault, followed.next_look = error, time.monotonic() + wait
+            followed.outage = min(2 * followed.outage, _LONGEST_OUTAGE)
+            return RefreshReport()
+        followed.fault, followed.outage = None, _SHORTEST_OUTAGE
+        return done
+
     def _look(self, followed: Followed) -> RefreshReport:
         """One round over one column; one that scans for edited rows too, when it is time for that."""
-        if self._stop.is_set():
-            return RefreshReport()
         started, moment = time.monotonic(), datetime.now(UTC)
         scans = started >= followed.next_scan
         done = follow_round(

@@ -40,10 +40,12 @@ def build_when_covered(
     An index that is kept up while a table is filled makes the filling many times slower, so it comes last.
 
     Raises:
-        NotCovered: too few rows have a vector.
+        NotCovered: too few rows have a vector, or there is no vector column yet.
         TableError: the server cannot index this, or the existing index differs and `replace` is off.
     """
     index = open_index(database, spec, encoder)
+    if not index.has_column:
+        raise NotCovered(f"{spec.table} has no vector column {spec.output} yet; run crdbvec embed first.")
     wanted = (spec.index or IndexSpec()).min_coverage
     counts = column_counts(database, spec, encoder.dim, encoder.model_id)
     share = counts.coverage

@@ -105,7 +105,7 @@ def encode_apart(
     def attempt(some: list[int]) -> EncodedBatch:
         return encode([(_single(rows[place].key), rows[place].input) for place in some])
 
-    apart = take_apart(places, attempt, _encoding_fault) if places else Apart[EncodedBatch]([], [])
+    apart = take_apart(places, attempt, encoding_fault) if places else Apart[EncodedBatch]([], [])
     for some, encoded in apart.results:
         for place, vector, truncated in zip(some, encoded.vectors, encoded.truncated, strict=True):
             fresh = KnownVector(vector, bool(truncated))
@@ -156,7 +156,8 @@ def _reason(error: CrdbvecError) -> str:
     return str(error)
 
 
-def _encoding_fault(error: CrdbvecError) -> ErrorClass | None:
+def encoding_fault(error: CrdbvecError) -> ErrorClass | None:
+    """The class of a model's refusal that a row may be to blame for; None for one that ends the work."""
     if not isinstance(error, EncodingError) or isinstance(error, EncoderUnavailable):
         return None
     return "oversize" if isinstance(error, InputTooLong) else "poison"

@@ -48,12 +48,12 @@ def _lines(plan: Plan) -> list[str]:
         f"pending: {reasons.never_embedded:,} never embedded, {reasons.edited:,} edited, "
         f"{reasons.other_model:,} by another model; {reasons.duplicates:,} repeat another's input",
     ]
-    if plan.rows_per_second and plan.seconds is not None:
+    if plan.sampled:
         tokens = "tokens unknown for this model" if plan.tokens is None else f"about {plan.tokens:,} tokens"
-        lines.append(
-            f"{tokens}, {seconds_text(plan.seconds)} at {plan.rows_per_second:,.0f} rows/s "
-            f"(measured on {plan.sampled} rows)"
-        )
+        took = "time unknown, as the model encoded no row of the sample"
+        if plan.rows_per_second and plan.seconds is not None:
+            took = f"{seconds_text(plan.seconds)} at {plan.rows_per_second:,.0f} rows/s"
+        lines.append(f"{tokens}, {took} (measured on {plan.sampled} rows)")
     lines.append(
         f"storage: {bytes_text(plan.column_bytes)} for the column, {bytes_text(plan.index_bytes)} for an index"
     )

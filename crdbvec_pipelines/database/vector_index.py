@@ -152,6 +152,11 @@ class VectorIndex:
         self._metric = metric
         self._dimension = dimension
 
+    @property
+    def has_column(self) -> bool:
+        """Whether the column to index is there."""
+        return self._spec.output in self._table.columns
+
     def existing(self) -> dict[str, IndexDefinition]:
         """The finished vector indexes over the column, by name, whoever made them."""
         return existing_indexes(self._database, self._table, self._spec)
@@ -197,10 +202,12 @@ class VectorIndex:
             self.drop()
         if self.name in self.existing():
             return False
+        tell = on_progress or (lambda _: None)
         for _ in range(_BUILDS):
             self._clear_the_name()
-            self._build_once(on_progress or (lambda _: None))
+            self._build_once(tell)
             if self.name in self.existing():
+                tell(1.0)
                 return True
         self._clear_the_name()
         raise CrdbvecError(
@@ -215,8 +222,7 @@ class VectorIndex:
     def sizes(self) -> IndexSizes:
         """How large table and index are."""
         dialect = self._database.dialect
-        has_column = self._spec.output in self._table.columns
-        (vectors,) = self._database.fetch_one(count_vectors(self._table, self._spec)) if has_column else (0,)
+        (vectors,) = self._database.fetch_one(count_vectors(self._table, self._spec)) if self.has_column else (0,)
         return IndexSizes(
             self._size(table_size(dialect, self._table)),
             self._size(index_size(dialect, self._table, self.name)) if self.name in self.existing() else None,
@@ -265,16 +271,18 @@ class VectorIndex:
                 errors.append(error)
 
         builder = threading.Thread(target=create, name="crdbvec-index", daemon=True)
-        builder.start()
+        # Two builds of one index at once end one another by deadlock on PostgreSQL, so another process's is waited for.
+        if self._progress() is None:
+            builder.start()
         done = 0.0
         while builder.is_alive() or self._is_being_built():
-            builder.join(_SECONDS_BETWEEN_LOOKS)
+            if builder.is_alive():
+                builder.join(_SECONDS_BETWEEN_LOOKS)
             # Each phase of a build counts from zero again.
             done = max(done, self._progress() or 0.0)
             on_progress(done)
         if errors and not isinstance(errors[0], DatabaseUnavailable):
             raise errors[0]
-        on_progress(1.0)
 
     def _progress(self) -> float | None:
         names = {"schema": self._table.name.schema, "index": self.name}

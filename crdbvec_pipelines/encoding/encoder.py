@@ -168,9 +168,14 @@ class Encoder:
             EncodingError, ModelError: As `encode`.
         """
         where = f"The model {self.name}, the query"
-        function = getattr(self._module, "embedding_encode_query", None) or self._module.embedding_encode
-        with rows_at_fault(where), self._calls:
-            vector = function(text)
+        function = getattr(self._module, "embedding_encode_query", None)
+        backend = self._engine() if function is None else None
+        with rows_at_fault(where):
+            if backend is not None:
+                vector = backend.encode([self._text(text)])[0].reshape(-1)
+            else:
+                with self._calls:
+                    vector = (function or self._module.embedding_encode)(text)
         return check_vector(vector, self.dim, where)
 
     def _text(self, value: object) -> str:

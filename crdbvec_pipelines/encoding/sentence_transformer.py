@@ -96,7 +96,7 @@ class SentenceTransformerModel:
 
     def encode(self, input_data: str, verbose: bool = False) -> list[float]:
         """Encode one text; `verbose` is there for the contract, since whoever calls reports progress better."""
-        vectors, _ = self.backend().encode([input_data])
+        vectors, _ = self._loaded().encode([input_data])
         return cast("list[float]", vectors[0].tolist())
 
     def encode_batch(
@@ -104,8 +104,13 @@ class SentenceTransformerModel:
     ) -> list[tuple[Any, list[float]]]:
         """Encode (key, text) pairs into (key, vector) pairs, in their order; for the rest, as `encode`."""
         pairs = list(batch)
-        vectors, _ = self.backend().encode([text for _, text in pairs])
+        vectors, _ = self._loaded().encode([text for _, text in pairs])
         return [(key, vector) for (key, _), vector in zip(pairs, vectors.tolist(), strict=True)]
+
+    def _loaded(self) -> Backend:
+        """Return an engine, the one that a caller had loaded for its number of threads before any other."""
+        with self._lock:
+            return next(iter(self._backends.values()), None) or self.backend()
 
     def _weights(self) -> Weights:
         with self._lock:

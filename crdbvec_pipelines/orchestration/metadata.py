@@ -1,6 +1,6 @@
 """What the UI shows of a vector column: numbers it plots, and facts about table and column."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -13,7 +13,7 @@ Metadata = dict[str, int | float]
 
 
 def definition_metadata(spec: VectorColumn, names: Names) -> Mapping[str, str | dg.TableColumnLineage]:
-    """Facts that hold before anything ran."""
+    """Facts that hold before anything ran; `source` is the asset key of the table."""
     return {
         "dagster/table_name": str(spec.table),
         "model": spec.model,

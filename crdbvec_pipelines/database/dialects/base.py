@@ -14,9 +14,6 @@ class Dialect(ABC):
     name: str
     """`cockroachdb` or `postgres`, as messages and metadata show it."""
 
-    kind: str
-    """The Dagster kind (its icon in the UI)."""
-
     rows_per_write: tuple[int, int]
     """Rows in the first pipelined group of guarded writes, and at most, while no vector index has to be kept up."""
 

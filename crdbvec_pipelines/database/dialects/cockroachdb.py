@@ -16,7 +16,6 @@ class CockroachDialect(Dialect):
     """CockroachDB, self-hosted or cloud."""
 
     name = "cockroachdb"
-    kind = "cockroachdb"
     # CockroachDB's documentation advises small statements for vectors; every row is its own UPDATE, and this many are
     # in flight at once.
     rows_per_write = (100, 500)

@@ -11,7 +11,6 @@ class PostgresDialect(Dialect):
     """PostgreSQL 14 or later with the extension `vector`."""
 
     name = "postgres"
-    kind = "postgres"
     # Measured on PostgreSQL 18 with 384 dimensions: pipelined single-row updates in groups of some hundreds wrote about
     # 40,000 rows/s; larger groups gained nothing and hold their row locks longer.
     rows_per_write = (500, 2_000)

@@ -143,7 +143,7 @@ def _convert(original: "SentenceTransformer") -> Any:
     # Two rows of unlike length, so that no shape and no mask is taken for a constant.
     ids = torch.ones((2, 8), dtype=torch.int64)
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
-    verbosity = get_verbosity()  # type: ignore[no-untyped-call]
+    verbosity = get_verbosity()
     set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with torch.no_grad(), warnings.catch_warnings():
