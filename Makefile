@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo ui test lint check format lock clean
+.PHONY: demo ui test storm bench lint check format lock clean
 
 demo: $(READY)
 	$(BIN)/crdbvec demo
@@ -14,6 +14,14 @@ ui: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Writers and followers at random, STORM_SECONDS for each of six weathers; the ordinary suite has a gust of it.
+STORM_SECONDS ?= 60
+storm: $(READY)
+	CRDBVEC_STORM_SECONDS=$(STORM_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/test_freshness_storm.py
+
+bench: $(READY)
+	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -88,6 +88,7 @@ class Follower:
         self._stop = stop
         self._max_idle = max_idle
         self._cache = VectorCache()
+        self._in_interrupted = RefreshReport()
         self._on_batch = on_batch
         self._on_round = on_round or (lambda _followed, _round: None)
 
@@ -113,7 +114,11 @@ class Follower:
             else:
                 self._stop.wait(idle * random.uniform(0.5, 1.0))  # noqa: S311
                 idle = min(1.5 * idle, _LONGEST_IDLE)
-        return total + RefreshReport(seconds=time.monotonic() - started)
+        return total + self._in_interrupted + RefreshReport(seconds=time.monotonic() - started)
+
+    def _interrupted(self, followed: Followed, done: Round) -> None:
+        self._in_interrupted += done.report
+        self._on_round(followed, done)
 
     def _try(self, followed: Followed) -> RefreshReport:
         """Looks at one column; where its model or the database is away, not again for a while. The others go on."""
@@ -143,6 +148,7 @@ class Follower:
             passes=followed.rows.everything_pending if scans else passes_since(followed.edited_since),
             cache=self._cache,
             on_batch=self._on_batch,
+            on_interrupted=lambda done: self._interrupted(followed, done),
             stop=self._stop,
         )
         if scans:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from crdbvec_pipelines.database.row_statements import Pass
 from crdbvec_pipelines.database.rows import VectorRows
+from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh import BatchDone, BatchEncoder, RefreshReport, refresh
 from crdbvec_pipelines.reuse import VectorCache
@@ -41,6 +42,7 @@ def follow_round(
     passes: Sequence[Pass] = (Pass("missing"),),
     cache: VectorCache | None = None,
     on_batch: Callable[[BatchDone], None] | None = None,
+    on_interrupted: Callable[[Round], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Round:
     """Embeds pending rows wherever they are.
@@ -54,29 +56,40 @@ def follow_round(
         passes: which pending rows, in this order.
         cache: the vectors of inputs encoded lately.
         on_batch: called after each written batch.
+        on_interrupted: called with what was done before an error ended the round: it is done all the same.
         stop: when set, ends after the batches in hand.
 
     Raises:
         CrdbvecError: as `refresh`.
     """
     touched: Counter[KeyRange] = Counter()
+    so_far = RefreshReport()
 
     def note(batch: BatchDone) -> None:
+        nonlocal so_far
+        so_far += RefreshReport(
+            batches=1, rows_read=len(batch.rows), rows_embedded=batch.embedded, rows_failed=len(batch.failed)
+        )
         # A row that was edited between read and write counts here and was not written; it will be in the next round.
         if ranges:
             touched.update(rows.locate([row.key for row in batch.rows if row.key not in batch.failed], ranges))
         if on_batch is not None:
             on_batch(batch)
 
-    report = refresh(
-        rows,
-        encoder,
-        KeyRange(),
-        batch_size=batch_size,
-        workers=workers,
-        passes=passes,
-        cache=cache,
-        on_batch=note,
-        stop=stop,
-    )
+    try:
+        report = refresh(
+            rows,
+            encoder,
+            KeyRange(),
+            batch_size=batch_size,
+            workers=workers,
+            passes=passes,
+            cache=cache,
+            on_batch=note,
+            stop=stop,
+        )
+    except CrdbvecError:
+        if on_interrupted is not None and so_far.rows_read:
+            on_interrupted(Round(so_far, touched))
+        raise
     return Round(report, touched)

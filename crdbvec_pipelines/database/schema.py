@@ -86,10 +86,12 @@ def find_leading_index() -> sql.Composable:
     return sql.SQL(
         "SELECT 1 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid "
         "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = (i.indkey::int2[])[{}] "
+        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid "
+        # The first place has the number 0 on PostgreSQL and 1 on CockroachDB.
+        "AND array_position(i.indkey::int2[], a.attnum) = array_lower(i.indkey::int2[], 1) "
         "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND a.attname = %(column)s::text "
         "AND i.indisvalid AND i.indpred IS NULL LIMIT 1"
-    ).format(sql.Literal(0))
+    )
 
 
 @statement

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.following import follow_round, passes_since
+from crdbvec_pipelines.following import Round, follow_round, passes_since
 from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key, partition_key
 from crdbvec_pipelines.orchestration.assets import open_rows
 from crdbvec_pipelines.orchestration.failures import as_failures
@@ -38,16 +38,26 @@ def build_follow_job(spec: VectorColumn, names: Names, registry: ModelRegistry) 
             ranges = [parse_partition_key(key, spec.table) for key in plan.keys]
             since = datetime.fromisoformat(config.edited_since) if config.edited_since else None
             deadline = time.monotonic() + config.minutes * 60
-            while True:
-                done = follow_round(
-                    rows, encoder, ranges, batch_size=spec.batch_size, workers=spec.workers, passes=passes_since(since)
-                )
+
+            def log(done: Round) -> None:
                 for touched, count in done.touched.items():
                     log_materialization(context, spec, names, touched, follow_metadata(done.report, count))
                 context.log.info(
                     f"{done.report.rows_embedded:,} rows embedded in {len(done.touched)} partitions, "
                     f"{done.report.rows_failed:,} failed, {done.report.rows_per_second:,.0f} rows/s"
                 )
+
+            while True:
+                done = follow_round(
+                    rows,
+                    encoder,
+                    ranges,
+                    batch_size=spec.batch_size,
+                    workers=spec.workers,
+                    passes=passes_since(since),
+                    on_interrupted=log,
+                )
+                log(done)
                 if done.report.rows_embedded == 0 or time.monotonic() > deadline:
                     return
 

@@ -84,7 +84,7 @@ def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, ful
     """
     import openvino
 
-    # float16 and int8 are not candidates: the one is slower than float32 on processors, the other moves the vectors.
+    # float16 and int8 are no candidates: the one was slower than float32 on AVX-512, the other moves vectors.
     candidates: list[Precision] = ["f32"]
     if not full_precision and "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         candidates.insert(0, "bf16")

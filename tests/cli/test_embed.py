@@ -1,0 +1,170 @@
+"""`crdbvec embed`: with flags alone, with crdbvec.yaml, and with both; its lines and its JSON."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from crdbvec_pipelines.cli.output import key_text
+from crdbvec_pipelines.refresh import RefreshReport
+from tests.cli.conftest import Invoke, Json
+from tests.support.models import WRAPPERS, CallLog
+from tests.support.processes import run_crdbvec
+from tests.support.projects import write_config
+from tests.support.tables import COMPOSITE_SHAPE, INT_SHAPE, SHAPES, KeyShape, create_table, set_text, vectors
+
+REPORT = {field.name for field in fields(RefreshReport)} | {"rows_per_second"}
+
+
+def texts(count: int) -> list[str | None]:
+    return [f"text {number}" for number in range(count)]
+
+
+@pytest.fixture
+def configured(project: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose crdbvec.yaml names the table of the tests."""
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    write_config(project)
+    return project
+
+
+def embedded(connection: psycopg.Connection, output: str = "passage_vector") -> int:
+    return sum(vector is not None for vector in vectors(connection, output=output).values())
+
+
+def test_flags_alone_are_enough(project: Path, url: str, connection: psycopg.Connection, invoke: Invoke) -> None:
+    create_table(connection, texts=["a gloss", None])
+    flags = ["-u", url, "-t", "passage", "-i", "passage", "-o", "v", "-m", "hf_st_all_minilm_l6"]
+    result = invoke("embed", *flags, "-b", 10, "-n", 1, "-w", 2)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("public.passage.v: 1 rows embedded in ")
+    assert "1 of 2 have a vector, 0 pending, 1 blank and skipped." in result.stdout
+    assert embedded(connection, "v") == 1
+
+
+def test_the_url_may_come_from_the_environment(
+    project: Path, url: str, connection: psycopg.Connection, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table(connection)
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    flags = ["-t", "passage", "-i", "passage", "-o", "v", "-m", "openai_compatible"]
+    assert invoke("embed", *flags).exit_code == 2
+    assert invoke("status", "-t", "passage", "-i", "passage", "-o", "v", "-m", "hf_st_all_minilm_l6").exit_code == 0
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_configuration_file_of_the_working_directory_is_used(
+    configured: Path, connection: psycopg.Connection, shape: KeyShape, read_json: Json
+) -> None:
+    create_table(connection, shape, [*texts(20), None])
+    report = read_json("embed")
+    assert (report["rows_embedded"], report["rows_blank"], report["rows_pending"]) == (20, 1, 0)
+    assert read_json("embed")["rows_read"] == 0
+
+
+def test_another_configuration_file_can_be_named(
+    project: Path, url: str, connection: psycopg.Connection, invoke: Invoke, tmp_path: Path
+) -> None:
+    create_table(connection, texts=texts(3))
+    file = write_config(tmp_path)
+    assert invoke("embed", "-c", file, "-u", url).exit_code == 0
+    assert embedded(connection) == 3
+
+
+def test_flags_replace_what_the_file_says(
+    configured: Path, connection: psycopg.Connection, calls: CallLog, read_json: Json
+) -> None:
+    create_table(connection, texts=texts(30))
+    write_config(configured, {"batch_size": 7})
+    assert read_json("embed", "-n", 1)["rows_embedded"] == 7
+    assert read_json("embed", "-n", 1, "-b", 3)["rows_embedded"] == 3
+    calls.clear()
+    read_json("embed", "-m", "stub_hash")
+    assert calls.batches() == []
+    assert embedded(connection) == 30
+
+
+def test_an_entry_is_chosen_by_table_and_output(
+    configured: Path, connection: psycopg.Connection, read_json: Json
+) -> None:
+    create_table(connection, texts=texts(3))
+    write_config(configured, {"output": "first"}, {"output": "second"})
+    report = read_json("embed", "-o", "second")
+    assert [vector["output"] for vector in report["vectors"]] == ["second"]
+    assert read_json("embed", "-t", "passage")["rows_embedded"] == 3
+
+
+def test_the_report_as_json(configured: Path, connection: psycopg.Connection, read_json: Json) -> None:
+    create_table(connection, texts=[*texts(5), " "])
+    write_config(configured, {"batch_size": 2}, {"output": "other"})
+    report = read_json("embed")
+    assert set(report) == REPORT | {"rows_pending", "rows_blank", "vectors"}
+    assert (report["rows_embedded"], report["batches"], report["rows_pending"], report["rows_blank"]) == (10, 4, 0, 2)
+    assert [set(vector) for vector in report["vectors"]] == [REPORT | {"table", "output", "model"}] * 2
+    assert {(v["table"], v["output"], v["model"], v["rows_embedded"]) for v in report["vectors"]} == {
+        ("public.passage", "passage_vector", "stub_counting", 5),
+        ("public.passage", "other", "stub_counting", 5),
+    }
+
+
+def test_verbose_says_one_line_a_row_as_the_toolkit_does(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke
+) -> None:
+    create_table(connection, texts=["x" * 50, "two", "three", "four", "five"])
+    result = invoke("embed", "-b", 3, "-v")
+    lines = result.stderr.splitlines()
+    keys = [key_text(INT_SHAPE.key(number)) for number in range(5)]
+    assert lines[0] == "[INFO] Column passage_vector created"
+    assert lines[1] == f"[INFO] (batch 1, 1/3) Updating vector for row id {keys[0]}: '{'x' * 40}'"
+    assert lines[2] == f"[INFO] (batch 1, 2/3) Updating vector for row id {keys[1]}: 'two'"
+    assert lines[4] == f"[INFO] (batch 2, 1/2) Updating vector for row id {keys[3]}: 'four'"
+    assert len(lines) == 6
+    assert invoke("embed", "-v").stderr.splitlines() == ["[INFO] Column passage_vector already exists"]
+
+
+def test_verbose_shows_odd_texts_and_keys_as_they_are(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke
+) -> None:
+    create_table(connection, COMPOSITE_SHAPE, [":smile: [red]it's[/red]\nnext line " + "long " * 40])
+    (_, line) = invoke("embed", "-v").stderr.splitlines()
+    assert line == (
+        '[INFO] (batch 1, 1/1) Updating vector for row id , -6, 0: ":smile: [red]it\'s[/red]\\nnext line long l"'
+    )
+
+
+def test_what_happened_is_said_in_words(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
+    create_table(connection, texts=texts(4))
+    invoke("embed")
+    set_text(connection, INT_SHAPE, 0, None)
+    (line,) = invoke("embed").stdout.splitlines()
+    assert re.fullmatch(
+        r"public\.passage\.passage_vector: 0 rows embedded in \d+\.\d s \(0 rows/s\), 3 of 4 have a vector, 0 pending, "
+        r"1 blank and skipped, 1 cleared since their input is gone\.",
+        line,
+    )
+
+
+def test_a_real_process_says_json_alone_on_stdout(
+    configured: Path, url: str, connection: psycopg.Connection, calls: CallLog
+) -> None:
+    create_table(connection, texts=texts(10))
+    done = run_crdbvec(["embed", "-v", "--json"], configured, CRDBVEC_URL=url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("{")
+    assert done.stdout.count("\n") == 1
+    assert len(done.stderr.splitlines()) == 11
+    assert embedded(connection) == 10
+
+
+def test_wrappers_of_the_project_come_before_the_built_in_ones(
+    configured: Path, connection: psycopg.Connection, read_json: Json, calls: CallLog
+) -> None:
+    mine = configured / "mine"
+    mine.mkdir()
+    (mine / "color_histogram.py").write_text((WRAPPERS / "stub_counting.py").read_text(), encoding="utf-8")
+    write_config(configured, {"model": "color_histogram"}, models={"directories": ["mine"]})
+    create_table(connection, texts=texts(2))
+    assert read_json("embed")["rows_embedded"] == 2
+    assert sorted(calls.inputs()) == ["text 0", "text 1"]

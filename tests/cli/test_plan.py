@@ -1,0 +1,64 @@
+"""`crdbvec plan`: what people and programs read of a plan."""
+
+from pathlib import Path
+
+import psycopg
+
+from tests.cli.conftest import Invoke, Json
+from tests.support.projects import write_config
+from tests.support.tables import INT_SHAPE, create_table, set_text
+
+
+def test_a_plan_is_told_in_a_few_lines(url: str, connection: psycopg.Connection, project: Path, invoke: Invoke) -> None:
+    create_table(connection, texts=["a", "b", "a", ""])
+    write_config(project, {"model": "stub_hash"})
+    lines = invoke("plan", "-u", url).output.splitlines()
+    assert lines[:3] == [
+        "public.passage.passage_vector by stub_hash",
+        "  4 rows: 0 embedded, 3 pending, 1 blank",
+        "  pending: 3 never embedded, 0 edited, 0 by another model; 1 repeat another's input",
+    ]
+    assert lines[3].startswith("  tokens unknown for this model, ")
+    assert lines[3].endswith(" rows/s (measured on 3 rows)")
+    assert lines[4].startswith("  storage: 219 B for the column, ")
+    assert lines[5] == "  statements:"
+    assert any('ALTER TABLE "public"."passage" ADD COLUMN' in line and line.endswith(";") for line in lines[6:])
+
+
+def test_a_plan_of_nothing_gives_no_rate(
+    url: str, connection: psycopg.Connection, project: Path, invoke: Invoke
+) -> None:
+    create_table(connection, texts=["a"])
+    write_config(project, {"model": "stub_hash"})
+    invoke("embed", "-u", url)
+    output = invoke("plan", "-u", url).output
+    assert "1 rows: 1 embedded, 0 pending, 0 blank" in output
+    assert "rows/s" not in output
+
+
+def test_a_plan_for_programs_has_all_numbers(
+    url: str, connection: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    create_table(connection, texts=["a", "b", "c", ""])
+    write_config(project, {"model": "stub_hash"}, {"model": "stub_hash", "output": "other"})
+    invoke("embed", "-u", url, "-o", "passage_vector")
+    set_text(connection, INT_SHAPE, 0, "edited")
+    first, second = read_json("plan", "-u", url)
+    assert {
+        "table": "public.passage",
+        "output": "passage_vector",
+        "model": "stub_hash",
+        "rows": 4,
+        "embedded": 2,
+        "pending": 1,
+        "never_embedded": 0,
+        "edited": 1,
+        "other_model": 0,
+        "blank": 1,
+        "duplicates": 0,
+        "tokens": None,
+    }.items() <= first.items()
+    assert first["rows_per_second"] > 0
+    assert len(first["statements"]) == 1
+    assert (second["output"], second["pending"], second["never_embedded"]) == ("other", 3, 3)
+    assert len(second["statements"]) > 1

@@ -1,0 +1,103 @@
+"""`crdbvec search`: distance, key and text of the nearest rows, for people and as JSON."""
+
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from crdbvec_pipelines.cli.output import key_text
+from tests.cli.conftest import Invoke, Json
+from tests.support.models import stub_vector
+from tests.support.projects import write_config
+from tests.support.tables import COMPOSITE_SHAPE, INT_SHAPE, SHAPES, UUID_SHAPE, KeyShape, create_table
+
+TEXTS: list[str | None] = ["one", "two", "three", None, "five :smile: [red]"]
+
+
+@pytest.fixture
+def configured(project: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    write_config(project, {"model": "stub_hash"})
+    return project
+
+
+def expected(query: str) -> list[tuple[float, int]]:
+    """Cosine distance and number of each row with a text, nearest first."""
+    wanted = stub_vector(query)
+    distances = []
+    for number, text in enumerate(TEXTS):
+        if text is not None:
+            vector = stub_vector(text)
+            cosine = float(wanted @ vector / np.linalg.norm(wanted) / np.linalg.norm(vector))
+            distances.append((1 - cosine, number))
+    return sorted(distances)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_hits_come_nearest_first_with_distance_key_and_input(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json, shape: KeyShape
+) -> None:
+    create_table(connection, shape, TEXTS)
+    invoke("embed")
+    hits = read_json("search", "two")
+    assert [set(hit) for hit in hits] == [{"distance", "key", "input"}] * 4
+    wanted = expected("two")
+    assert [hit["distance"] for hit in hits] == pytest.approx([distance for distance, _ in wanted], abs=1e-6)
+    assert [hit["input"] for hit in hits] == [TEXTS[number] for _, number in wanted]
+    assert [tuple(hit["key"]) for hit in hits] == [tuple(shape.columns)] * 4
+    found = [tuple(map(str, hit["key"].values())) for hit in hits]
+    assert found == [tuple(map(str, shape.key(number))) for _, number in wanted]
+
+
+def test_people_see_the_toolkits_form(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
+    create_table(connection, UUID_SHAPE, TEXTS)
+    invoke("embed")
+    result = invoke("search", "five :smile: [red]", "-l", 2, "-v")
+    blank, first, text, *_ = result.stdout.splitlines()
+    assert blank == ""
+    distance, key = first.split(" --> ")
+    assert float(distance) == pytest.approx(0, abs=1e-6)
+    assert key == str(UUID_SHAPE.key(4)[0])
+    assert text == "five :smile: [red]"
+    assert len(result.stdout.splitlines()) == 6
+    assert result.stderr.splitlines()[0] == "[INFO] PK: id (uuid)"
+
+
+def test_a_composite_key_is_shown_value_by_value(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke
+) -> None:
+    create_table(connection, COMPOSITE_SHAPE, TEXTS)
+    invoke("embed")
+    result = invoke("search", "two", "-l", 1, "-v")
+    assert f" --> {key_text(COMPOSITE_SHAPE.key(1))}\n" in result.stdout
+    assert result.stderr.splitlines()[0] == "[INFO] PK: realm (text), chapter (integer), verse (bigint)"
+
+
+@pytest.mark.parametrize(("limit", "found"), [(1, 1), (3, 3), (50, 4)])
+def test_no_more_rows_than_asked_for_are_shown(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json, limit: int, found: int
+) -> None:
+    create_table(connection, INT_SHAPE, TEXTS)
+    invoke("embed")
+    assert len(read_json("search", "two", "-l", limit)) == found
+
+
+def test_in_a_column_without_vectors_nothing_is_found(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    create_table(connection, INT_SHAPE, [None])
+    invoke("embed")
+    assert read_json("search", "two") == []
+    result = invoke("search", "two")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_bytes_are_shown_by_their_number(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage BYTEA)")
+    connection.execute("INSERT INTO passage VALUES (1, '\\x00ff10')")
+    invoke("embed")
+    assert read_json("search", "anything")[0]["input"] == "00ff10"
+    assert invoke("search", "anything").stdout.splitlines()[2] == "<3 bytes>"

@@ -1,0 +1,212 @@
+"""`crdbvec search` with filters, by a row's key, as SQL, as a plan; what it says of how it found the rows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import Invoke, Json
+from tests.support.projects import write_config
+from tests.support.servers import Server
+from tests.support.tables import COMPOSITE_SHAPE, INT_SHAPE, create_table
+
+TEXTS: list[str | None] = [f"text {number}" for number in range(40)] + [None]
+KEYS: list[Any] = [INT_SHAPE.key(number)[0] for number in range(len(TEXTS))]
+
+
+@pytest.fixture
+def searched(
+    project: Path, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> psycopg.Connection:
+    """A table with vectors and other columns, and its entry in crdbvec.yaml."""
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    write_config(project, {"model": "stub_hash", "index": {"metric": "cosine", "prefix": ["tenant"]}})
+    create_table(connection, texts=TEXTS)
+    connection.execute("ALTER TABLE passage ADD COLUMN tenant TEXT, ADD COLUMN year INT4")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "UPDATE passage SET tenant = %s, year = %s WHERE id = %s",
+            [(f"t{number % 3}", 2000 + number % 4, key) for number, key in enumerate(KEYS)],
+        )
+    assert invoke("embed").exit_code == 0
+    return connection
+
+
+def ids(hits: list[dict[str, dict[str, object]]]) -> set[object]:
+    return {hit["key"]["id"] for hit in hits}
+
+
+def test_filters_of_one_column_are_alternatives_and_of_several_all_hold(
+    searched: psycopg.Connection, read_json: Json
+) -> None:
+    hits = read_json("search", "a", "-l", 100, "--where", "tenant=t1", "--where", "tenant=t2", "--where", "year=2003")
+    assert ids(hits) == {KEYS[number] for number in range(40) if number % 3 in (1, 2) and number % 4 == 3}
+
+
+def test_a_filter_may_hold_an_equals_sign_and_find_nothing(searched: psycopg.Connection, read_json: Json) -> None:
+    assert read_json("search", "a", "--where", "tenant=t1=2") == []
+
+
+def test_how_filtered_rows_were_found_is_said_unasked_and_beside_the_json(
+    searched: psycopg.Connection, invoke: Invoke
+) -> None:
+    said = "[INFO] Found exactly, since there is no vector index."
+    assert invoke("search", "a", "--where", "tenant=t1").stderr.splitlines() == [said]
+    as_json = invoke("search", "a", "--where", "tenant=t1", "--json")
+    assert as_json.stderr.splitlines() == [said]
+    assert len(json.loads(as_json.stdout)) == 10
+    assert invoke("search", "a", "--where", "tenant=t1", "--exact").stderr == ""
+    assert invoke("search", "a").stderr == ""
+    assert invoke("search", "a", "-v").stderr.splitlines()[-1] == said
+
+
+def test_what_the_distance_means_is_said_with_v(searched: psycopg.Connection, invoke: Invoke) -> None:
+    assert "[INFO] Distance: cosine distance: 0 same direction, 2 opposite" in invoke("search", "a", "-v").stderr
+
+
+def test_rows_like_a_row_leave_that_row_out(searched: psycopg.Connection, read_json: Json) -> None:
+    hits = read_json("search", "--like", KEYS[7], "-l", 100)
+    assert ids(hits) == {key for number, key in enumerate(KEYS) if number not in (7, 40)}
+    assert [hit["distance"] for hit in hits] == sorted(hit["distance"] for hit in hits)
+    texts = {hit["input"]: hit["distance"] for hit in read_json("search", "text 7", "-l", 100)}
+    assert hits[0]["distance"] == pytest.approx(texts[hits[0]["input"]], abs=1e-6)
+
+
+def test_a_composite_key_is_given_value_by_value(
+    project: Path,
+    url: str,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke,
+    read_json: Json,
+) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    write_config(project, {"model": "stub_hash"})
+    create_table(connection, COMPOSITE_SHAPE, TEXTS)
+    invoke("embed")
+    key = [argument for value in COMPOSITE_SHAPE.key(7) for argument in ("--like", value)]
+    hits = read_json("search", *key, "-l", 50)
+    assert len(hits) == 39
+    assert tuple(hits[0]["key"].values()) != COMPOSITE_SHAPE.key(7)
+    result = invoke("search", "--like", "only one")
+    assert result.exit_code == 2
+    assert "The key of public.passage is (realm, chapter, verse), and 1 values are given for it." in result.stderr
+
+
+def test_several_texts_are_answered_under_their_names(
+    searched: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    answers = read_json("search", "text 3", "text 5", "-l", 2)
+    assert [set(answer) for answer in answers] == [{"query", "how", "hits"}] * 2
+    assert [answer["query"] for answer in answers] == ["text 3", "text 5"]
+    assert [answer["hits"][0]["input"] for answer in answers] == ["text 3", "text 5"]
+    lines = invoke("search", "text 3", "text 5", "-l", 2).stdout.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["text 3:", "text 5:"]
+
+
+def test_further_columns_are_shown(searched: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
+    (hit,) = read_json("search", "text 5", "-l", 1, "--columns", "tenant, year")
+    assert hit["columns"] == {"tenant": "t2", "year": 2001}
+    shown = invoke("search", "text 5", "-l", 1, "--columns", "tenant,year").stdout.splitlines()
+    assert shown[-1] == "tenant: t2, year: 2001"
+
+
+def test_rows_beyond_a_distance_are_left_out(searched: psycopg.Connection, read_json: Json) -> None:
+    everything = read_json("search", "text 5", "-l", 100)
+    far = everything[4]["distance"] + 1e-9
+    assert read_json("search", "text 5", "-l", 100, "--max-distance", far) == everything[:5]
+
+
+@pytest.mark.parametrize("arguments", [["text 5"], ["text 5", "--where", "tenant=it's"], ["--like", KEYS[5]]])
+def test_the_sql_can_be_copied_and_gives_the_same_rows(
+    searched: psycopg.Connection, invoke: Invoke, read_json: Json, arguments: list[object]
+) -> None:
+    hits = read_json("search", *arguments, "-l", 5)
+    printed = invoke("search", *arguments, "-l", 5, "--sql").stdout
+    assert printed.rstrip().endswith(";")
+    rows = []
+    for line in printed.splitlines():
+        cursor = searched.execute(line.encode())
+        rows = cursor.fetchall() if cursor.description else []
+    assert rows == [(hit["distance"], hit["input"], hit["key"]["id"]) for hit in hits]
+
+
+def test_the_plan_is_the_servers(searched: psycopg.Connection, invoke: Invoke) -> None:
+    plan = invoke("search", "text 5", "--explain").stdout
+    assert "passage" in plan
+    assert "text 5" not in plan
+    assert invoke("search", "--like", KEYS[5], "--explain").stdout
+
+
+def test_by_the_index_is_said_where_it_is_so(
+    postgres: Server, project: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, read_json: Json
+) -> None:
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
+        monkeypatch.setenv("CRDBVEC_URL", f"{url}&options=-c%20enable_seqscan%3Doff")
+        write_config(project, {"model": "stub_hash", "index": {"metric": "cosine", "effort": 30}})
+        create_table(connection, texts=TEXTS)
+        invoke("embed")
+        invoke("index", "build")
+        exactly = read_json("search", "text 5", "--exact")
+        name = "passage_passage_vector_index"
+        for option in ([], ["--beam-size", 31], ["--ef-search", 31], ["--effort", 31]):
+            result = invoke("search", "text 5", "-v", "--json", *option)
+            assert (
+                result.stderr.splitlines()[-1]
+                == f"[INFO] Found by the index {name}, hnsw.ef_search {30 + bool(option)}."
+            )
+            assert json.loads(result.stdout) == exactly
+        assert name in invoke("search", "text 5", "--explain").stdout
+        assert name not in invoke("search", "text 5", "--explain", "--exact").stdout
+
+
+def test_postgresql_has_no_past_and_says_so(
+    postgres: Server, project: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
+        monkeypatch.setenv("CRDBVEC_URL", url)
+        write_config(project, {"model": "stub_hash"})
+        create_table(connection, texts=TEXTS)
+        invoke("embed")
+        result = invoke("search", "text 5", "--past", "-l", 1)
+    assert result.exit_code == 0
+    assert result.stderr == "[INFO] postgres reads no past; this is the present.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Give texts to search for, or the key of a row with --like."),
+        (["a", "--like", KEYS[1]], "Give texts to search for, or the key of a row with --like."),
+        (["a", "--where", "tenant"], "--where takes COLUMN=VALUE, and got 'tenant'."),
+        (["a", "--where", "=t1"], "--where takes COLUMN=VALUE, and got '=t1'."),
+        (["a", "--sql", "--json"], "--json prints hits; --sql and --explain print something else."),
+        (["a", "--where", "tenent=t1"], "public.passage has no column tenent; its columns are id, passage,"),
+        (["a", "--columns", "tenent"], "public.passage has no column tenent; its columns are id, passage,"),
+        (["a", "--where", "year=soon"], "A value does not fit its column: "),
+        (["--like", "4711"], "public.passage has no row with the key 4711."),
+        (["--like", KEYS[40]], f"The row {KEYS[40]} of public.passage has no vector yet; run crdbvec embed first."),
+        (["--like", "one"], "A value does not fit its column: "),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(
+    searched: psycopg.Connection, invoke: Invoke, arguments: list[object], sentence: str
+) -> None:
+    result = invoke("search", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_before_anything_is_embedded_it_says_what_to_do(
+    project: Path, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    write_config(project, {"model": "stub_hash"})
+    create_table(connection, texts=TEXTS)
+    result = invoke("search", "a")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("public.passage has no vector column passage_vector yet; run crdbvec embed first.\n")

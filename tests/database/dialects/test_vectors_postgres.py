@@ -1,0 +1,157 @@
+"""pgvector's side of a vector index: statements, what the catalogue and EXPLAIN say, and its limits."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from crdbvec_pipelines.database.dialects.vectors import IndexDefinition
+from crdbvec_pipelines.database.dialects.vectors_postgres import PostgresVectors
+from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.naming import TableName
+from tests.support.servers import Server
+
+SUPPORT = PostgresVectors()
+
+
+@pytest.fixture
+def connection(postgres: Server) -> Iterator[psycopg.Connection]:
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as opened:
+        opened.execute("CREATE EXTENSION vector")
+        opened.execute('CREATE TABLE t (id INT8 PRIMARY KEY, tenant TEXT, v VECTOR(3), "my ""v""" VECTOR(3))')
+        yield opened
+
+
+def run(connection: psycopg.Connection, query: sql.Composable, **parameters: str) -> psycopg.Cursor[Any]:
+    return connection.execute(sql.Composed([query]), parameters)
+
+
+def described(connection: psycopg.Connection, column: str) -> dict[str, IndexDefinition]:
+    query = SUPPORT.describe(sql.Identifier("public", "t"))
+    rows = run(connection, query, schema="public", table="t").fetchall()
+    return SUPPORT.parse_description(rows, column)
+
+
+def create(connection: psycopg.Connection, name: str, column: str, definition: IndexDefinition) -> None:
+    run(connection, SUPPORT.create(sql.Identifier(name), sql.Identifier("t"), sql.Identifier(column), definition))
+
+
+@pytest.mark.parametrize("column", ["v", 'my "v"'])
+@pytest.mark.parametrize(
+    "definition",
+    [
+        IndexDefinition("vector_cosine_ops"),
+        IndexDefinition("vector_l2_ops", predicate=None),
+        IndexDefinition("vector_ip_ops", parameters={"m": 8, "ef_construction": 32}),
+    ],
+    ids=lambda definition: definition.operator_class,
+)
+def test_an_index_is_read_back_as_it_was_asked_for(
+    connection: psycopg.Connection, column: str, definition: IndexDefinition
+) -> None:
+    create(connection, 'i "1"', column, definition)
+    assert described(connection, column) == {'i "1"': definition}
+
+
+def test_indexes_of_other_kinds_and_columns_are_none_of_ours(connection: psycopg.Connection) -> None:
+    create(connection, "ours", "v", IndexDefinition("vector_cosine_ops"))
+    create(connection, "of_another_column", 'my "v"', IndexDefinition("vector_cosine_ops"))
+    connection.execute("CREATE INDEX plain ON t (tenant)")
+    connection.execute("CREATE INDEX lists ON t USING ivfflat (v vector_cosine_ops)")
+    connection.execute("CREATE INDEX halves ON t USING hnsw ((v::halfvec(3)) halfvec_cosine_ops)")
+    assert set(described(connection, "v")) == {"ours"}
+
+
+def test_an_index_over_some_of_the_rows_is_told_from_one_over_all_vectors(connection: psycopg.Connection) -> None:
+    connection.execute("CREATE INDEX i ON t USING hnsw (v vector_cosine_ops) WHERE tenant = 'a' AND v IS NOT NULL")
+    (found,) = described(connection, "v").values()
+    assert found.predicate == "((tenant = 'a'::text) AND (v IS NOT NULL))"
+    assert found.is_partial
+    assert not found.holds_every_vector
+
+
+def test_an_index_that_is_not_whole_is_not_there(connection: psycopg.Connection) -> None:
+    create(connection, "i", "v", IndexDefinition("vector_cosine_ops"))
+    connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'i'::regclass")
+    assert described(connection, "v") == {}
+
+
+@pytest.mark.parametrize("name", ["i", 'i "1"', "I", "select"])
+def test_the_plan_of_a_search_by_the_index_is_recognized(connection: psycopg.Connection, name: str) -> None:
+    create(connection, name, "v", IndexDefinition("vector_cosine_ops", predicate=None))
+    connection.execute("INSERT INTO t SELECT n, 'a', ARRAY[n, 1, 2]::VECTOR FROM generate_series(1, 50) AS n")
+    connection.execute("SET enable_seqscan = off")
+
+    def plan(order: str) -> list[str]:
+        query = f"EXPLAIN SELECT id FROM (SELECT id, v FROM t ORDER BY {order} LIMIT 5) AS nearest ORDER BY id"
+        return [row[0] for row in connection.execute(query.encode())]
+
+    by_index, exact = plan("v <=> '[1,2,3]'"), plan("(v <=> '[1,2,3]') + 0")
+    assert SUPPORT.uses_index(by_index, name)
+    assert not SUPPORT.uses_index(by_index, "another")
+    assert not SUPPORT.uses_index(by_index, name[:-1])
+    assert not SUPPORT.uses_index(exact, name)
+
+
+def test_an_index_that_is_read_for_something_else_is_no_vector_search() -> None:
+    plan = ["Limit  (cost=0.1..1.0 rows=10 width=16)", "  ->  Index Scan using t_pkey on t  (cost=0.1..1.0 rows=1)"]
+    assert not SUPPORT.uses_index(plan, "t_v_index")
+
+
+def test_two_thousand_dimensions_are_the_most() -> None:
+    SUPPORT.check(2_000)
+    with pytest.raises(
+        TableError, match=r"takes up to 2000 dimensions, and the model makes 2001; search works without"
+    ):
+        SUPPORT.check(2_001)
+
+
+def test_that_is_what_the_server_says_too(connection: psycopg.Connection) -> None:
+    connection.execute("CREATE TABLE wide (a VECTOR(2000), b VECTOR(2001))")
+    connection.execute("CREATE INDEX ON wide USING hnsw (a vector_l2_ops)")
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="2000 dimensions"):
+        connection.execute("CREATE INDEX ON wide USING hnsw (b vector_l2_ops)")
+
+
+@pytest.mark.parametrize("effort", [1, SUPPORT.effort.default, SUPPORT.effort.largest, *SUPPORT.effort.choices])
+def test_the_server_takes_the_settings_of_a_search(connection: psycopg.Connection, effort: int) -> None:
+    connection.execute("SELECT '[1]'::VECTOR")
+    for name, value in SUPPORT.settings(effort, filtered=True).items():
+        connection.execute(f"SET {name} = '{value}'".encode())
+    assert connection.execute("SHOW hnsw.ef_search").fetchone() == (str(effort),)
+    assert connection.execute("SHOW hnsw.iterative_scan").fetchone() == ("relaxed_order",)
+
+
+def test_the_servers_own_effort_and_limit_are_those_we_know(connection: psycopg.Connection) -> None:
+    connection.execute("SELECT '[1]'::VECTOR")
+    found = connection.execute(
+        "SELECT boot_val, max_val FROM pg_settings WHERE name = %s", (SUPPORT.effort.setting,)
+    ).fetchone()
+    assert found == (str(SUPPORT.effort.default), str(SUPPORT.effort.largest))
+
+
+def test_without_effort_and_filter_nothing_is_set() -> None:
+    assert SUPPORT.settings(None, filtered=False) == {}
+
+
+def test_the_sizes_are_the_servers(connection: psycopg.Connection) -> None:
+    create(connection, "i", "v", IndexDefinition("vector_cosine_ops"))
+    table, index = TableName("public", "t"), "i"
+    sizes = [
+        run(connection, query).fetchone() for query in (SUPPORT.table_size(table), SUPPORT.index_size(table, index))
+    ]
+    wanted = [
+        connection.execute(f"SELECT pg_{kind}_size('{name}')".encode()).fetchone()
+        for kind, name in (("total_relation", "t"), ("relation", "i"))
+    ]
+    assert sizes == wanted
+
+
+def test_a_short_answer_is_never_sure_to_be_whole() -> None:
+    assert not SUPPORT.has_seen_all(0, None)
+
+
+def test_there_is_no_past_to_read() -> None:
+    assert SUPPORT.slightly_past is None

@@ -1,0 +1,233 @@
+"""The one place where the user's schema is changed: once, idempotent, by several at once, or not at all."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.row_statements import read_pending
+from crdbvec_pipelines.database.rows import VectorRows
+from crdbvec_pipelines.database.schema import ensure_schema, pending_index_name
+from tests.support.models import STUB_DIM, stub_vector
+from tests.support.servers import Server
+from tests.support.tables import SHAPES, KeyShape, column, create_table, vectors
+from tests.support.waiting import wait_until
+from tests.support.work import embed, prepare
+
+
+def ensure(database: Database, spec: VectorColumn) -> None:
+    ensure_schema(database, spec, STUB_DIM, "stub")
+
+
+def columns(connection: psycopg.Connection, table: str = "passage") -> dict[str, str]:
+    found = connection.execute(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute AS a "
+        "JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid "
+        "WHERE c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        (table,),
+    )
+    return {str(name): str(kind) for name, kind in found.fetchall()}
+
+
+def indexes(connection: psycopg.Connection, table: str = "passage") -> set[str]:
+    found = connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = %s", (table,))
+    return {str(name) for (name,) in found.fetchall()}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_column_fingerprint_and_index_are_created(
+    database: Database, connection: psycopg.Connection, shape: KeyShape
+) -> None:
+    create_table(connection, shape, ["a"])
+    before = columns(connection)
+    ensure(database, column())
+    added = {name: kind for name, kind in columns(connection).items() if name not in before}
+    assert {name: kind.lower() for name, kind in added.items()} == {
+        "passage_vector": f"vector({STUB_DIM})",
+        "passage_vector_fingerprint": "text",
+    }
+    assert "passage_passage_vector_pending" in indexes(connection)
+
+
+def test_a_second_time_nothing_is_changed(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection)
+    ensure(database, column())
+    before = (columns(connection), indexes(connection), _oids(connection))
+    ensure(database, column())
+    assert (columns(connection), indexes(connection), _oids(connection)) == before
+
+
+def test_what_is_there_already_is_taken_as_it_is(database: Database, connection: psycopg.Connection) -> None:
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    create_table(connection, texts=["a"])
+    connection.execute(f"ALTER TABLE passage ADD COLUMN passage_vector VECTOR({STUB_DIM})")
+    connection.execute("UPDATE passage SET passage_vector = '[1,2,3,4,5,6,7,8]'")
+    ensure(database, column())
+    assert [list(vector) for vector in vectors(connection).values() if vector is not None] == [list(range(1, 9))]
+
+
+def test_nulls_only_adds_no_fingerprint(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection)
+    ensure(database, column(staleness="nulls_only"))
+    assert set(columns(connection)) == {"id", "passage", "passage_vector"}
+
+
+def test_two_columns_of_one_table_have_an_index_each(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection)
+    ensure(database, column())
+    ensure(database, column(output="other"))
+    assert {"passage_passage_vector_pending", "passage_other_pending"} <= indexes(connection)
+
+
+def test_several_at_once_are_no_error(url: str, connection: psycopg.Connection) -> None:
+    create_table(connection, texts=["a"] * 50)
+
+    def at_once(_: int) -> None:
+        with Database(url, max_connections=2) as database:
+            ensure(database, column())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(at_once, range(4)))
+    assert {"passage_vector", "passage_vector_fingerprint"} <= set(columns(connection))
+    valid = connection.execute(
+        "SELECT i.indisvalid FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
+        "WHERE c.relname = 'passage_passage_vector_pending'"
+    )
+    assert valid.fetchall() == [(True,)]
+
+
+def test_nothing_is_changed_where_nothing_may_be(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection)
+    spec = column(manage_schema=False, origin="crdbvec.yaml: vectors[0]")
+    before = (columns(connection), indexes(connection))
+    with pytest.raises(TableError) as caught:
+        ensure(database, spec)
+    assert (columns(connection), indexes(connection)) == before
+    sentence, *statements = str(caught.value).splitlines()
+    assert sentence.startswith("crdbvec.yaml: vectors[0]: public.passage lacks what the vector column passage_vector")
+    for statement in statements:
+        connection.execute(sql.SQL(statement.strip().rstrip(";")))
+    ensure(database, spec)
+    assert {"passage_vector", "passage_vector_fingerprint"} <= set(columns(connection))
+
+
+def test_odd_names_reach_the_server_as_they_are(database: Database, connection: psycopg.Connection) -> None:
+    table = sql.Identifier('Sales "eu"', "100% order.lines")
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier('Sales "eu"')))
+    connection.execute(
+        sql.SQL("CREATE TABLE {} (id INT8 PRIMARY KEY, {} TEXT)").format(table, sql.Identifier("the %(text)s"))
+    )
+    connection.execute(sql.SQL("INSERT INTO {} VALUES (1, 'a')").format(table))
+    spec = column(table='"Sales ""eu"""."100% order.lines"', input="the %(text)s", output="v%s", model="stub_hash")
+    assert embed(database, spec).rows_embedded == 1
+    (vector,) = vectors(connection, output="v%s", table=table).values()
+    assert vector is not None
+    assert (vector == stub_vector("a")).all()
+
+
+def test_a_wrong_dimension_is_refused_before_anything_is_changed(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    create_table(connection)
+    connection.execute("ALTER TABLE passage ADD COLUMN passage_vector VECTOR(3)")
+    with pytest.raises(TableError, match="takes vectors of dimension 3, but the model stub_counting makes 8"):
+        ensure(database, column())
+    assert set(columns(connection)) == {"id", "passage", "passage_vector"}
+    assert indexes(connection) == {"passage_pkey"}
+
+
+def test_an_output_that_is_no_vector_is_refused_before_anything_is_changed(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    create_table(connection)
+    with pytest.raises(TableError, match="exists and is of type bigint, not VECTOR"):
+        ensure(database, column(output="id"))
+    assert set(columns(connection)) == {"id", "passage"}
+
+
+def test_a_missing_input_is_refused_before_anything_is_changed(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    create_table(connection)
+    with pytest.raises(TableError, match=r"has no column pasage to embed; did you mean passage\?"):
+        ensure(database, column(input="pasage"))
+    assert set(columns(connection)) == {"id", "passage"}
+
+
+def test_an_index_name_is_cut_to_what_servers_keep_and_stays_unique() -> None:
+    one = pending_index_name(column(table="t" * 60, output="one"))
+    other = pending_index_name(column(table="t" * 60, output="two"))
+    assert len(one.encode()) <= 63
+    assert one != other
+    assert pending_index_name(column(table="ü" * 40)).encode().decode()
+
+
+def test_a_broken_index_is_built_again(postgres: Server) -> None:
+    with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+        create_table(connection)
+        ensure(database, column())
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'passage_passage_vector_pending'::regclass"
+        )
+        ensure(database, column())
+        assert connection.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'passage_passage_vector_pending'::regclass"
+        ).fetchone() == (True,)
+
+
+def test_an_index_that_another_process_is_building_is_left_to_it(postgres: Server) -> None:
+    with (
+        postgres.new_database() as url,
+        Database(url) as builder,
+        Database(url) as database,
+        psycopg.connect(url, autocommit=True) as connection,
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(url) as writer,
+    ):
+        create_table(connection, texts=["a"])
+        ensure(database, column())
+        connection.execute("DROP INDEX passage_passage_vector_pending")
+        # A build waits for every transaction that has written to the table.
+        writer.execute("UPDATE passage SET passage = 'b'")
+        building = pool.submit(ensure, builder, column())
+        wait_until(lambda: "passage_passage_vector_pending" in indexes(connection))
+        before = _oids(connection)
+        ensure(database, column())
+        assert not building.done()
+        writer.commit()
+        building.result()
+        assert _oids(connection) == before
+
+
+def test_pending_rows_are_found_through_the_index(postgres: Server) -> None:
+    with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage TEXT)")
+        connection.execute("INSERT INTO passage SELECT n, 'text ' || n FROM generate_series(1, 20000) AS n")
+        rows = prepare(database, column())
+        connection.execute(
+            "UPDATE passage SET passage_vector = '[1,2,3,4,5,6,7,8]', passage_vector_fingerprint = 'x' WHERE id > 20"
+        )
+        connection.execute("VACUUM ANALYZE passage")
+        plan = _plan_of_missing(connection, rows)
+        assert "passage_passage_vector_pending" in plan
+        assert "Seq Scan" not in plan
+
+
+def _plan_of_missing(connection: psycopg.Connection, rows: VectorRows) -> str:
+    statement = read_pending(rows.table, rows.spec, "missing", lower=False, upper=False, after=False, waiting=False)
+    found = connection.execute(b"EXPLAIN " + statement.query, {"seed": "stub\n", "limit": 256})
+    return "\n".join(line for (line,) in found.fetchall())
+
+
+def _oids(connection: psycopg.Connection) -> list[tuple[str, int]]:
+    """What was created anew would have another oid."""
+    found = connection.execute(
+        "SELECT c.relname, c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n "
+        "ON n.oid = c.relnamespace WHERE n.nspname = 'public' ORDER BY c.relname"
+    )
+    return [(str(name), int(oid)) for name, oid in found.fetchall()]

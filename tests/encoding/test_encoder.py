@@ -1,0 +1,255 @@
+"""Encoders of wrappers written for the five functions alone: order, checks of the answer, whose fault an error is."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crdbvec_pipelines.encoding import (
+    Encoder,
+    EncoderUnavailable,
+    EncodingError,
+    InputRefused,
+    ModelError,
+    ModelRegistry,
+)
+from crdbvec_pipelines.encoding.errors import InputTooLong
+
+BATCH = [("k1", "one"), ("k2", "three"), ("k3", "eleven")]
+SECRET = "text of a row"
+
+
+@pytest.fixture
+def encoder(write_wrapper: Callable[..., Path]) -> Callable[[str], Encoder]:
+    def make(extra: str = "") -> Encoder:
+        return ModelRegistry([write_wrapper("tiny", extra)]).load("tiny")
+
+    return make
+
+
+def test_the_five_functions_are_enough(encoder: Callable[..., Encoder]) -> None:
+    tiny = encoder()
+    encoded = tiny.encode(BATCH)
+    assert (tiny.name, tiny.label, tiny.dim, tiny.metric) == ("tiny", "Length and vowels", 2, "cosine")
+    assert tiny.description == "Counts characters and vowels."
+    assert tiny.model_id == "tiny"
+    assert encoded.vectors.tolist() == [[3, 2], [5, 2], [6, 3]]
+    assert encoded.vectors.dtype == np.float32
+    assert not encoded.truncated.any()
+    assert encoded.vectors.flags.c_contiguous
+    assert tiny.encode_query("query").tolist() == [5, 2]
+    tiny.warm_up()
+
+
+def test_optional_functions_are_used(encoder: Callable[..., Encoder]) -> None:
+    tiny = encoder(
+        """
+        def embedding_metric(): return "l2"
+        def embedding_id(): return "tiny-v2"
+        def embedding_encode_query(text): return [7, 7]
+        """
+    )
+    assert (tiny.metric, tiny.model_id, tiny.encode_query("x").tolist()) == ("l2", "tiny-v2", [7, 7])
+
+
+def test_results_in_any_order_and_any_iterable(encoder: Callable[..., Encoder]) -> None:
+    tiny = encoder(
+        """
+        def embedding_encode_batch(batch_index, batch, verbose=False):
+            return (list(pair) for pair in reversed([(key, embedding_encode(value)) for key, value in batch]))
+        """
+    )
+    assert tiny.encode(BATCH).vectors.tolist() == [[3, 2], [5, 2], [6, 3]]
+
+
+def test_an_empty_batch_has_the_models_dimension(encoder: Callable[..., Encoder]) -> None:
+    assert encoder().encode([]).vectors.shape == (0, 2)
+
+
+def test_keys_may_be_composite(encoder: Callable[..., Encoder]) -> None:
+    assert encoder().encode([(("a", 1), "xy"), (("a", 2), "z")]).vectors.tolist() == [[2, 0], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("[('k1', [1, 2]), ('k2', [1, 2])]", "no result for 1 of the keys, the first at position 2"),
+        ("[('k1', [1, 2]), ('k9', [1, 2])]", "result 1 has a key that is not in the batch"),
+        ("[('k1', [1, 2]), ('k1', [1, 2])]", "two results for the key at position 0"),
+        ("[('k2', [1, 2, 3])]", r"position 1: the vector has the shape \(3,\), where the model's dimension is 2"),
+        ("[('k3', [1, float('nan')])]", "position 2: the vector holds a value that is not finite"),
+        ("[('k3', [1, 1e300])]", "position 2: the vector holds a value that is not finite"),
+        ("[('k3', 'ab')]", "position 2: the vector is not a list of numbers"),
+        ("['k1', 'k2', 'k3']", "must return \\(key, vector\\) pairs"),
+        ("[({}, [1, 2])]", "must return \\(key, vector\\) pairs"),
+    ],
+)
+def test_an_answer_that_cannot_be_used(encoder: Callable[..., Encoder], answer: str, message: str) -> None:
+    tiny = encoder(f"def embedding_encode_batch(batch_index, batch, verbose=False): return {answer}")
+    with pytest.raises(EncodingError, match=message) as caught:
+        tiny.encode(BATCH, batch_index=7)
+    assert "The model tiny, batch 7 of 3 rows" in str(caught.value)
+
+
+def test_the_same_key_twice_in_a_batch(encoder: Callable[..., Encoder]) -> None:
+    with pytest.raises(EncodingError, match="two rows have the same key"):
+        encoder().encode([(1, "a"), (1, "b")])
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        ("ValueError(batch)", InputRefused),
+        ("RuntimeError(batch)", InputRefused),
+        ("UnicodeDecodeError('utf8', b'x', 0, 1, 'y')", InputRefused),
+        ("MemoryError()", MemoryError),
+        ("KeyboardInterrupt()", KeyboardInterrupt),
+        ("ModuleNotFoundError('no', name='some_library')", ModelError),
+        ("ConnectionError(batch)", EncoderUnavailable),
+        ("TimeoutError()", EncoderUnavailable),
+        ("FileNotFoundError(2, 'No such file')", EncoderUnavailable),
+    ],
+)
+def test_whose_fault_an_exception_is(
+    encoder: Callable[..., Encoder], raised: str, expected: type[BaseException]
+) -> None:
+    tiny = encoder(f"def embedding_encode_batch(batch_index, batch, verbose=False): raise {raised}")
+    with pytest.raises(expected) as caught:
+        tiny.encode([(1, SECRET)])
+    assert type(caught.value) is expected
+    assert SECRET not in str(caught.value)
+
+
+def test_the_layers_own_errors_pass_as_they_are(encoder: Callable[..., Encoder]) -> None:
+    tiny = encoder(
+        """
+        from crdbvec_pipelines.encoding import InputTooLong, EncoderUnavailable
+        def embedding_encode_batch(batch_index, batch, verbose=False): raise InputTooLong("too long")
+        def embedding_encode_query(text): raise EncoderUnavailable("busy", retry_after=3)
+        """
+    )
+    with pytest.raises(InputTooLong, match=r"^too long$"):
+        tiny.encode(BATCH)
+    with pytest.raises(EncoderUnavailable) as caught:
+        tiny.encode_query("x")
+    assert caught.value.retry_after == 3
+
+
+@pytest.mark.parametrize(
+    ("extra", "property_name", "message"),
+    [
+        (
+            "def embedding_metric(): return 'manhattan'",
+            "metric",
+            "'manhattan': embedding_metric must return one of cosine, l2, ip",
+        ),
+        ("def embedding_dim(): return 0", "dim", "embedding_dim must return 1 or more"),
+        ("def embedding_dim(): return '2'", "dim", "embedding_dim must return 1 or more"),
+        ("def embedding_dim(): return 1 / 0", "dim", "failed in embedding_dim: ZeroDivisionError"),
+    ],
+)
+def test_a_wrapper_that_describes_itself_wrongly(
+    encoder: Callable[..., Encoder], extra: str, property_name: str, message: str
+) -> None:
+    tiny = encoder(extra)
+    with pytest.raises(ModelError, match=message):
+        getattr(tiny, property_name)
+
+
+_COUNTS_CALLERS = """
+    import threading, time
+    inside, most, lock = 0, 0, threading.Lock()
+    def embedding_encode_batch(batch_index, batch, verbose=False):
+        global inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        barrier_wait()
+        with lock:
+            inside -= 1
+        return [(key, [most, 0]) for key, value in batch]
+"""
+
+
+def test_calls_are_made_one_at_a_time_by_default(encoder: Callable[..., Encoder]) -> None:
+    tiny = encoder(_COUNTS_CALLERS + "    def barrier_wait(): time.sleep(0.005)\n")
+    with ThreadPoolExecutor(4) as pool:
+        most = list(pool.map(lambda _: tiny.encode(BATCH).vectors[0, 0], range(12)))
+    assert max(most) == 1
+
+
+def test_a_thread_safe_wrapper_is_called_at_once(encoder: Callable[..., Encoder]) -> None:
+    # The barrier is passed only when two threads are inside; a lock around the calls would break it.
+    tiny = encoder(
+        _COUNTS_CALLERS
+        + "    barrier_wait = threading.Barrier(2, timeout=20).wait\n    def embedding_is_thread_safe(): return True\n"
+    )
+    with ThreadPoolExecutor(2) as pool:
+        most = list(pool.map(lambda _: tiny.encode(BATCH).vectors[0, 0], range(2)))
+    assert max(most) == 2
+
+
+_ENGINE = """
+    import numpy as np
+    from pathlib import Path
+    loads = []
+    class Engine:
+        def encode(self, texts):
+            return ANSWER, np.array([text.startswith("t") for text in texts])
+        def count_tokens(self, texts):
+            return [len(text) for text in texts]
+    def embedding_backend(threads):
+        loads.append(threads)
+        return Engine()
+"""
+
+
+def test_an_engine_is_asked_instead_of_the_functions(write_wrapper: Callable[..., Path]) -> None:
+    extra = _ENGINE.replace("ANSWER", "np.array([[len(text), 9] for text in texts], dtype=np.float64)")
+    registry = ModelRegistry([write_wrapper("engine", extra + "    def embedding_id(): return str(loads)\n")])
+    encoder = registry.load("engine", threads=3)
+    encoder.warm_up()
+    encoded = encoder.encode(BATCH)
+    assert (encoded.vectors.tolist(), encoded.truncated.sum()) == ([[3, 9], [5, 9], [6, 9]], 1)
+    assert encoded.vectors.dtype == np.float32
+    assert encoder.model_id == "[3]"
+    assert encoder.count_tokens(["one", "three"]) == [3, 5]
+    assert encoder.encode_query("seven").tolist() == [5, 9]
+
+
+def test_only_an_engine_counts_tokens(encoder: Callable[..., Encoder]) -> None:
+    assert encoder().count_tokens(["one"]) is None
+
+
+def test_an_engine_is_loaded_once_by_threads_that_meet(write_wrapper: Callable[..., Path]) -> None:
+    extra = _ENGINE.replace("ANSWER", "np.zeros((len(texts), 2))").replace(
+        "        loads", "        import time; time.sleep(0.02); loads"
+    )
+    encoder = ModelRegistry([write_wrapper("engine", extra + "    def embedding_id(): return str(loads)\n")]).load(
+        "engine"
+    )
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: encoder.encode(BATCH), range(4)))
+    assert encoder.model_id == "[None]"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("np.zeros((1, 2))", r"shape \(1, 2\), where \(3, 2\) was expected"),
+        ("np.array([[1, 1], [np.inf, 1], [1, 1]])", "the vector at position 1 holds a value that is not finite"),
+        ("np.ones((3, 2)), 1 #", "must say of each of 3 texts whether it was cut"),
+    ],
+)
+def test_an_engines_answer_that_cannot_be_used(write_wrapper: Callable[..., Path], answer: str, message: str) -> None:
+    registry = ModelRegistry([write_wrapper("engine", _ENGINE.replace("ANSWER", answer))])
+    with pytest.raises(EncodingError, match=message):
+        registry.load("engine").encode(BATCH)
+
+
+def test_an_engine_takes_text_alone(write_wrapper: Callable[..., Path]) -> None:
+    registry = ModelRegistry([write_wrapper("engine", _ENGINE)])
+    with pytest.raises(ModelError, match="encodes text, and the input is of type bytes"):
+        registry.load("engine").encode([(1, b"not text")])

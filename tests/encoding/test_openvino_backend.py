@@ -1,0 +1,182 @@
+"""The OpenVINO engine: the vectors of PyTorch, without PyTorch, from several threads and processes at once."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from crdbvec_pipelines.encoding import ModelError
+from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend
+from crdbvec_pipelines.encoding.backends.openvino_model import UnfaithfulConversion, load_openvino, unsupported
+from crdbvec_pipelines.encoding.cache import cache_folder
+from crdbvec_pipelines.encoding.pipeline import read_pipeline
+from crdbvec_pipelines.encoding.weights import Weights, locate
+
+ENCODE = """
+    import sys
+    from crdbvec_pipelines.encoding import ModelRegistry
+    registry = ModelRegistry(settings={"hf_st_all_minilm_l6": {"backend": "openvino"}})
+    vectors = registry.load("hf_st_all_minilm_l6", threads=1).encode([(1, "an entity")]).vectors
+    print(round(float(vectors[0] @ vectors[0]), 2), "torch" in sys.modules, "sentence_transformers" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def backend(minilm_weights: Weights) -> OpenVinoBackend:
+    return _load(minilm_weights)
+
+
+@pytest.fixture(scope="module")
+def small_model(minilm_weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    """A RoBERTa with random weights: what it says of a text is nonsense, but must be the same nonsense everywhere."""
+    from transformers import RobertaConfig, RobertaModel, set_seed
+
+    folder = tmp_path_factory.mktemp("small") / "model"
+    shutil.copytree(minilm_weights.directory, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 64, "pooling_mode": ["cls", "max"]}')
+    set_seed(0)
+    config = RobertaConfig(
+        vocab_size=30522,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=258,
+        pad_token_id=1,
+    )
+    RobertaModel(config).save_pretrained(folder)
+    return locate("a/b", path=folder)
+
+
+def _load(weights: Weights, full_precision: bool = False) -> OpenVinoBackend:
+    return load_openvino(weights, read_pipeline(weights.directory), None, full_precision)
+
+
+def _least_cosine(vectors: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+    return float(((vectors * reference).sum(axis=1) / norms).min())
+
+
+def test_vectors_are_those_of_sentence_transformers(
+    backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
+) -> None:
+    vectors, truncated = backend.encode(texts)
+    assert vectors.dtype == np.float32
+    assert _least_cosine(vectors, reference) >= 0.9999
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert truncated.tolist() == [text.count(" ") + 3 > 256 for text in texts]
+
+
+def test_no_texts_and_one(backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]) -> None:
+    assert backend.encode([])[0].shape == (0, 384)
+    assert _least_cosine(backend.encode(texts[:1])[0], reference[:1]) >= 0.9999
+
+
+def test_threads_share_the_requests(backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]) -> None:
+    # More threads than requests, each with several batches, so that some wait for others.
+    with ThreadPoolExecutor(8) as pool:
+        for vectors, _ in pool.map(backend.encode, [texts * 2] * 9):
+            assert _least_cosine(vectors, np.concatenate([reference, reference])) >= 0.9999
+
+
+def test_an_error_in_one_call_leaves_the_next_unharmed(
+    backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
+) -> None:
+    for _ in range(10):
+        with pytest.raises(TypeError):
+            backend.encode([*texts, 5])  # type: ignore[list-item]
+    assert _least_cosine(backend.encode(texts)[0], reference) >= 0.9999
+
+
+def test_a_process_that_finds_the_model_imports_no_torch(
+    backend: OpenVinoBackend, run_python: Callable[..., str]
+) -> None:
+    assert run_python(ENCODE) == "1.0 False False"
+
+
+def test_processes_that_start_at_once_convert_once(
+    small_model: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+        import sys
+        from pathlib import Path
+        from crdbvec_pipelines.encoding.backends.openvino_model import load_openvino
+        from crdbvec_pipelines.encoding.pipeline import read_pipeline
+        from crdbvec_pipelines.encoding.weights import locate
+        weights = locate("a/b", path=Path(sys.argv[1]))
+        backend = load_openvino(weights, read_pipeline(weights.directory), 1, False)
+        print("torch" in sys.modules, len(backend.encode(["an entity"])[0][0]))
+    """
+    monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path))
+    command = [sys.executable, "-c", textwrap.dedent(source), str(small_model.directory)]
+    root = Path(__file__).parents[2]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) for _ in range(3)
+    ]
+    finished = [(*process.communicate(timeout=200), process.returncode) for process in started]
+    assert sorted(out.strip() for out, _, _ in finished) == ["False 128", "False 128", "True 128"], finished
+    assert len([path for path in (tmp_path / "openvino").iterdir() if path.is_dir()]) == 1
+
+
+def test_an_architecture_whose_positions_depend_on_the_padding(small_model: Weights, texts: list[str]) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    expected = SentenceTransformer(str(small_model.directory), device="cpu").encode(texts, show_progress_bar=False)
+    assert _least_cosine(_load(small_model).encode(texts)[0], np.asarray(expected)) >= 0.9999
+    np.testing.assert_allclose(_load(small_model, full_precision=True).encode(texts)[0], expected, atol=1e-5)
+
+
+def test_a_conversion_that_moves_the_vectors_is_refused_once_and_for_all(
+    small_model: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A tokenizer.json that contradicts tokenizer_config.json: transformers heeds the latter.
+    folder = tmp_path / "contradictory"
+    shutil.copytree(small_model.directory, folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["normalizer"] = {"type": "Replace", "pattern": {"String": "e"}, "content": "x"}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path / "cache"))
+    for _ in range(2):
+        with pytest.raises(UnfaithfulConversion, match="differ from PyTorch's by up to"):
+            _load(replace(small_model, directory=folder), full_precision=True)
+    assert {path.name for path in (tmp_path / "cache" / "openvino").glob("*/*")} == {"refused.txt"}
+
+
+def test_a_damaged_converted_model_is_named(
+    minilm_weights: Weights, backend: OpenVinoBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cache_folder("openvino"), tmp_path / "openvino")
+    monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path))
+    for model in (tmp_path / "openvino").glob("*/model.xml"):
+        model.write_text("<net")
+    with pytest.raises(ModelError, match=r"OpenVINO cannot load .*model\.xml\. Delete"):
+        _load(minilm_weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"architecture": "qwen3"}, "its architecture is qwen3"),
+        ({"modules": ("transformer", "pooling", "dense")}, "its modules are transformer, pooling, dense"),
+        ({"pooling": ("mean", "lasttoken")}, "its pooling is mean, lasttoken"),
+        ({"prompted": True}, "it puts a prompt before every text"),
+        ({"max_seq_length": None}, "its window is not stated"),
+    ],
+)
+def test_what_openvino_is_not_tried_with(minilm_weights: Weights, change: dict[str, object], reason: str) -> None:
+    pipeline = read_pipeline(minilm_weights.directory)
+    assert unsupported(pipeline, minilm_weights.directory) is None
+    assert unsupported(replace(pipeline, **change), minilm_weights.directory) == reason  # type: ignore[arg-type]
+
+
+def test_a_model_without_tokenizer_json(minilm_weights: Weights, tmp_path: Path) -> None:
+    assert unsupported(read_pipeline(minilm_weights.directory), tmp_path) == "it has no tokenizer.json"

@@ -1,0 +1,76 @@
+"""Images through the same contract as text."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crdbvec_pipelines.encoding import Encoder, InputRefused, ModelError, ModelRegistry
+
+
+@pytest.fixture
+def encoder(registry: ModelRegistry) -> Encoder:
+    return registry.load("color_histogram")
+
+
+def _image(color: str, file_format: str = "PNG", mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (8, 8), color).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def test_it_describes_itself(encoder: Encoder) -> None:
+    assert (encoder.dim, encoder.metric) == (64, "cosine")
+    assert encoder.model_id == "color_histogram-rgb-4x4x4-l2-v1"
+
+
+def test_bytes_and_memoryview_of_several_formats(encoder: Encoder) -> None:
+    batch = [
+        (1, _image("red")),
+        (2, memoryview(_image("red", "BMP"))),
+        (3, _image("blue", "GIF")),
+        (4, _image("red", "JPEG")),
+    ]
+    vectors = encoder.encode(batch).vectors
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert vectors[0].argmax() == 3 * 16
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    assert vectors[0] @ vectors[2] == 0
+    assert vectors[0] @ vectors[3] == pytest.approx(1)
+
+
+def test_mixed_colours_share_the_vector(encoder: Encoder) -> None:
+    image = Image.new("RGB", (4, 4), "black")
+    image.paste("white", (0, 0, 4, 1))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    (vector,) = encoder.encode([(1, buffer.getvalue())]).vectors
+    assert vector[0] / vector[63] == pytest.approx(3)
+
+
+def test_what_is_transparent_counts_as_white(encoder: Encoder) -> None:
+    transparent = io.BytesIO()
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(transparent, "PNG")
+    assert encoder.encode([(1, transparent.getvalue())]).vectors[0].argmax() == 63
+
+
+@pytest.mark.parametrize("damaged", [b"", b"not an image", _image("red")[:-30], _image("red", "JPEG")[:300], "text", 5])
+def test_a_damaged_image_is_the_rows_fault(encoder: Encoder, damaged: object) -> None:
+    with pytest.raises(InputRefused):
+        encoder.encode([(1, _image("red")), (2, damaged)])
+
+
+def test_search_by_the_path_of_an_image(encoder: Encoder, tmp_path: Path) -> None:
+    path = tmp_path / "query.png"
+    path.write_bytes(_image("blue"))
+    np.testing.assert_array_equal(encoder.encode_query(str(path)), encoder.encode([(1, _image("blue"))]).vectors[0])
+
+
+def test_search_by_words_is_refused_with_a_sentence(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="give the path of an image file"):
+        encoder.encode_query("something blue")
+    (tmp_path / "notes.txt").write_text("words")
+    with pytest.raises(ModelError, match="the file given is not one"):
+        encoder.encode_query(str(tmp_path / "notes.txt"))

@@ -1,0 +1,146 @@
+"""The real thing: Dagster's daemon and code server, the sensor switched on, and rows embedded without a hand lifted."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from crdbvec_pipelines.config import load_config
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.keyspace import parse_partition_key
+from crdbvec_pipelines.naming import TableName
+from crdbvec_pipelines.orchestration.names import names_of
+from crdbvec_pipelines.orchestration.storage import sqlalchemy_url
+from tests.support.models import CallLog, stub_vector
+from tests.support.processes import ROOT
+from tests.support.projects import write_config
+from tests.support.servers import Server
+from tests.support.statements import probe
+
+SENSOR = "passage_vector__follow_sensor"
+WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
+PATIENCE = 240
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server, url: str, calls: CallLog) -> Iterator[Path]:
+    """$DAGSTER_HOME with the project's dagster.yaml, an empty PostgreSQL, and a configuration that follows quickly."""
+    shutil.copy(ROOT / "dagster.yaml", tmp_path)
+    config = write_config(tmp_path, {"follow": {"interval_seconds": 5}, "partitions": {"target_rows": 10}})
+    with postgres.new_database() as storage:
+        variables = {
+            "DAGSTER_HOME": str(tmp_path),
+            "DAGSTER_PG_URL": sqlalchemy_url(storage),
+            "CRDBVEC_URL": url,
+            "CRDBVEC_CONFIG": str(config),
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield tmp_path
+
+
+@contextmanager
+def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Dagster's daemon with its code server, both gone at the end."""
+    with (home / "daemon.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster._daemon", "run", *WORKSPACE],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        finally:
+            # Whatever it started and left behind, if anything.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(daemon: subprocess.Popen[bytes], home: Path, condition: Callable[[], bool]) -> None:
+    """Waits for what takes the daemon some ticks and runs, each a process or two."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        log = (home / "daemon.log").read_text(errors="replace")[-5_000:]
+        assert daemon.poll() is None, log
+        assert time.monotonic() < deadline, log
+        time.sleep(0.5)
+
+
+def insert(connection: psycopg.Connection, what: str, rows: int) -> None:
+    connection.execute("INSERT INTO passage (passage) SELECT %s || n FROM generate_series(1, %s) AS n", (what, rows))
+
+
+def touched(connection: psycopg.Connection, partitions: Iterable[str], table: TableName) -> set[str]:
+    """The partitions that hold a row with a vector."""
+    held = set()
+    embedded = connection.execute("SELECT id FROM passage WHERE passage_vector IS NOT NULL").fetchall()
+    for key in partitions:
+        part = parse_partition_key(key, table)
+        if any((not part.lower or row >= part.lower) and (not part.upper or row < part.upper) for row in embedded):
+            held.add(key)
+    return held
+
+
+def tick_history(instance: dg.DagsterInstance) -> list[str]:
+    """What the ticks say of themselves in the UI."""
+    (state,) = (found for found in instance.all_instigator_state() if found.name == SENSOR)
+    return [str(tick.skip_reason) for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)]
+
+
+@pytest.mark.timeout(900)
+def test_rows_become_searchable_without_a_hand_lifted(
+    home: Path, url: str, connection: psycopg.Connection, calls: CallLog
+) -> None:
+    connection.execute("CREATE TABLE passage (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), passage TEXT)")
+    insert(connection, "first ", 20)
+    started = subprocess.run(
+        [sys.executable, "-m", "dagster", "sensor", "start", SENSOR, *WORKSPACE, "-l", "crdbvec_pipelines"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+    config = load_config(home / "crdbvec.yaml")
+    names, table = names_of(config)["public.passage.passage_vector"], config.vectors[0].table
+    with daemon(home) as process, dg.DagsterInstance.get() as instance, Database(url, max_connections=1) as database:
+
+        def is_followed(rows: int) -> bool:
+            """Whether so many rows have a vector, and the partitions that hold them count as materialized."""
+            partitions = instance.get_dynamic_partitions(names.partitions)
+            if not partitions or len(calls.inputs()) < rows:
+                return False
+            return instance.get_materialized_partitions(dg.AssetKey(names.asset)) == touched(
+                connection, partitions, table
+            )
+
+        wait_for(process, home, lambda: is_followed(20))
+        # From now on the table is ready, and a row is found wherever its random key puts it.
+        insert(connection, "later ", 5)
+        wait_for(process, home, lambda: is_followed(25))
+        nearest = database.fetch(
+            probe("SELECT passage FROM passage ORDER BY passage_vector <-> %(near)s::vector LIMIT 1"),
+            {"near": stub_vector("later 3")},
+        )
+        assert nearest == [("later 3",)]
+        wait_for(process, home, lambda: "0 pending rows in public.passage" in tick_history(instance))
+        # Nothing was embedded twice, by whatever runs there were.
+        assert len(calls.inputs()) == len(set(calls.inputs())) == 25
+        assert {run.tags["crdbvec/trigger"] for run in instance.get_runs()} == {"follow"}
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}

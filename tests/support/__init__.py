@@ -1,0 +1,1 @@
+"""What tests share and is no fixture: servers, tables of every key shape, models, processes."""

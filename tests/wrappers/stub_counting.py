@@ -1,0 +1,38 @@
+"""The hash model that writes the inputs of each call to the file named by CRDBVEC_TEST_CALLS, one JSON list a line."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+
+def embedding_label() -> str:
+    return "Hash of the input, counted"
+
+
+def embedding_description() -> str:
+    return "Eight numbers from the SHA-256 of the input, and a line in a file for each call."
+
+
+def embedding_dim() -> int:
+    return 8
+
+
+def embedding_encode(input_data: Any, verbose: bool = False) -> list[float]:
+    data = bytes(input_data) if isinstance(input_data, (bytes, memoryview)) else str(input_data).encode()
+    return [byte / 128 - 1 for byte in hashlib.sha256(data).digest()[:8]]
+
+
+def embedding_encode_batch(
+    batch_index: int, batch: Iterable[tuple[Any, Any]], verbose: bool = False
+) -> list[tuple[Any, list[float]]]:
+    pairs = list(batch)
+    line = json.dumps([str(value) for _, value in pairs]) + "\n"
+    # One write in append mode, so that the lines of several processes do not mix.
+    file = os.open(os.environ["CRDBVEC_TEST_CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
+    return [(key, embedding_encode(value)) for key, value in pairs]
