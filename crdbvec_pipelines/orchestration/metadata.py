@@ -1,6 +1,6 @@
 """What the UI shows of a vector column: numbers it plots, and facts about table and column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import dagster as dg
 
