@@ -1,7 +1,8 @@
 """How well the vector index answers on the user's own rows: recall and latency at several efforts.
 
-The queries are the vectors of sampled rows themselves, each searched within its own prefix values where the index has a
-prefix. Recall at k is the share of the exact k nearest rows that the index finds too.
+The queries lie half-way between sampled rows, each searched within a row's own prefix values where the index has a
+prefix. Rows themselves would be too easy: they are in the index, and lead to their neighbours at once, where a text
+that somebody types lies between them. Recall at k is the share of the exact k nearest rows that the index finds too.
 """
 
 import time
@@ -53,7 +54,7 @@ class RecallCurve:
         setting: what the effort is called on the server.
         default: its default there.
         k: how many nearest rows each query wanted.
-        queries: how many rows were searched for.
+        queries: how many were asked.
         exact_p50: the exact search's median latency in milliseconds.
         measurements: one an effort.
     """
@@ -92,7 +93,7 @@ def measure_recall(
         table: the table, with the vector column and its index.
         spec: what the configuration says.
         metric: the column's metric.
-        queries: how many rows to sample.
+        queries: how many to ask.
         k: how many nearest rows each query wants.
         efforts: beam sizes or values of ef_search, rising; those worth trying on the server if empty.
 
@@ -123,12 +124,16 @@ def measure_recall(
 def sample_queries(
     database: Database, table: Table, spec: VectorColumn, size: int
 ) -> list[tuple[NDArray[np.float32], Where]]:
-    """The vectors of sampled rows, and the filter that keeps a search among the rows of the same prefix."""
+    """Queries half-way between sampled rows, and the filter that keeps each among the rows of one row's prefix."""
     prefix = [table.columns[name] for name in (spec.index.prefix if spec.index else ())]
-    return [
-        (np.asarray(vector, np.float32), {column.name: [value] for column, value in zip(prefix, values, strict=True)})
-        for vector, *values in database.fetch(sample_vectors(table, spec, prefix), {"size": size})
-    ]
+    sampled = database.fetch(sample_vectors(table, spec, prefix), {"size": size})
+    vectors = [np.asarray(vector, np.float32) for vector, *_ in sampled]
+    # Keys that follow one another may belong together; half the sample apart they hardly do.
+    half = len(vectors) // 2
+    others = vectors[half:] + vectors[:half]
+    filters = [{column.name: [value] for column, value in zip(prefix, row[1:], strict=True)} for row in sampled]
+    middles = [(one + other) * np.float32(0.5) for one, other in zip(vectors, others, strict=True)]
+    return list(zip(middles, filters, strict=True))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def texts_with_vector(rows: VectorRows) -> int:
 def test_one_poison_row_in_ten_thousand(database: Database, connection: psycopg.Connection, calls: CallLog) -> None:
     create_table(connection, texts=["" if number == 0 else f"text {number}" for number in range(10_001)])
     set_text(connection, INT_SHAPE, 5_000, "POISON")
-    report = embed(database, MOODY)
+    report = embed(database, MOODY, batch_size=256)
     assert (report.rows_embedded, report.rows_failed) == (9_999, 1)
     rows = prepare(database, MOODY)
     (error,) = rows.errors.list(10)

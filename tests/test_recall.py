@@ -8,6 +8,7 @@ from io import BytesIO
 import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from crdbvec_pipelines.config import VectorColumn
@@ -17,6 +18,7 @@ from tests.support.pretence import Distrust, pretend
 from tests.support.servers import Server
 from tests.support.tables import column
 from tests.support.vectors import (
+    Entry,
     clustered_vectors,
     create,
     entries,
@@ -30,6 +32,7 @@ from tests.support.vectors import (
 ROWS = without_vectors(entries([*clustered_vectors(4_000, 24, clusters=40, spread=0.3)]), *range(0, 4_000, 100))
 NAME = "passage_passage_vector_index"
 _LARGEST_PICTURE = 50_000
+_DIRECTIONS = 80
 
 
 def spec(**index: object) -> VectorColumn:
@@ -106,15 +109,39 @@ def test_without_an_index_the_figures_are_marked_as_of_no_use(
     assert curve.smallest(0.5) is None
 
 
-def test_each_query_stays_with_the_rows_of_its_own_prefix(good: Indexed) -> None:
-    by_id = {row.id: row for row in ROWS}
-    sampled = sample_queries(good.database, table_of(good.database), spec(prefix=["tenant", "open"]), 40)
-    of_vectors = {row.vector.tobytes(): row for row in ROWS if row.vector is not None}
-    for vector, where in sampled:
-        row = by_id[of_vectors[vector.tobytes()].id]
-        assert where == {"tenant": [row.tenant], "open": [row.open]}
+@pytest.fixture
+def told_apart(database: Database, connection: psycopg.Connection) -> Database:
+    """Rows of which each has a direction of its own, so that a query tells between which of them it lies."""
+    create(connection, without_vectors(entries([*np.eye(_DIRECTIONS, dtype=np.float32)]), 2, 9), dim=_DIRECTIONS)
+    return database
+
+
+def ends(vector: NDArray[np.float32]) -> set[int]:
+    """The rows between which a query lies."""
+    assert set(vector.tolist()) == {0.0, 0.5}
+    return {int(number) for number in np.flatnonzero(vector)}
+
+
+def test_queries_lie_half_way_between_rows_that_have_a_vector_and_are_spread_over_the_table(
+    told_apart: Database,
+) -> None:
+    pairs = [ends(vector) for vector, _ in sample_queries(told_apart, table_of(told_apart), spec(), 20)]
+    assert len(pairs) == 20
+    of_rows = Counter(number for pair in pairs for number in pair)
+    assert set(of_rows.values()) == {2}
+    assert not {2, 9} & of_rows.keys()
+    assert max(Counter(number // 20 for number in of_rows).values()) <= 6
+    assert all(abs(one - other) >= _DIRECTIONS // 4 for one, other in pairs)
+
+
+def test_each_query_stays_with_the_rows_of_a_rows_own_prefix(told_apart: Database) -> None:
+    rows = {row.id: row for row in entries([*np.eye(_DIRECTIONS, dtype=np.float32)])}
+    queries = sample_queries(told_apart, table_of(told_apart), spec(prefix=["tenant", "open"]), 20)
+    asked = Counter((where["tenant"][0], where["open"][0]) for _, where in queries)  # type: ignore[index]
+    sampled = {number for vector, _ in queries for number in ends(vector)}
+    assert asked == Counter((rows[number].tenant, rows[number].open) for number in sampled)
     # NULL is a prefix like any other.
-    assert None in [where["tenant"][0] for _, where in sampled]  # type: ignore[index]
+    assert None in [tenant for tenant, _ in asked]
 
 
 def test_recall_within_a_prefix_is_of_the_rows_of_that_prefix_alone(good: Indexed) -> None:
@@ -131,19 +158,12 @@ def test_a_search_that_leaves_out_what_the_prefix_search_finds_has_a_low_recall(
     assert curve.measurements[0].recall < 0.9
 
 
-def test_the_sampled_rows_have_a_vector_and_are_spread_over_the_table(good: Indexed) -> None:
-    of_vectors = {row.vector.tobytes(): row.id for row in ROWS if row.vector is not None}
-    ids = [
-        of_vectors[vector.tobytes()] for vector, _ in sample_queries(good.database, table_of(good.database), spec(), 40)
-    ]
-    assert len(ids) == len(set(ids)) == 40
-    assert max(Counter(number // 1_000 for number in ids).values()) == 10
-
-
-def test_a_table_of_fewer_rows_is_sampled_whole(database: Database, connection: psycopg.Connection) -> None:
-    rows = without_vectors(entries([*random_vectors(7)]), 2)
-    create(connection, rows)
-    assert len(sample_queries(database, table_of(database), spec(), 50)) == 6
+@pytest.mark.parametrize(("rows", "queries"), [(0, 0), (1, 1), (2, 2), (7, 7)])
+def test_a_table_of_fewer_rows_is_sampled_whole(
+    database: Database, connection: psycopg.Connection, rows: int, queries: int
+) -> None:
+    create(connection, [*entries([*random_vectors(rows)]), Entry(100, None)])
+    assert len(sample_queries(database, table_of(database), spec(), 50)) == queries
 
 
 def test_rows_as_near_as_the_farthest_true_one_count_as_found(

@@ -122,14 +122,14 @@ def vector_of_row(table: Table, spec: VectorColumn) -> sql.Composable:
 
 @statement
 def sample_vectors(table: Table, spec: VectorColumn, prefix: Sequence[Column]) -> sql.Composable:
-    """The vectors of at most `size` rows, evenly spread over the keys, with their prefix columns."""
+    """The vectors of at most `size` rows, evenly spread over the keys and in their order, with their prefix columns."""
     output = sql.Identifier(spec.output)
     shown = [sql.SQL("{}::real[]").format(output), *(sql.Identifier(column.name) for column in prefix)]
     return sql.SQL(
         "SELECT {shown} FROM {table} WHERE ({key}) IN (SELECT {key} FROM ("
         "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
         "FROM {table} WHERE {output} IS NOT NULL) AS embedded_rows "
-        "WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0)"
+        "WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY {key}"
     ).format(shown=sql.SQL(", ").join(shown), table=table.identifier, key=key_list(table), output=output)
 
 

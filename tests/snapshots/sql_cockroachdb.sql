@@ -526,17 +526,18 @@ SELECT concat_ws(E'\n', "title", "body", "year"::text) FROM "public"."note" WHER
 --   bytea, nulls_only, prepared=True
 SELECT "image" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."picture" WHERE ("v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) OR false)) AS pending_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
 
--- sample_vectors: The vectors of at most `size` rows, evenly spread over the keys, with their prefix columns.
+-- sample_vectors: The vectors of at most `size` rows, evenly spread over the keys and in their order, with their
+--     prefix columns.
 --   one text
-SELECT "v"::real[] FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
+SELECT "v"::real[] FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 --   one text
-SELECT "v"::real[], "id" FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
+SELECT "v"::real[], "id" FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 --   template, composite key, odd names
-SELECT "v"::real[], "realm" FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") IN (SELECT "realm", "chapter", "verse" FROM (SELECT "realm", "chapter", "verse", row_number() OVER (ORDER BY "realm", "chapter", "verse") AS place, count(*) OVER () AS total FROM "Sales eu"."order.lines" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
+SELECT "v"::real[], "realm" FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") IN (SELECT "realm", "chapter", "verse" FROM (SELECT "realm", "chapter", "verse", row_number() OVER (ORDER BY "realm", "chapter", "verse") AS place, count(*) OVER () AS total FROM "Sales eu"."order.lines" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "realm", "chapter", "verse";
 --   list of columns, trigger, updated_at
-SELECT "v"::real[], "id" FROM "public"."note" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."note" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
+SELECT "v"::real[], "id" FROM "public"."note" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."note" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 --   bytea, nulls_only
-SELECT "v"::real[], "id" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."picture" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
+SELECT "v"::real[], "id" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."picture" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 
 -- slice_bounds: The first key of each of `slices` equal shares of a key range's pending rows, after how many there
 --     are.
