@@ -140,6 +140,14 @@ def test_rows_become_searchable_without_a_hand_lifted(
         )
         assert nearest == [("later 3",)]
         wait_for(process, home, lambda: "0 pending rows in public.passage" in tick_history(instance))
+        # The backlog was plotted: some, then none.
+        plotted = [
+            int(str(record.asset_observation.metadata["rows_pending"].value))
+            for record in instance.fetch_observations(dg.AssetKey(names.asset), limit=100).records
+            if record.asset_observation
+        ]
+        assert plotted[0] == 0
+        assert 20 in plotted
         # Nothing was embedded twice, by whatever runs there were.
         assert len(calls.inputs()) == len(set(calls.inputs())) == 25
         assert {run.tags["crdbvec/trigger"] for run in instance.get_runs()} == {"follow"}

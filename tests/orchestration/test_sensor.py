@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
+from crdbvec_pipelines.orchestration import sensors
 from tests.orchestration.project import Project, Tick, project
 from tests.orchestration.runs import make_backfill, make_run, make_run_of_the_ui
 from tests.support.models import CallLog
@@ -181,6 +182,35 @@ def test_a_partition_that_somebody_added_by_hand_disturbs_nothing(url: str, conn
         assert found.tick(tick.cursor).partitions == real
         found.obey(tick)
         assert found.partitions == real
+
+
+def test_a_tick_that_takes_too_long_ends_and_the_next_one_goes_on(
+    url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table(connection, UUID_SHAPE, [f"text {number}" for number in range(ROWS)])
+    with project(url, partitions={"target_rows": 5}, follow={"small_backlog": 1, "partition_runs": 1}) as found:
+        found.prepare()
+        first = found.tick()
+        assert first.partitions == found.partitions[:1]
+        with monkeypatch.context() as patch:
+            patch.setattr(sensors, "_TICK_SECONDS", -1.0)
+            late = found.tick(first.cursor)
+        assert late.skipped == f"{ROWS} pending rows in public.passage; looking on"
+        assert found.tick(late.cursor).partitions == found.partitions[1:2]
+
+
+def test_an_edited_row_is_found_at_once_where_a_trigger_clears_its_vector(
+    url: str, connection: psycopg.Connection, calls: CallLog
+) -> None:
+    create_table(connection, INT_SHAPE, ["a", "b"])
+    with project(url, staleness="trigger") as found:
+        found.run("follow")
+        tick = found.tick()
+        assert tick.skipped == "0 pending rows in public.passage"
+        set_text(connection, INT_SHAPE, 1, "edited")
+        calls.clear()
+        found.obey(found.tick(tick.cursor))
+        assert calls.inputs() == ["edited"]
 
 
 def test_a_failed_run_is_tried_again_after_a_while_and_then_more_and_more_seldom(made: Project) -> None:
