@@ -1,10 +1,9 @@
-"""crdbvec.yaml -> typed specs, and the sentences that say what is wrong with it.
+"""crdbvec.yaml -> typed specs. The sentences that say what is wrong with it are made in `config_faults`.
 
 Pure: nothing here connects to a database, imports a model or knows Dagster. What can only be checked against the
 server (does the column exist?) is checked by `database.introspect` when the work starts.
 """
 
-import difflib
 import os
 import re
 import string
@@ -15,8 +14,8 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
+from crdbvec_pipelines.config_faults import sentences
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.naming import TableName
 
@@ -319,7 +318,7 @@ def parse_config(data: dict[str, Any], source: str, folder: Path) -> ProjectConf
     try:
         return ProjectConfig.model_validate(_with_origins(_with_folder(data, folder), source))
     except ValidationError as error:
-        raise ConfigurationError(_sentences(error, source)) from None
+        raise ConfigurationError(sentences(error, source, _SPECS)) from None
 
 
 def vector_column(**values: object) -> VectorColumn:
@@ -332,7 +331,7 @@ def vector_column(**values: object) -> VectorColumn:
     try:
         return VectorColumn.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError(_sentences(error, origin)) from None
+        raise ConfigurationError(sentences(error, origin, _SPECS)) from None
 
 
 def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -355,7 +354,8 @@ def _with_origins(data: dict[str, Any], source: str) -> dict[str, Any]:
     return {**data, "vectors": named}
 
 
-_MODELS_BY_ENTRY: dict[str, type[BaseModel]] = {
+# The spec of each entry, by the key it stands under.
+_SPECS: dict[str, type[BaseModel]] = {
     "": ProjectConfig,
     "database": DatabaseSpec,
     "models": ModelsSpec,
@@ -366,44 +366,3 @@ _MODELS_BY_ENTRY: dict[str, type[BaseModel]] = {
     "checks": ChecksSpec,
     "index": IndexSpec,
 }
-
-
-# Pydantic's words for Python's types, in those of a YAML file.
-_IN_YAML = {
-    "tuple_type": "must be a list",
-    "too_short": "must have at least one entry",
-    "dict_type": "must be a mapping",
-    "mapping_type": "must be a mapping",
-    "model_type": "must be a mapping",
-}
-
-
-def _sentences(error: ValidationError, source: str) -> str:
-    # A list counts as too short where its entries are at fault, which is told already.
-    faults = [fault for fault in error.errors() if fault["type"] != "too_short" or not fault["input"]]
-    return "\n".join(f"{source}: {_sentence(fault)}" for fault in faults)
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    """One pydantic fault as `entry: what is wrong; remedy.`"""
-    location = fault["loc"]
-    entry = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if fault["type"] == "extra_forbidden":
-        parents = [part for part in location[:-1] if isinstance(part, str)]
-        known = _known_keys(parents[-1] if parents else "")
-        return f"{entry}: there is no such key; {_suggest(str(location[-1]), known)}"
-    if fault["type"] == "missing":
-        return f"{entry}: this key is missing; add it."
-    message = _IN_YAML.get(fault["type"], fault["msg"].removeprefix("Value error, ").rstrip("."))
-    message = message[0].lower() + message[1:]
-    return f"{entry}: {message}." if entry else f"{message}."
-
-
-def _known_keys(parent: str) -> list[str]:
-    model = _MODELS_BY_ENTRY.get(parent)
-    return [name for name in model.model_fields if name != "origin"] if model else []
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"the keys here are {', '.join(known)}."

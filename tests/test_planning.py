@@ -32,7 +32,7 @@ def everything(connection: psycopg.Connection) -> object:
         "SELECT p.proname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace "
         "WHERE n.nspname = 'public' ORDER BY 1",
         "SELECT extname FROM pg_catalog.pg_extension ORDER BY 1",
-        "SELECT p::text FROM passage AS p ORDER BY 1",
+        "SELECT row_to_json(p)::text FROM passage AS p ORDER BY 1",
     )
     return [connection.execute(question).fetchall() for question in questions]
 

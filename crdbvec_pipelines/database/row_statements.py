@@ -163,8 +163,15 @@ def edited_predicate(table: Table, spec: VectorColumn) -> sql.Composable:
 
 @statement
 def count_edited(table: Table, spec: VectorColumn, *, waiting: bool) -> sql.Composable:
-    """How many rows updated lately have an outdated vector, no further than `limit`; through updated_at's index."""
-    return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited").format(
+    """How many rows updated lately have an outdated vector, no further than `limit`, and since when the first of them.
+
+    Through updated_at's index.
+    """
+    return sql.SQL(
+        "SELECT count(*), min(updated)::timestamptz FROM "
+        "(SELECT {updated} AS updated FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited"
+    ).format(
+        updated=sql.Identifier(spec.updated_at or spec.output),
         table=table.identifier,
         pending=_without_waiting(table, spec, edited_predicate(table, spec), waiting=waiting),
     )

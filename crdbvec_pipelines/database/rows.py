@@ -167,10 +167,15 @@ class VectorRows:
         statement = statements.count_missing(self.table, self.spec, waiting=self.some_wait())
         return int(self._database.fetch_one(statement, {**self._seed, "limit": limit})[0])
 
-    def count_edited(self, since: datetime, limit: int) -> int:
-        """How many rows updated at or after `since` have an outdated vector; through the index on `updated_at`."""
+    def count_edited(self, since: datetime, limit: int) -> tuple[int, datetime | None]:
+        """How many rows updated at or after `since` have an outdated vector; through the index on `updated_at`.
+
+        Returns:
+            How many, no further than `limit`, and when the first of them was updated, None if there are none.
+        """
         statement = statements.count_edited(self.table, self.spec, waiting=self.some_wait())
-        return int(self._database.fetch_one(statement, {**self._seed, "since": since, "limit": limit})[0])
+        count, oldest = self._database.fetch_one(statement, {**self._seed, "since": since, "limit": limit})
+        return int(count), oldest
 
     def ranges_with_pending(self, ranges: Iterable[KeyRange], edited_since: datetime | None) -> Iterator[KeyRange]:
         """Those of some key ranges that hold a row without a vector, found as they are asked for.

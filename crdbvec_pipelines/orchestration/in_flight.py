@@ -45,7 +45,8 @@ class InFlight:
         if self.whole_table:
             return f"run {self.whole_table[0][:8]} is at work"
         if self.partitions:
-            return f"{len(self.partitions)} partition runs are at work"
+            count = len(self.partitions)
+            return "1 partition run is at work" if count == 1 else f"{count} partition runs are at work"
         return None
 
 

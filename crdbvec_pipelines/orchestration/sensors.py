@@ -103,11 +103,12 @@ class _Tick:
         started = datetime.now(UTC)
         missing = rows.count_missing(_COUNT_AT_MOST)
         since = self._cursor.edited_since or started - _OVERLAP
-        edited = rows.count_edited(since, _COUNT_AT_MOST) if spec.updated_at else 0
+        edited, oldest = rows.count_edited(since, _COUNT_AT_MOST) if spec.updated_at else (0, None)
         self._observe(missing + edited)
-        found = f"{_at_least(missing + edited)} pending rows in {spec.table}"
-        if edited == 0:
-            self._cursor.edited_since = started - _OVERLAP
+        found = f"{_pending_rows(missing + edited)} in {spec.table}"
+        if edited < _COUNT_AT_MOST:
+            # What was updated before the first outdated row needs no second look.
+            self._cursor.edited_since = min(oldest or started, started - _OVERLAP)
         if missing + edited == 0:
             return self._skip(found)
         if work.backfills or work.whole_table:
@@ -179,5 +180,7 @@ class _Tick:
         return dg.SensorResult(run_requests=requests, cursor=self._cursor.model_dump_json(), asset_events=self._events)
 
 
-def _at_least(count: int) -> str:
-    return f"{count:,}" if count < _COUNT_AT_MOST else f"at least {count:,}"
+def _pending_rows(count: int) -> str:
+    if count == 1:
+        return "1 pending row"
+    return f"{'at least ' if count >= _COUNT_AT_MOST else ''}{count:,} pending rows"

@@ -111,7 +111,7 @@ def test_edited_rows_are_counted_through_the_index_on_the_column_that_says_when(
     kinds, indexes = explain(large, statements.count_edited(rows.table, rows.spec, waiting=waiting), since=since)
     assert indexes == {UPDATED}
     assert "Seq Scan" not in kinds
-    assert rows.count_edited(since, 1_000) == 100
+    assert rows.count_edited(since, 1_000)[0] == 100
 
 
 def test_edited_rows_are_read_through_that_index_too(large: tuple[VectorRows, psycopg.Connection]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import psycopg
@@ -126,7 +126,7 @@ def test_a_run_over_the_whole_table_is_waited_for(made: Project) -> None:
 
 def test_a_partition_run_is_waited_for_before_a_follow_run(made: Project) -> None:
     make_run(made, "encode", partition=made.partitions[0])
-    assert made.tick().skipped == f"{ROWS} pending rows in public.passage; 1 partition runs are at work"
+    assert made.tick().skipped == f"{ROWS} pending rows in public.passage; 1 partition run is at work"
 
 
 def test_a_backfill_is_waited_for(made: Project) -> None:
@@ -276,11 +276,15 @@ class TestUpdatedAt:
             found.run("follow")
             yield found
 
-    def edit(self, connection: psycopg.Connection, numbers: Sequence[int], text: str | None) -> None:
+    def edit(
+        self, connection: psycopg.Connection, numbers: Sequence[int], text: str | None, minutes_ago: int = 0
+    ) -> None:
         for number in numbers:
             set_text(connection, UUID_SHAPE, number, text and f"{text} {number}")
         ids = [UUID_SHAPE.key(number)[0] for number in numbers]
-        connection.execute("UPDATE passage SET updated = now() WHERE id = ANY(%s)", (ids,))
+        connection.execute(
+            "UPDATE passage SET updated = now() - %s * INTERVAL '1 minute' WHERE id = ANY(%s)", (minutes_ago, ids)
+        )
 
     def test_an_edited_row_is_found_and_embedded_again(
         self, edited: Project, connection: psycopg.Connection, calls: CallLog
@@ -298,17 +302,30 @@ class TestUpdatedAt:
     def test_an_edit_is_not_forgotten_while_nothing_could_be_done_about_it(
         self, edited: Project, connection: psycopg.Connection
     ) -> None:
+        an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
         tick = edited.tick()
-        self.edit(connection, [3], "edited")
+        self.edit(connection, [3], "edited", minutes_ago=30)
         run_id = make_run(edited, "follow")
-        since = []
+        cursor = with_cursor(tick, edited_since=an_hour_ago)
         for _ in range(3):
-            tick = edited.tick(tick.cursor)
-            assert "1 pending rows" in str(tick.skipped)
-            since.append(json.loads(str(tick.cursor))["edited_since"])
-        assert since[0] == since[2]
+            tick = edited.tick(cursor)
+            assert "1 pending row in public.passage; run " in str(tick.skipped)
+            cursor = str(tick.cursor)
         edited.instance.delete_run(run_id)
-        assert edited.tick(tick.cursor).jobs == ["passage_vector__follow"]
+        assert edited.tick(cursor).jobs == ["passage_vector__follow"]
+
+    def test_where_rows_are_edited_all_the_time_ticks_do_not_look_back_further_and_further(
+        self, edited: Project, connection: psycopg.Connection
+    ) -> None:
+        before = datetime.now(UTC)
+        self.edit(connection, [3], "edited", minutes_ago=30)
+        tick = edited.tick(with_cursor(edited.tick(), edited_since=(before - timedelta(hours=1)).isoformat()))
+        assert edited_since(tick) > before - timedelta(minutes=31)
+        edited.obey(tick)
+        self.edit(connection, [4], "edited")
+        tick = edited.tick(tick.cursor)
+        assert tick.jobs == ["passage_vector__follow"]
+        assert edited_since(tick) >= before - timedelta(minutes=10)
 
     def test_a_text_that_is_gone_takes_its_vector_along(
         self, edited: Project, connection: psycopg.Connection, calls: CallLog
@@ -333,3 +350,8 @@ class TestUpdatedAt:
 def with_cursor(tick: Tick, **values: object) -> str:
     """A tick's cursor with other values."""
     return json.dumps({**json.loads(str(tick.cursor)), **values})
+
+
+def edited_since(tick: Tick) -> datetime:
+    """From when on the next tick looks at updated rows."""
+    return datetime.fromisoformat(json.loads(str(tick.cursor))["edited_since"])
