@@ -32,6 +32,8 @@ _HEAPS = 300
 _TENANTS = 1_000
 _QUERIES = 200
 _WANTED = 0.95
+# pgvector's default is 64; twice the time to build, and the same recall at half the effort.
+_INDEX = {"metric": "cosine", "ef_construction": 200}
 K = 10
 
 Vectors = NDArray[np.float32]
@@ -100,11 +102,12 @@ def check(nearest: Nearest, corpus: Corpus, effort: int | None) -> Sequence[Sequ
         same, apart, seconds = [], 0.0, []
         for query in queries:
             distances = 1 - precise @ (query / np.linalg.norm(query)).astype(np.float64)
-            truth = np.argsort(distances, kind="stable")[:K]
+            # The query lies half-way between two rows, so that these are equally far: either is right.
+            farthest = np.sort(distances)[K - 1] + 1e-6
             started = time.perf_counter()
             rows = nearest.rows(query, wish)
             seconds.append(time.perf_counter() - started)
-            same.append(len({row[2] for row in rows} & set(truth.tolist())) / K)
+            same.append(sum(distances[row[2]] <= farthest for row in rows) / K)
             apart = max(apart, max(abs(float(row[0]) - float(distances[row[2]])) for row in rows))
         p50, p95 = np.percentile(seconds, [50, 95]) * 1000
         lines.append([way, f"{np.mean(same):.4f}", f"{apart:.1e}", float(p50), float(p95)])
@@ -156,7 +159,7 @@ def main() -> None:
     parser.add_argument("--maintenance-work-mem", default="512MB", help="what PostgreSQL builds the index in")
     options = parser.parse_args()
     corpus = make(options.rows)
-    spec = vector_column(table="item", input="body", output="v", model="made_up", index={"metric": "cosine"})
+    spec = vector_column(table="item", input="body", output="v", model="made_up", index=_INDEX)
     with own_database() as url:
         load(url, corpus, options.maintenance_work_mem)
         build(url, spec)

@@ -1,7 +1,7 @@
 """How good the answers are: the words of WordNet's synsets as queries, their gloss as the one right answer.
 
 Three ways in one run: an exact search; a search by the vector index, at the server's default effort and at the smallest
-that reaches the wanted recall; the reference, plain sentence-transformers in float32 and a brute force in numpy.
+ones that reach a recall of 0.95 and 0.99; the reference, plain sentence-transformers in float32 and numpy.
 MRR@10 and recall@10 do not depend on the machine; latencies do.
 
     python -m benchmarks.retrieval                          # 20,000 glosses, 2,000 queries
@@ -41,7 +41,9 @@ _GLOSSES = Path(__file__).parent / "data" / "glosses.tsv.gz"
 _PACKAGE = WeightsPackage(
     "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 )
-_WANTED_RECALL = 0.95
+_WANTED_RECALLS = (0.95, 0.99)
+# pgvector's default is 64; twice the time to build, and the same recall at half the effort.
+_INDEX = {"metric": "cosine", "ef_construction": 200}
 
 Vectors = NDArray[np.float32]
 
@@ -85,7 +87,7 @@ def quality(way: str, answers: Sequence[Sequence[str]], right: Sequence[str], se
 
 def prepare(database: Database, url: str, synsets: Sequence[Synset], encoder: Encoder) -> tuple[Table, VectorColumn]:
     """The table of glosses with vectors and index, made as `crdbvec embed` and `crdbvec index build` do."""
-    spec = vector_column(table="gloss", input="gloss", output="v", model=MODEL, index={"metric": "cosine"})
+    spec = vector_column(table="gloss", input="gloss", output="v", model=MODEL, index=_INDEX)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE gloss (id INT8 PRIMARY KEY, gloss TEXT)")
         with connection.cursor().copy("COPY gloss FROM STDIN") as copy:
@@ -151,14 +153,14 @@ def main() -> None:
         vectors = [encoder.encode_query(each.words) for each in queries]
         nearest = Nearest(database, table, spec, "cosine")
         curve = measure_recall(database, table, spec, "cosine")
-        tuned = curve.smallest(_WANTED_RECALL)
         found = [
             by_database(nearest, "exact", vectors, right, Wish(limit=K, exact=True)),
             by_database(nearest, f"index, {curve.setting} {curve.default}", vectors, right, Wish(limit=K)),
         ]
-        if tuned is not None:
-            wish = Wish(limit=K, effort=tuned.effort)
-            found.append(by_database(nearest, f"index, {curve.setting} {tuned.effort}", vectors, right, wish))
+        for wanted in _WANTED_RECALLS:
+            if (tuned := curve.smallest(wanted)) is not None:
+                way, wish = f"index, {curve.setting} {tuned.effort} (for {wanted})", Wish(limit=K, effort=tuned.effort)
+                found.append(by_database(nearest, way, vectors, right, wish))
     found.append(by_reference(synsets, queries))
     show(
         f"{len(synsets):,} glosses, {len(queries):,} queries",

@@ -128,7 +128,8 @@ class Nearest:
             return Answer(near, route.how, False)
         by_index = self._uses_index(route, parameters)
         how = route.how if by_index else "exactly, since the server found that cheaper than its index"
-        if len(near) == len(rows) < wish.limit and not self._has_seen_all(route, len(rows)):
+        is_short = len(near) == len(rows) < wish.limit
+        if is_short and not (by_index and self._has_seen_all(route, len(rows))):
             if by_index:
                 of = "the filter leaves in the index" if route.filtered else "the index found"
                 how = f"exactly, since {of} only {len(rows)} of the {wish.limit} rows wanted"

@@ -3,16 +3,17 @@
 PostgreSQL's index has no prefix; told that it has, a search is written as for CockroachDB, and finds its rows too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.connection import Database, Parameters, Row
 from crdbvec_pipelines.database.dialects.vectors_cockroachdb import CockroachVectors
 from crdbvec_pipelines.database.nearest import Answer, Wish
+from crdbvec_pipelines.database.statement import Statement
 from tests.support.pretence import Pretence, pretend
 from tests.support.servers import Server
 from tests.support.vectors import (
@@ -169,6 +170,29 @@ def test_of_several_indexes_the_one_with_the_longest_pinned_prefix_is_taken(url_
     # The prefix in its own order, whatever the order asked in.
     assert """ WHERE "tenant" = 'tenant 1'::text AND "open" = true::boolean ORDER BY """ in both
     assert """ WHERE "passage_vector" IS NOT NULL AND "tenant" = 'tenant 1'::text ORDER BY """ in tenant
+
+
+class Listening(Database):
+    """Notes which statements were sent."""
+
+    sent: list[str]
+
+    def fetch_with(self, settings: Mapping[str, str], statement: Statement, parameters: Parameters) -> list[Row]:
+        self.sent.append(statement.name)
+        return super().fetch_with(settings, statement, parameters)
+
+
+def test_a_short_answer_without_the_index_is_not_taken_for_all_there_is(postgres: Server) -> None:
+    # Where CockroachDB reads the table after all, rows without a vector come first and may be all that it gives.
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
+        create(connection, ROWS[:5])
+        connection.execute("CREATE INDEX of_all ON passage USING hnsw (passage_vector vector_cosine_ops)")
+        with Listening(url) as database:
+            database.sent = []
+            answer = nearest(pretend(database, of_all=[])).find(QUERY, Wish())
+    assert answer.how == "exactly, since the server found that cheaper than its index"
+    assert database.sent == ["nearest_indexed", "explain", "nearest_exact"]
+    check(answer, truth(ROWS[:5], QUERY).ids)
 
 
 class PastPretence(Pretence):

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class Tick:
     @property
     def partitions(self) -> list[str | None]:
         return [request.partition_key for request in self.requests]
+
+    def with_cursor(self, **values: object) -> str:
+        """The cursor with other values."""
+        return json.dumps({**json.loads(str(self.cursor)), **values})
 
 
 class Project:

@@ -1,8 +1,7 @@
 """The follow sensor on a real instance: what it asks for, when it keeps quiet, and what its tick history says."""
 
-import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
 import psycopg
@@ -10,7 +9,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from crdbvec_pipelines.orchestration import sensors
-from tests.orchestration.project import Project, Tick, project
+from tests.orchestration.project import Project, project
 from tests.orchestration.runs import make_backfill, make_run, make_run_of_the_ui
 from tests.support.models import CallLog
 from tests.support.tables import INT_SHAPE, UUID_SHAPE, create_table, insert_rows, set_text, vectors
@@ -152,7 +151,7 @@ def test_the_backlog_is_plotted_when_it_has_changed(made: Project, connection: p
     assert quiet.observed == [0]
     assert made.tick(quiet.cursor).observed == []
     # Once an hour all the same, so that the plot goes on.
-    assert made.tick(with_cursor(quiet, observed_at=0)).observed == [0]
+    assert made.tick(quiet.with_cursor(observed_at=0)).observed == [0]
 
 
 def test_a_tail_that_has_outgrown_its_range_is_cut_first(url: str, connection: psycopg.Connection) -> None:
@@ -165,7 +164,7 @@ def test_a_tail_that_has_outgrown_its_range_is_cut_first(url: str, connection: p
         tick = found.tick()
         assert tick.jobs == ["passage_vector__sync_partitions"]
         # Looking costs time, so not at each tick.
-        assert found.tick(with_cursor(tick, next_partition=0)).jobs == ["passage_vector__follow"]
+        assert found.tick(tick.with_cursor(next_partition=0)).jobs == ["passage_vector__follow"]
         found.obey(tick)
         assert len(found.partitions) > len(before)
         assert found.tick().jobs == ["passage_vector__follow"]
@@ -255,103 +254,3 @@ def test_one_bad_row_leaves_the_next_ticks_quiet_until_it_is_repaired(url: str, 
         found.obey(again)
         assert all(vector is not None for vector in vectors(connection).values())
         assert connection.execute("SELECT count(*) FROM crdbvec_row_errors").fetchone() == (0,)
-
-
-class TestUpdatedAt:
-    """Edits that a sensor finds through an index on the column that says when a row was updated."""
-
-    @pytest.fixture
-    def edited(self, url: str, connection: psycopg.Connection) -> Iterator[Project]:
-        """Twenty embedded rows, none updated lately."""
-        create_table(connection, UUID_SHAPE, [f"text {number}" for number in range(20)])
-        connection.execute("ALTER TABLE passage ADD COLUMN updated TIMESTAMPTZ")
-        connection.execute("UPDATE passage SET updated = now() - INTERVAL '1 day'")
-        with project(
-            url,
-            updated_at="updated",
-            partitions={"target_rows": 10},
-            follow={"small_backlog": 10, "partition_runs": 100},
-        ) as found:
-            found.prepare()
-            found.run("follow")
-            yield found
-
-    def edit(
-        self, connection: psycopg.Connection, numbers: Sequence[int], text: str | None, minutes_ago: int = 0
-    ) -> None:
-        for number in numbers:
-            set_text(connection, UUID_SHAPE, number, text and f"{text} {number}")
-        ids = [UUID_SHAPE.key(number)[0] for number in numbers]
-        connection.execute(
-            "UPDATE passage SET updated = now() - %s * INTERVAL '1 minute' WHERE id = ANY(%s)", (minutes_ago, ids)
-        )
-
-    def test_an_edited_row_is_found_and_embedded_again(
-        self, edited: Project, connection: psycopg.Connection, calls: CallLog
-    ) -> None:
-        quiet = edited.tick()
-        assert quiet.skipped == "0 pending rows in public.passage"
-        self.edit(connection, [3], "edited")
-        calls.clear()
-        tick = edited.tick(quiet.cursor)
-        assert (tick.jobs, tick.observed) == (["passage_vector__follow"], [1])
-        edited.obey(tick)
-        assert calls.inputs() == ["edited 3"]
-        assert edited.tick(tick.cursor).skipped == "0 pending rows in public.passage"
-
-    def test_an_edit_is_not_forgotten_while_nothing_could_be_done_about_it(
-        self, edited: Project, connection: psycopg.Connection
-    ) -> None:
-        an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-        tick = edited.tick()
-        self.edit(connection, [3], "edited", minutes_ago=30)
-        run_id = make_run(edited, "follow")
-        cursor = with_cursor(tick, edited_since=an_hour_ago)
-        for _ in range(3):
-            tick = edited.tick(cursor)
-            assert "1 pending row in public.passage; run " in str(tick.skipped)
-            cursor = str(tick.cursor)
-        edited.instance.delete_run(run_id)
-        assert edited.tick(cursor).jobs == ["passage_vector__follow"]
-
-    def test_where_rows_are_edited_all_the_time_ticks_do_not_look_back_further_and_further(
-        self, edited: Project, connection: psycopg.Connection
-    ) -> None:
-        before = datetime.now(UTC)
-        self.edit(connection, [3], "edited", minutes_ago=30)
-        tick = edited.tick(with_cursor(edited.tick(), edited_since=(before - timedelta(hours=1)).isoformat()))
-        assert edited_since(tick) > before - timedelta(minutes=31)
-        edited.obey(tick)
-        self.edit(connection, [4], "edited")
-        tick = edited.tick(tick.cursor)
-        assert tick.jobs == ["passage_vector__follow"]
-        assert edited_since(tick) >= before - timedelta(minutes=10)
-
-    def test_a_text_that_is_gone_takes_its_vector_along(
-        self, edited: Project, connection: psycopg.Connection, calls: CallLog
-    ) -> None:
-        self.edit(connection, [3, 4], None)
-        calls.clear()
-        tick = edited.tick()
-        assert (tick.jobs, tick.observed) == (["passage_vector__follow"], [2])
-        edited.obey(tick)
-        assert calls.inputs() == []
-        assert sum(vector is None for vector in vectors(connection, UUID_SHAPE).values()) == 2
-        assert edited.tick(tick.cursor).skipped == "0 pending rows in public.passage"
-
-    def test_many_edits_are_partition_runs(self, edited: Project, connection: psycopg.Connection) -> None:
-        self.edit(connection, range(20), "edited")
-        tick = edited.tick()
-        assert set(tick.jobs) == {"passage_vector__encode"}
-        edited.obey(tick)
-        assert edited.tick(tick.cursor).skipped == "0 pending rows in public.passage"
-
-
-def with_cursor(tick: Tick, **values: object) -> str:
-    """A tick's cursor with other values."""
-    return json.dumps({**json.loads(str(tick.cursor)), **values})
-
-
-def edited_since(tick: Tick) -> datetime:
-    """From when on the next tick looks at updated rows."""
-    return datetime.fromisoformat(json.loads(str(tick.cursor))["edited_since"])
