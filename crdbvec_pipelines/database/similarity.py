@@ -79,7 +79,8 @@ def nearest_indexed(table: Table, spec: VectorColumn, metric: Metric, shape: Sha
     """The `limit` rows nearest to a vector by the index: what else is asked is asked of the nearest `fetch` rows.
 
     Inside stands only what the index serves, since any other test would disable it on CockroachDB. The past is said of
-    the whole, since CockroachDB takes it nowhere else.
+    the whole, since CockroachDB takes it nowhere else. Zero is added, or PostgreSQL takes the order of the index for
+    that of the distance and does not sort; pgvector's is only about right.
     """
     output = sql.Identifier(spec.output)
     inside = [
@@ -98,7 +99,7 @@ def nearest_indexed(table: Table, spec: VectorColumn, metric: Metric, shape: Sha
         "SELECT crdbvec_distance, {value}, {shown} FROM "
         "(SELECT {needed}, {output} {operator} %(vector)s::vector AS crdbvec_distance FROM {table}{inside} "
         "ORDER BY {output} {operator} %(vector)s::vector LIMIT %(fetch)s) AS nearest{past}{outside} "
-        "ORDER BY crdbvec_distance LIMIT %(limit)s"
+        "ORDER BY crdbvec_distance + 0 LIMIT %(limit)s"
     ).format(
         value=InputExpressions(table, spec).value,
         shown=_names(shown),
