@@ -141,6 +141,15 @@ def test_a_limit_beyond_what_the_index_looks_at_still_gives_as_many_rows(filled:
     assert [row[0] for row in answer.rows] == sorted(row[0] for row in answer.rows)
 
 
+def test_what_the_index_gives_is_sorted_since_its_order_is_only_about_right(postgres: Server) -> None:
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
+        create(connection, ROWS)
+        with Database(preferring_indexes(url)) as database:
+            vector_index(database).build()
+            plan = nearest(database).explain(QUERY, Wish(limit=50, effort=10))
+    assert [word for line in plan for word in ("Sort  (", "Index Scan") if word in line] == ["Sort  (", "Index Scan"]
+
+
 @pytest.mark.parametrize("exact", [True, False], ids=["exactly", "by any route"])
 def test_a_limit_above_the_number_of_rows_gives_every_row_that_has_a_vector(filled: Filled, exact: bool) -> None:
     answer = nearest(filled.database).find(QUERY, Wish(limit=5_000, exact=exact))
