@@ -21,14 +21,21 @@ _GLOSSES = Path(__file__).parent / "data" / "glosses.tsv.gz"
 
 
 @contextmanager
-def own_database() -> Iterator[str]:
-    """The URL of an empty database on an embedded server that ends with the benchmark."""
+def own_server() -> Iterator[EmbeddedServer]:
+    """An embedded server that ends with the benchmark."""
     with tempfile.TemporaryDirectory(prefix="crdbvec-bench-") as folder:
         server = EmbeddedServer(Path(folder) / "postgres")
         try:
-            yield server.ensure_database("bench")
+            yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def own_database() -> Iterator[str]:
+    """The URL of an empty database on a server of its own."""
+    with own_server() as server:
+        yield server.ensure_database("bench")
 
 
 def glosses(rows: int) -> list[str]:

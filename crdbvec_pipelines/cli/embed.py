@@ -6,7 +6,7 @@ import click
 
 from crdbvec_pipelines.cli.embed_output import line_a_row, numbers, say_large_backfill, summary
 from crdbvec_pipelines.cli.follow import follow_target
-from crdbvec_pipelines.cli.output import print_json, progress, seconds_text, stderr
+from crdbvec_pipelines.cli.output import print_json, progress, say, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
@@ -102,13 +102,13 @@ class _Work:
         existed = column.output in read_table(self.database, column.table).columns
         table = ensure_schema(self.database, column, encoder.dim, encoder.model_id)
         if self.verbose:
-            stderr.print(f"[INFO] Column {column.output} {'already exists' if existed else 'created'}", markup=False)
+            say(f"Column {column.output} {'already exists' if existed else 'created'}")
         return VectorRows(self.database, table, column, encoder.model_id)
 
     def _refresh(self, rows: VectorRows, encoder: Encoder, pending: int) -> RefreshReport:
         column = rows.spec
         total = pending if self.num_batches is None else min(pending, self.num_batches * column.batch_size)
-        with progress(str(column), total, shown=not self.verbose and stderr.is_terminal) as advance:
+        with progress(str(column), total, shown=not self.verbose) as advance:
             return refresh(
                 rows,
                 encoder,

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from crdbvec_pipelines.cli.output import key_text, stderr
+from crdbvec_pipelines.cli.output import key_text, say
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows import RowCounts
 from crdbvec_pipelines.refresh import BatchDone, RefreshReport
@@ -16,24 +16,18 @@ def line_a_row(batch: BatchDone) -> None:
     """One line a row, as users of the toolkit know it. Only for a person at a terminal: it shows the rows' text."""
     for number, row in enumerate(batch.rows, start=1):
         text = str(row.input)[:_SHOWN_OF_TEXT]
-        stderr.print(
-            f"[INFO] (batch {batch.index}, {number}/{len(batch.rows)}) "
-            f"Updating vector for row id {key_text(row.key)}: {text!r}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        say(
+            f"(batch {batch.index}, {number}/{len(batch.rows)}) "
+            f"Updating vector for row id {key_text(row.key)}: {text!r}"
         )
 
 
 def say_large_backfill(column: VectorColumn, pending: int, index: str) -> None:
     """Offers to rebuild the index where a large backfill would keep it up row by row; never does so unasked."""
     if pending >= _LARGE_BACKFILL:
-        stderr.print(
-            f"[INFO] {pending:,} rows of {column.table} are pending, and the index {index} is kept up row by row; "
-            "--rebuild-index drops it, embeds, and builds it again. Until then searches are exact.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        say(
+            f"{pending:,} rows of {column.table} are pending, and the index {index} is kept up row by row; "
+            "--rebuild-index drops it, embeds, and builds it again. Until then searches are exact."
         )
 
 

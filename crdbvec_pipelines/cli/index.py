@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import bytes_text, print_json, stderr
+from crdbvec_pipelines.cli.output import bytes_text, print_json, say
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.metrics import metric_of
@@ -81,7 +81,7 @@ def build(selection: Selection, replace: bool, as_json: bool) -> None:
         )
         name = _index(database, target).name
     if sentence:
-        stderr.print(f"[INFO] {sentence}", markup=False, highlight=False, soft_wrap=True)
+        say(sentence)
     if as_json:
         print_json({"index": name, "built": built})
     else:
@@ -130,13 +130,14 @@ def _index(database: Database, target: Target) -> VectorIndex:
 
 
 def _bar(what: str) -> Progress:
+    console = Console(stderr=True)
     return Progress(
         TextColumn(what),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        console=stderr,
-        disable=not stderr.is_terminal,
+        console=console,
+        disable=not console.is_terminal,
     )
 
 

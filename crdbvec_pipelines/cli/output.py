@@ -1,6 +1,7 @@
 """What commands print and how: people's text, JSON alone on stdout, progress on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -9,12 +10,11 @@ from typing import Any
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
-# Rows' texts are shown as they are: `:smile:` is no picture.
-stderr = Console(stderr=True, emoji=False)
+
+def say(line: str) -> None:
+    """Tells a person something beside the output."""
+    click.echo(f"[INFO] {line}", err=True)
 
 
 def print_json(value: object) -> None:
@@ -53,25 +53,32 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds < 5_400 else f"{seconds / 3600:,.1f} h"
 
 
-class _Rate(ProgressColumn):
-    """Rows a second since the start."""
-
-    def render(self, task: Any) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:,.0f} rows/s", style="progress.data.speed")
-
-
 @contextmanager
 def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with rows, rate and time left; yields a function that advances it by some rows."""
+    """A bar on stderr with rows, rate and time left; yields a function that advances it by some rows.
+
+    It is for people: with `shown`, and where stderr is a terminal.
+    """
+    if not (shown and sys.stderr.isatty()):
+        yield lambda rows: None
+        return
+    # Imported for who sees it: a search has no bar, and ends before it would have been imported.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        TextColumn("{task.fields[rate]:,.0f} rows/s", style="progress.data.speed"),
         TimeRemainingColumn(),
-        console=stderr,
-        disable=not shown,
+        console=Console(stderr=True),
         speed_estimate_period=60,
     ) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda rows: bar.advance(task, rows)
+        task = bar.add_task(what, total=total, rate=0.0)
+
+        def advance(rows: int) -> None:
+            bar.advance(task, rows)
+            bar.update(task, rate=bar.tasks[task].speed or 0.0)
+
+        yield advance

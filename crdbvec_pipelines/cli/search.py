@@ -2,7 +2,7 @@
 
 import click
 
-from crdbvec_pipelines.cli.output import key_text, print_json, stderr
+from crdbvec_pipelines.cli.output import key_text, print_json, say
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search import Found, Hit, Searcher, Wish
@@ -57,14 +57,17 @@ def command(
     )
     target = selection.resolve()
     column = target.column
+    encoder = target.registry.load(column.model)
+    if texts:
+        encoder.warm_up_aside()
     with target.open() as database:
-        searcher = Searcher(database, column, target.registry.load(column.model))
+        searcher = Searcher(database, column, encoder)
         if verbose:
             key = ", ".join(f"{part.name} ({part.cast})" for part in searcher.table.key)
-            _say(f"[INFO] PK: {key}")
-            _say(f"[INFO] Distance: {DISTANCES[searcher.metric].meaning}")
+            say(f"PK: {key}")
+            say(f"Distance: {DISTANCES[searcher.metric].meaning}")
         if past and database.dialect.vectors.slightly_past is None:
-            _say(f"[INFO] {database.dialect.name} reads no past; this is the present.")
+            say(f"{database.dialect.name} reads no past; this is the present.")
         if as_sql or explain:
             plans = map("\n".join, searcher.explain(texts, wish, like))
             click.echo("\n\n".join(searcher.sql(texts, wish, like) if as_sql else plans))
@@ -77,7 +80,7 @@ def command(
             _print(each, with_query=len(found) > 1)
         # A filter changes how rows are found, and with it what they cost, so it is said unasked.
         if verbose or (where and not exact):
-            _say(f"[INFO] Found {each.how}.")
+            say(f"Found {each.how}.")
 
 
 def _print(found: Found, *, with_query: bool) -> None:
@@ -115,7 +118,3 @@ def _print_json(found: list[Found]) -> None:
 def _jsonable(hit: Hit) -> dict[str, object]:
     facts: dict[str, object] = {"distance": hit.distance, "key": hit.key, "input": hit.input}
     return {**facts, "columns": hit.columns} if hit.columns else facts
-
-
-def _say(line: str) -> None:
-    stderr.print(line, markup=False, highlight=False, soft_wrap=True)

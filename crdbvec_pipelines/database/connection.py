@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
+from crdbvec_pipelines.database.session import EVERY_SESSION, reset_session, set_session
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.database.vectors import accept_vectors
 from crdbvec_pipelines.errors import ConfigurationError
@@ -90,34 +90,18 @@ class Database:
         """Closes every connection."""
         self._pool.close()
 
-    def fetch(self, statement: Statement, parameters: Parameters | None = None) -> list[Row]:
-        """All rows of a query.
+    def fetch(
+        self, statement: Statement, parameters: Parameters | None = None, settings: Mapping[str, str] | None = None
+    ) -> list[Row]:
+        """All rows of a query, which runs under session settings that are reset behind it.
 
         Raises:
             DatabaseError: the server refused it, or could not be reached.
         """
 
         def run(connection: psycopg.Connection) -> list[Row]:
-            return connection.execute(statement.query, parameters or {}).fetchall()
-
-        return self._run(run, statement)
-
-    def fetch_with(self, settings: Mapping[str, str], statement: Statement, parameters: Parameters) -> list[Row]:
-        """All rows of a query that runs under session settings, which are reset behind it.
-
-        Raises:
-            DatabaseError: the server refused it, or could not be reached.
-        """
-
-        def run(connection: psycopg.Connection) -> list[Row]:
-            try:
-                for name, value in settings.items():
-                    connection.execute(sql.SQL("SET {} = {}").format(_setting(name), sql.Literal(value)))
-                return connection.execute(statement.query, parameters).fetchall()
-            finally:
-                if not connection.broken:
-                    for name in settings:
-                        connection.execute(sql.SQL("RESET {}").format(_setting(name)))
+            with _under(connection, settings or {}):
+                return connection.execute(statement.query, parameters or {}).fetchall()
 
         return self._run(run, statement)
 
@@ -126,11 +110,14 @@ class Database:
         (row,) = self.fetch(statement, parameters)
         return row
 
-    def execute(self, statement: Statement, parameters: Parameters | None = None) -> int:
-        """Runs one statement and returns how many rows it touched."""
+    def execute(
+        self, statement: Statement, parameters: Parameters | None = None, settings: Mapping[str, str] | None = None
+    ) -> int:
+        """Runs one statement, under session settings that are reset behind it, and returns how many rows it touched."""
 
         def run(connection: psycopg.Connection) -> int:
-            return connection.execute(statement.query, parameters or {}).rowcount
+            with _under(connection, settings or {}):
+                return connection.execute(statement.query, parameters or {}).rowcount
 
         return self._run(run, statement)
 
@@ -202,18 +189,22 @@ def _check_url(url: str) -> None:
         raise ConfigurationError("The database URL has an @ in its user name or password; write %40 for it.")
 
 
-def _setting(name: str) -> sql.Composable:
-    """A setting's name, which may have a part before a dot (`hnsw.ef_search`)."""
-    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
+@contextmanager
+def _under(connection: psycopg.Connection, settings: Mapping[str, str]) -> Iterator[None]:
+    """Sets the session for one statement."""
+    try:
+        for setting in settings.items():
+            connection.execute(set_session(setting).query)
+        yield
+    finally:
+        if not connection.broken:
+            for name in settings:
+                connection.execute(reset_session(name).query)
 
 
 def _configure(connection: psycopg.Connection, statement_timeout: float | None) -> None:
-    """Makes a session's texts of dates and times, which go into fingerprints, the same everywhere."""
-    connection.execute("SET TIME ZONE 'UTC'")
-    connection.execute("SET DateStyle = 'ISO, YMD'")
-    connection.execute("SET client_encoding = 'UTF8'")
-    if statement_timeout is not None:
-        connection.execute(
-            sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{statement_timeout * 1000:.0f}ms"))
-        )
+    """Makes a new connection ready."""
+    timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
+    for setting in {**EVERY_SESSION, **timeout}.items():
+        connection.execute(set_session(setting).query)
     accept_vectors(connection)

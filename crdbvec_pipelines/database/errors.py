@@ -11,8 +11,8 @@ from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
 
 # 40001 serialization failure ("restart transaction" on CockroachDB); 40P01 deadlock, which CockroachDB's own vector
 # benchmark retries too; 40003 statement completion unknown: safe to send again, since our writes are guarded and DDL is
-# idempotent.
-_RETRYABLE = frozenset({"40001", "40P01", "40003"})
+# idempotent; 55P03 lock not available: somebody's long transaction holds the table.
+_RETRYABLE = frozenset({"40001", "40P01", "40003", "55P03"})
 # Connection exceptions, and the server going away or coming up; 08P01 is a protocol violation and will happen again.
 _LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[123]")
 # What "somebody else has just done the same DDL" looks like.

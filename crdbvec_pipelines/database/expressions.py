@@ -12,7 +12,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.introspect import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
-_BLANK = sql.SQL(r"E' \t\r\n\f\v'")
+_BLANK = sql.SQL(r"E' \t\r\n\f\x0b'")
 
 
 def fingerprint_seed(model_id: str) -> str:

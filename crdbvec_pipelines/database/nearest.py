@@ -205,7 +205,7 @@ class Nearest:
 
     def _ask(self, route: _Route, parameters: Mapping[str, object]) -> list[Row]:
         with _values_fit():
-            return self._database.fetch_with(route.settings, route.statement, parameters)
+            return self._database.fetch(route.statement, parameters, route.settings)
 
     def _has_seen_all(self, route: _Route, found: int) -> bool:
         support = self._database.dialect.vectors
@@ -274,7 +274,7 @@ class Nearest:
 
     def _plan(self, route: _Route, parameters: Mapping[str, object]) -> list[str]:
         with _values_fit():
-            rows = self._database.fetch_with(route.settings, explain(route.statement.composed), parameters)
+            rows = self._database.fetch(explain(route.statement.composed), parameters, route.settings)
         return [_LONG_VECTOR.sub("'[...]'", str(row[0])) for row in rows]
 
     def _uses_index(self, route: _Route, parameters: Mapping[str, object]) -> bool:

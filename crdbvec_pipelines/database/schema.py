@@ -95,9 +95,9 @@ def find_leading_index() -> sql.Composable:
 
 
 @statement
-def drop_index(table: Table, index: str) -> sql.Composable:
+def drop_index(dialect: Dialect, table: Table, index: str) -> sql.Composable:
     """Removes an index that a broken build left behind."""
-    return sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(table.name.schema, index))
+    return dialect.drop_index(schema=table.name.schema, table=table.name.name, index=index)
 
 
 @statement
@@ -150,7 +150,7 @@ def missing_schema(database: Database, table: Table, spec: VectorColumn, dimensi
     index = {"schema": schema, "index": pending_index_name(spec)}
     state = database.fetch(index_state(database.dialect), index)
     if state and not state[0][0]:
-        yield drop_index(table, index["index"])
+        yield drop_index(database.dialect, table, index["index"])
     if not state or not state[0][0]:
         yield create_pending_index(database.dialect, table, spec)
     if spec.updated_at is not None:
@@ -218,10 +218,14 @@ def _change(database: Database, spec: VectorColumn, needed: Sequence[Statement])
         _run_once(database, needed_statement)
 
 
+# Built beside readers and writers; what it waits for are transactions that it holds up nobody behind.
+_LOCKS_NOBODY = frozenset({create_pending_index.__name__, create_updated_index.__name__})
+
+
 def _run_once(database: Database, ddl: Statement) -> None:
     """Runs a DDL statement; that another process was quicker is no error."""
     try:
-        database.execute(ddl)
+        database.execute(ddl, settings={} if ddl.name in _LOCKS_NOBODY else database.dialect.brief_lock)
     except DatabaseError as error:
         if not (isinstance(error.__cause__, psycopg.Error) and is_already_there(error.__cause__)):
             raise

@@ -217,7 +217,7 @@ class VectorIndex:
 
     def drop(self) -> None:
         """Removes the index, if it is there."""
-        self._database.execute(drop_index(self._table, self.name))
+        self._database.execute(drop_index(self._database.dialect, self._table, self.name))
 
     def sizes(self) -> IndexSizes:
         """How large table and index are."""

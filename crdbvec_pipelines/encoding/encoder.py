@@ -6,7 +6,7 @@ checks what comes back (`answers`). Which wrapper, is `registry`'s affair; how t
 
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -112,6 +112,19 @@ class Encoder:
             ModelError: The weights are not found, or the engine is not installed.
         """
         self._engine()
+
+    def warm_up_aside(self) -> None:
+        """Load the weights in a thread, for a caller who has other things to do before its first batch.
+
+        What goes wrong is told by whatever asks the model next. The process does not end before the thread has: an
+        engine that is torn down while it loads takes the process with it.
+        """
+
+        def load() -> None:
+            with suppress(Exception):
+                self.warm_up()
+
+        threading.Thread(target=load, name="crdbvec-warm-up").start()
 
     def encode(
         self, batch: Sequence[tuple[object, object]], batch_index: int = 0, verbose: bool = False

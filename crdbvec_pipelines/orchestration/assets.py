@@ -103,6 +103,7 @@ def build_vector_asset(spec: VectorColumn, names: Names, registry: ModelRegistry
         """Embeds one slice's pending rows."""
         with as_failures():
             encoder = registry.load(spec.model, work.threads)
+            encoder.warm_up_aside()
             return refresh(
                 open_rows(cockroach, spec, encoder),
                 encoder,

@@ -12,9 +12,8 @@ from crdbvec_pipelines.following import Round, follow_round, passes_since
 from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key, partition_key
 from crdbvec_pipelines.orchestration.assets import open_rows
 from crdbvec_pipelines.orchestration.failures import as_failures
-from crdbvec_pipelines.orchestration.in_flight import COLUMN_TAG
 from crdbvec_pipelines.orchestration.metadata import follow_metadata
-from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.names import COLUMN_TAG, Names
 from crdbvec_pipelines.orchestration.partitions import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 
@@ -33,6 +32,7 @@ def build_follow_job(spec: VectorColumn, names: Names, registry: ModelRegistry) 
     def follow(context: dg.OpExecutionContext, config: FollowConfig, cockroach: CockroachResource) -> None:
         with as_failures():
             encoder = registry.load(spec.model)
+            encoder.warm_up_aside()
             rows = open_rows(cockroach, spec, encoder)
             plan = sync_partitions(context.instance, cockroach.database, spec, names)
             ranges = [parse_partition_key(key, spec.table) for key in plan.keys]

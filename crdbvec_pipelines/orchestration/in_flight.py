@@ -1,6 +1,7 @@
 """What is at work on a vector column already: runs of its jobs, runs of its partitions, backfills.
 
-Dagster keeps no public names for the statuses of backfills, so its own modules are imported here, and only here.
+Dagster keeps no public names for the statuses of backfills, so its own module is imported here, and only here, and only
+when a sensor asks: a run that never does would spend a tenth of a second on it.
 """
 
 from collections.abc import Sequence
@@ -8,12 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-from crdbvec_pipelines.orchestration.names import Names
-
-COLUMN_TAG = "crdbvec/vector_column"
-"""On every run of our jobs: which vector column it works on."""
+from crdbvec_pipelines.orchestration.names import COLUMN_TAG, Names
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -22,7 +19,6 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_BACKFILL_UNDER_WAY = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
 _PARTITION_TAG = "dagster/partition"
 
 
@@ -62,6 +58,9 @@ def in_flight(
         stuck_after: a run without an end after this time has died: with the default launcher nobody tells Dagster, and
             it would be waited for in vain.
     """
+    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+    under_way = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
     asset = dg.AssetKey(names.asset)
     tags: list[dict[str, str | Sequence[str]]] = [{COLUMN_TAG: names.stem}]
     if partition_keys:
@@ -75,7 +74,7 @@ def in_flight(
         if _is_alive(record, oldest) and _is_ours(record.dagster_run, asset, names)
     ]
     runs = {record.dagster_run.run_id: record.dagster_run for record in records}.values()
-    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=_BACKFILL_UNDER_WAY))
+    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=under_way))
     return InFlight(
         tuple(run.run_id for run in runs if _PARTITION_TAG not in run.tags),
         frozenset(run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags),

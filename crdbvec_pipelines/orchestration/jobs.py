@@ -10,8 +10,7 @@ from crdbvec_pipelines.orchestration.assets import IN_PROCESS_TAG, open_rows
 from crdbvec_pipelines.orchestration.executors import multiprocess
 from crdbvec_pipelines.orchestration.failures import as_failures
 from crdbvec_pipelines.orchestration.follow_job import build_follow_job
-from crdbvec_pipelines.orchestration.in_flight import COLUMN_TAG
-from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.names import COLUMN_TAG, Names
 from crdbvec_pipelines.orchestration.partitions import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.orchestration.sensors import build_follow_sensor

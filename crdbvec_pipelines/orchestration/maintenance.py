@@ -11,9 +11,8 @@ from crdbvec_pipelines.orchestration.assets import open_rows
 from crdbvec_pipelines.orchestration.checks import check_names, evaluate
 from crdbvec_pipelines.orchestration.failures import as_failures
 from crdbvec_pipelines.orchestration.follow_job import log_materialization
-from crdbvec_pipelines.orchestration.in_flight import COLUMN_TAG
 from crdbvec_pipelines.orchestration.metadata import follow_metadata
-from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.names import COLUMN_TAG, Names
 from crdbvec_pipelines.orchestration.partitions import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh import refresh

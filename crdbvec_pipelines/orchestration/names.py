@@ -11,6 +11,9 @@ from crdbvec_pipelines.config import ProjectConfig
 
 K = TypeVar("K", bound=Hashable)
 
+COLUMN_TAG = "crdbvec/vector_column"
+"""On every run of our jobs: which vector column it works on."""
+
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_]+")
 
 

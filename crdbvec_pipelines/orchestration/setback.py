@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from crdbvec_pipelines.orchestration.in_flight import COLUMN_TAG
-from crdbvec_pipelines.orchestration.names import Names
+from crdbvec_pipelines.orchestration.names import COLUMN_TAG, Names
 
 LONGEST_PAUSE = timedelta(hours=1)
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]

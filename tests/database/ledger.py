@@ -21,6 +21,7 @@ from crdbvec_pipelines.database.catalogue import KeptColumn
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.introspect import Column, Table
 from crdbvec_pipelines.database.schema import pending_index_name
+from crdbvec_pipelines.database.session import EVERY_SESSION
 from crdbvec_pipelines.database.similarity import Filter, Shape
 from crdbvec_pipelines.database.statement import Statement, catalogue
 
@@ -108,6 +109,11 @@ def _shapes(dialect: Dialect, case: Case) -> list[Shape]:
     ]
 
 
+def _settings(dialect: Dialect) -> dict[str, str]:
+    of_searches = {**dialect.vectors.settings(100, filtered=False), **dialect.vectors.settings(100, filtered=True)}
+    return {**EVERY_SESSION, "statement_timeout": "30000ms", **dialect.brief_lock, **of_searches}
+
+
 # By parameter: its examples for a case. What has a Literal or a bool for its type needs none.
 _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "dialect": lambda dialect, case: [dialect],
@@ -124,6 +130,8 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "keys": lambda dialect, case: [2],
     "shape": _shapes,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
+    "setting": lambda dialect, case: [*_settings(dialect).items()],
+    "setting_name": lambda dialect, case: [name for name in _settings(dialect) if name not in EVERY_SESSION],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
 }
 

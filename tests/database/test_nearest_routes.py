@@ -177,9 +177,11 @@ class Listening(Database):
 
     sent: list[str]
 
-    def fetch_with(self, settings: Mapping[str, str], statement: Statement, parameters: Parameters) -> list[Row]:
+    def fetch(
+        self, statement: Statement, parameters: Parameters | None = None, settings: Mapping[str, str] | None = None
+    ) -> list[Row]:
         self.sent.append(statement.name)
-        return super().fetch_with(settings, statement, parameters)
+        return super().fetch(statement, parameters, settings)
 
 
 def test_a_short_answer_without_the_index_is_not_taken_for_all_there_is(postgres: Server) -> None:
@@ -189,7 +191,9 @@ def test_a_short_answer_without_the_index_is_not_taken_for_all_there_is(postgres
         connection.execute("CREATE INDEX of_all ON passage USING hnsw (passage_vector vector_cosine_ops)")
         with Listening(url) as database:
             database.sent = []
-            answer = nearest(pretend(database, of_all=[])).find(QUERY, Wish())
+            searches = nearest(pretend(database, of_all=[]))
+            database.sent.clear()
+            answer = searches.find(QUERY, Wish())
     assert answer.how == "exactly, since the server found that cheaper than its index"
     assert database.sent == ["nearest_indexed", "explain", "nearest_exact"]
     check(answer, truth(ROWS[:5], QUERY).ids)

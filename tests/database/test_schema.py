@@ -180,6 +180,26 @@ def test_a_broken_index_is_built_again(postgres: Server) -> None:
         ).fetchone() == (True,)
 
 
+def test_behind_a_long_transaction_a_column_is_added_without_making_others_wait(postgres: Server) -> None:
+    with (
+        postgres.new_database() as url,
+        Database(url) as database,
+        psycopg.connect(url, autocommit=True) as connection,
+        psycopg.connect(url) as reader,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        create_table(connection, texts=["a"])
+        reader.execute("SELECT 1 FROM passage")
+        adding = pool.submit(ensure, database, column())
+        # It gave up its place in the queue at least once, and only the reader keeps it from the table.
+        wait_until(lambda: database.retries > 0)
+        connection.execute("UPDATE passage SET passage = 'b'")
+        assert not adding.done()
+        reader.commit()
+        adding.result()
+        assert "passage_vector" in columns(connection)
+
+
 def test_an_index_that_another_process_is_building_is_left_to_it(postgres: Server) -> None:
     with (
         postgres.new_database() as url,

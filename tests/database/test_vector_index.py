@@ -188,7 +188,8 @@ def test_a_build_whose_connection_is_killed_ends_with_a_whole_index(own: psycopg
 def test_of_two_builds_at_once_one_waits_for_the_other(own: psycopg.Connection) -> None:
     with opened(own) as one, opened(own) as other, held_up(own) as writer:
         first = InBackground(vector_index(one))
-        wait_until(lambda: len(building(own)) == 1)
+        # It is said to be built a moment before it is in the catalogue.
+        wait_until(lambda: len(building(own)) == 1 and oid(own) is not None)
         begun = oid(own)
         second = InBackground(vector_index(other))
         wait_until(lambda: bool(second.shares))

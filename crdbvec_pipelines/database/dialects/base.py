@@ -1,6 +1,7 @@
 """What may differ between servers. Anything not named here is the same statement on both."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
@@ -51,6 +52,15 @@ class Dialect(ABC):
         self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
     ) -> sql.Composable:
         """Creates an index, over the rows that fulfil a predicate, without blocking writers, unless it exists."""
+
+    @abstractmethod
+    def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:
+        """Removes an index, if it is there."""
+
+    @property
+    @abstractmethod
+    def brief_lock(self) -> Mapping[str, str]:
+        """Session settings under which a statement that locks a whole table gives up before others wait for it."""
 
     @property
     @abstractmethod

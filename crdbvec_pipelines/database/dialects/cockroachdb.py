@@ -1,5 +1,7 @@
 """CockroachDB. Vector indexes need 25.4 or later; embedding and exact search work from 24.2, where VECTOR arrived."""
 
+from collections.abc import Mapping
+
 import psycopg
 from psycopg import sql
 from psycopg.crdb import CrdbConnection
@@ -59,6 +61,15 @@ class CockroachDialect(Dialect):
         return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
             index=index, table=table, columns=columns, where=where(predicate)
         )
+
+    def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:
+        """An index's name is its table's."""
+        return sql.SQL("DROP INDEX IF EXISTS {}@{}").format(sql.Identifier(schema, table), sql.Identifier(index))
+
+    @property
+    def brief_lock(self) -> Mapping[str, str]:
+        """None: schema changes run online, beside readers and writers."""
+        return {}
 
     @property
     def index_is_being_built(self) -> sql.Composable:

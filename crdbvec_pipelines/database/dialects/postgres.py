@@ -1,5 +1,7 @@
 """PostgreSQL with pgvector: the embedded default, and whoever runs it elsewhere."""
 
+from collections.abc import Mapping
+
 import psycopg
 from psycopg import sql
 
@@ -42,6 +44,15 @@ class PostgresDialect(Dialect):
         return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
             index=index, table=table, columns=columns, where=where(predicate)
         )
+
+    def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:
+        """An index's name is the schema's."""
+        return sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(schema, index))
+
+    @property
+    def brief_lock(self) -> Mapping[str, str]:
+        """Behind a long transaction, ALTER TABLE waits for its lock, and everybody else waits behind it."""
+        return {"lock_timeout": "2s"}
 
     @property
     def index_is_being_built(self) -> sql.Composable:

@@ -8,6 +8,7 @@ import contextlib
 import queue
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -38,12 +39,20 @@ class OpenVinoBackend:
         tokenizer: The tokenizer that goes with it.
         precision: What matrices are multiplied in. With bf16, sums stay in float32.
         threads: How many processor threads to use at most; None leaves it to OpenVINO, which takes every core.
+        compiled: A folder for what OpenVINO makes of the model at `model`, which it finds there the next time.
 
     Raises:
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, precision: Precision, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: TextTokenizer,
+        precision: Precision,
+        threads: int | None = None,
+        compiled: Path | None = None,
+    ) -> None:
         import openvino
 
         self._tokenizer = tokenizer
@@ -55,14 +64,16 @@ class OpenVinoBackend:
         }
         if threads is not None:
             properties["INFERENCE_NUM_THREADS"] = threads
+        if compiled is not None:
+            properties["CACHE_DIR"] = str(compiled)
         try:
-            compiled = openvino.Core().compile_model(model, "CPU", properties)
+            network = openvino.Core().compile_model(model, "CPU", properties)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot load {model}. Delete its folder, and it is made again.") from error
-        self._dim: int = compiled.output(0).get_partial_shape()[1].get_length()
+        self._dim: int = network.output(0).get_partial_shape()[1].get_length()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(compiled.get_property("NUM_STREAMS") * _REQUESTS_PER_STREAM):
-            self._requests.put(compiled.create_infer_request())
+        for _ in range(network.get_property("NUM_STREAMS") * _REQUESTS_PER_STREAM):
+            self._requests.put(network.create_infer_request())
 
     def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
         """Encode texts; see `Backend.encode`."""
