@@ -1,5 +1,6 @@
 """Encoders of wrappers written for the five functions alone: order, checks of the answer, whose fault an error is."""
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from crdbvec_pipelines.encoding import (
     ModelRegistry,
 )
 from crdbvec_pipelines.encoding.errors import InputTooLong
+from tests.support.waiting import wait_until
 
 BATCH = [("k1", "one"), ("k2", "three"), ("k3", "eleven")]
 SECRET = "text of a row"
@@ -217,6 +219,21 @@ def test_an_engine_is_asked_instead_of_the_functions(write_wrapper: Callable[...
     assert encoder.model_id == "[3]"
     assert encoder.count_tokens(["one", "three"]) == [3, 5]
     assert encoder.encode_query("seven").tolist() == [5, 9]
+
+
+def test_weights_can_be_loaded_aside_and_a_failure_is_told_to_who_asks(write_wrapper: Callable[..., Path]) -> None:
+    failing = """
+        import threading
+        loaded_by = []
+        def embedding_backend(threads=None):
+            loaded_by.append(threading.current_thread().name)
+            raise OSError("no space left")
+    """
+    encoder = ModelRegistry([write_wrapper("engine", failing)]).load("engine")
+    encoder.warm_up_aside()
+    with pytest.raises(ModelError, match="OSError"):
+        encoder.encode(BATCH)
+    wait_until(lambda: "crdbvec-warm-up" in sys.modules["crdbvec_models.engine"].loaded_by)
 
 
 def test_only_an_engine_counts_tokens(encoder: Callable[..., Encoder]) -> None:

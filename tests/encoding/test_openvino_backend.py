@@ -124,7 +124,40 @@ def test_processes_that_start_at_once_convert_once(
     ]
     finished = [(*process.communicate(timeout=200), process.returncode) for process in started]
     assert sorted(out.strip() for out, _, _ in finished) == ["False 128", "False 128", "True 128"], finished
-    assert len([path for path in (tmp_path / "openvino").iterdir() if path.is_dir()]) == 1
+    (converted,) = [path for path in (tmp_path / "openvino").iterdir() if path.is_dir()]
+    (compiled,) = [path for path in converted.iterdir() if path.is_dir()]
+    assert len(list(compiled.iterdir())) == 1
+
+
+def test_what_openvino_made_of_the_model_is_read_the_next_time(
+    minilm_weights: Weights, backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
+) -> None:
+    def kept() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in cache_folder("openvino").glob("*/*/*.blob")}
+
+    before = kept()
+    assert before
+    assert _least_cosine(_load(minilm_weights).encode(texts)[0], reference) >= 0.9999
+    assert kept() == before
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    minilm_weights: Weights,
+    backend: OpenVinoBackend,
+    texts: list[str],
+    reference: NDArray[np.float32],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(cache_folder("openvino"), tmp_path / "openvino")
+    for compiled in [path.parent for path in (tmp_path / "openvino").glob("*/*/*.blob")]:
+        shutil.rmtree(compiled)
+        # Neither made nor locked, by root either, where the lock's name is taken by a folder.
+        lock = compiled.with_name(f"{compiled.name}.lock")
+        lock.unlink()
+        lock.mkdir()
+    monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path))
+    assert _least_cosine(_load(minilm_weights).encode(texts)[0], reference) >= 0.9999
 
 
 def test_an_architecture_whose_positions_depend_on_the_padding(small_model: Weights, texts: list[str]) -> None:
