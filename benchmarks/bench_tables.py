@@ -4,9 +4,12 @@ import csv
 import gzip
 import random
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import psycopg
 from psycopg import sql
@@ -14,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from crdbvec_pipelines.config import VectorColumn, vector_column
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.embedded import EmbeddedServer
 
 MODEL = "hf_st_all_minilm_l6"
@@ -71,6 +76,23 @@ def fill(url: str, table: str, texts: Sequence[str]) -> VectorColumn:
                 copy.write_row((text,))
         connection.execute(sql.SQL("VACUUM ANALYZE {}").format(name))
     return vector_column(table=table, input="body", output="v", model=MODEL)
+
+
+@contextmanager
+def timed() -> Iterator[list[tuple[str, float]]]:
+    """The name of each statement that is sent meanwhile, and its seconds."""
+    sent: list[tuple[str, float]] = []
+    run = Database._run
+
+    def measured(self: Database, work: Any, statement: Statement) -> Any:
+        started = time.perf_counter()
+        try:
+            return run(self, work, statement)
+        finally:
+            sent.append((statement.name, time.perf_counter() - started))
+
+    with patch.object(Database, "_run", measured):
+        yield sent
 
 
 def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -8,26 +8,21 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import dagster as dg
 import psycopg
 from psycopg import sql
 
-from benchmarks.bench_tables import own_database, show
+from benchmarks.bench_tables import own_database, show, timed
 from crdbvec_pipelines.config import ProjectConfig, VectorColumn, parse_config
 from crdbvec_pipelines.database import row_statements
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.expressions import fingerprint_seed
 from crdbvec_pipelines.database.introspect import Table, read_table
 from crdbvec_pipelines.database.schema import ensure_schema, pending_index_name
-from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.orchestration.build import build_definitions
 from crdbvec_pipelines.orchestration.names import names_of
 from crdbvec_pipelines.orchestration.partitions import sync_partitions
@@ -66,23 +61,6 @@ def fill(connection: psycopg.Connection, name: str, rows: int) -> None:
         ).format(table),
         (_NEW_ROWS,),
     )
-
-
-@contextmanager
-def timed() -> Iterator[list[tuple[str, float]]]:
-    """The name of each statement that is sent meanwhile, and its seconds."""
-    sent: list[tuple[str, float]] = []
-    run = Database._run
-
-    def measured(self: Database, work: Any, statement: Statement) -> Any:
-        started = time.perf_counter()
-        try:
-            return run(self, work, statement)
-        finally:
-            sent.append((statement.name, time.perf_counter() - started))
-
-    with patch.object(Database, "_run", measured):
-        yield sent
 
 
 class Bench:
