@@ -12,8 +12,9 @@ demo: $(READY)
 ui: $(READY)
 	$(BIN)/crdbvec ui
 
+# Two at once: much of the suite waits, for servers, daemons and locks. A file stays with one of them.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Writers and followers at random, STORM_SECONDS for each of six weathers; the ordinary suite has a gust of it.
 STORM_SECONDS ?= 60

@@ -186,7 +186,7 @@ def main() -> None:
     ]
     for case in cases:
         # Kernels are made for each shape of batch once.
-        encoding_alone(encoder, case.make(1_024), 1_024)
+        encoding_alone(encoder, case.make(min(case.rows, 1_024)), 1_024)
     with own_database() as url:
         rounds = [
             {case.table: measure(url, case, encoder, options.ours_only) for case in cases}

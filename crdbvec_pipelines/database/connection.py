@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from crdbvec_pipelines.database.dialects import Dialect, detect
+from crdbvec_pipelines.database.dialects.vectors import Settings
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
 from crdbvec_pipelines.database.session import EVERY_SESSION, reset_session, set_session
 from crdbvec_pipelines.database.statement import Statement
@@ -43,6 +44,8 @@ class Database:
         application_name: what the server's own views show.
         max_connections: at most this many at once.
         statement_timeout: seconds after which the server ends a statement; None leaves the server's setting.
+        attempts: how often a statement is sent, or half a minute waited for a connection, before the server counts as
+            gone. The pool asks a server that is away more and more rarely, so patience is what survives its restart.
 
     Raises:
         ConfigurationError: the URL cannot be read.
@@ -56,8 +59,10 @@ class Database:
         application_name: str = APPLICATION_NAME,
         max_connections: int = 8,
         statement_timeout: float | None = None,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self._url = url
+        self._attempts = attempts
         self._settings: dict[str, Any] = {
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -91,7 +96,7 @@ class Database:
         self._pool.close()
 
     def fetch(
-        self, statement: Statement, parameters: Parameters | None = None, settings: Mapping[str, str] | None = None
+        self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
     ) -> list[Row]:
         """All rows of a query, which runs under session settings that are reset behind it.
 
@@ -111,7 +116,7 @@ class Database:
         return row
 
     def execute(
-        self, statement: Statement, parameters: Parameters | None = None, settings: Mapping[str, str] | None = None
+        self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
     ) -> int:
         """Runs one statement, under session settings that are reset behind it, and returns how many rows it touched."""
 
@@ -150,8 +155,9 @@ class Database:
         try:
             return self._retrying()(attempt)
         except PoolTimeout:
+            seconds = self._attempts * 3 * CONNECT_TIMEOUT_SECONDS
             raise DatabaseUnavailable(
-                f"The database gave no connection within {3 * CONNECT_TIMEOUT_SECONDS} s while {doing}. "
+                f"The database gave no connection within {seconds} s while {doing}. "
                 "Nothing is lost: run the same command again when it answers."
             ) from None
         except psycopg.Error as error:
@@ -160,7 +166,7 @@ class Database:
     def _retrying(self) -> Retrying:
         return Retrying(
             retry=retry_if_exception(is_retryable),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(self._attempts),
             wait=wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT_SECONDS),
             before_sleep=self._before_retry,
             reraise=True,
@@ -178,19 +184,22 @@ class Database:
 def _check_url(url: str) -> None:
     """Refuses a URL that libpq would quote in its error, with the password or the rest of one."""
     try:
-        host = str(conninfo_to_dict(url).get("host", ""))
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except psycopg.ProgrammingError:
         raise ConfigurationError(
             "The database URL cannot be read; it should look like "
             "postgresql://user:password@host:26257/database?sslmode=verify-full."
         ) from None
     # libpq ends the password at the first @ and takes what follows for the host. A socket's name may start with one.
-    if "@" in host[1:]:
+    if "@" in parts.get("host", "")[1:]:
         raise ConfigurationError("The database URL has an @ in its user name or password; write %40 for it.")
+    # It ends the host at the first /, and takes the password before it for the port and the rest for the database.
+    if "@" in parts.get("dbname", ""):
+        raise ConfigurationError("The database URL has a / in its user name or password; write %2F for it.")
 
 
 @contextmanager
-def _under(connection: psycopg.Connection, settings: Mapping[str, str]) -> Iterator[None]:
+def _under(connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
     """Sets the session for one statement."""
     try:
         for setting in settings.items():

@@ -55,7 +55,11 @@ def create_errors_table(schema: str) -> sql.Composable:
 
 @statement
 def record_error(table: Table) -> sql.Composable:
-    """Notes that a row failed. Each further failure of the same input doubles the wait, up to `longest`."""
+    """Notes that a row failed. Each further failure of the same input doubles the wait, up to `longest`.
+
+    It is doubled no more than eleven times, which makes a day of a minute: an interval that has grown beyond 292 years
+    is in the past on CockroachDB.
+    """
     return sql.SQL(
         "INSERT INTO {errors} AS e "
         "(table_name, output, key, fingerprint, class, attempts, next_try, message, first_seen, last_seen) "
@@ -65,7 +69,7 @@ def record_error(table: Table) -> sql.Composable:
         "class = excluded.class, message = excluded.message, last_seen = excluded.last_seen, "
         "attempts = CASE WHEN e.fingerprint = excluded.fingerprint THEN e.attempts + 1 ELSE 1 END, "
         "next_try = CASE WHEN e.fingerprint = excluded.fingerprint "
-        "THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 30)), %(longest)s::interval) "
+        "THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 11)), %(longest)s::interval) "
         "ELSE excluded.next_try END"
     ).format(
         errors=errors_table(table.name.schema),

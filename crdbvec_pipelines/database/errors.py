@@ -6,13 +6,14 @@ Error texts keep the server's primary message and its SQLSTATE, never its DETAIL
 import re
 
 import psycopg
+from psycopg_pool import PoolClosed
 
 from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
 
 # 40001 serialization failure ("restart transaction" on CockroachDB); 40P01 deadlock, which CockroachDB's own vector
 # benchmark retries too; 40003 statement completion unknown: safe to send again, since our writes are guarded and DDL is
-# idempotent; 55P03 lock not available: somebody's long transaction holds the table.
-_RETRYABLE = frozenset({"40001", "40P01", "40003", "55P03"})
+# idempotent.
+_RETRYABLE = frozenset({"40001", "40P01", "40003"})
 # Connection exceptions, and the server going away or coming up; 08P01 is a protocol violation and will happen again.
 _LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[123]")
 # What "somebody else has just done the same DDL" looks like.
@@ -45,6 +46,8 @@ def is_lost_connection(error: BaseException) -> bool:
     """Whether the connection, not the statement, failed."""
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return False
+    if isinstance(error, PoolClosed):
+        return False
     return error.sqlstate is None or bool(_LOST_CONNECTION.fullmatch(error.sqlstate))
 
 
@@ -56,6 +59,11 @@ def is_retryable(error: BaseException) -> bool:
 def is_already_there(error: psycopg.Error) -> bool:
     """Whether a DDL statement failed because another process has just done the same."""
     return error.sqlstate in _ALREADY_THERE
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether a statement gave up waiting for a lock that somebody else's transaction holds."""
+    return isinstance(error, DatabaseError) and error.sqlstate == "55P03"
 
 
 def is_changed_meanwhile(error: DatabaseError) -> bool:

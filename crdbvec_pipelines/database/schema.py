@@ -3,12 +3,14 @@
 Everything is idempotent, each statement runs alone in autocommit, and what exists is not touched.
 """
 
+import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
 
 import psycopg
 from psycopg import sql
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.catalogue import (
@@ -21,13 +23,22 @@ from crdbvec_pipelines.database.catalogue import (
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.error_statements import ERRORS_TABLE, create_errors_table
-from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_already_there, is_changed_meanwhile
+from crdbvec_pipelines.database.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    TableError,
+    is_already_there,
+    is_changed_meanwhile,
+    is_locked,
+)
 from crdbvec_pipelines.database.expressions import key_list
 from crdbvec_pipelines.database.introspect import Table, check_column, read_table
 from crdbvec_pipelines.database.names import short_name
 from crdbvec_pipelines.database.row_statements import missing_predicate
 from crdbvec_pipelines.database.statement import Statement, statement
 from crdbvec_pipelines.database.triggers import trigger_changes
+
+logger = logging.getLogger(__name__)
 
 # Of two processes that build one index CONCURRENTLY at the same moment, PostgreSQL ends one by deadlock, which may
 # leave the index invalid. So what was changed is looked at again, after a pause that lets one of them be first.
@@ -215,17 +226,42 @@ def _change(database: Database, spec: VectorColumn, needed: Sequence[Statement])
             f"run these statements, or set manage_schema: true.\n{statements}"
         )
     for needed_statement in needed:
-        _run_once(database, needed_statement)
+        change_schema(database, needed_statement)
 
 
 # Built beside readers and writers; what it waits for are transactions that it holds up nobody behind.
 _LOCKS_NOBODY = frozenset({create_pending_index.__name__, create_updated_index.__name__})
 
 
-def _run_once(database: Database, ddl: Statement) -> None:
-    """Runs a DDL statement; that another process was quicker is no error."""
+def _tell_of_lock(state: RetryCallState) -> None:
+    logger.info("the table is locked by somebody's transaction; trying again (%d)", state.attempt_number)
+
+
+_TRIES_AT_A_LOCK = 10
+_when_unlocked = Retrying(
+    retry=retry_if_exception(is_locked),
+    stop=stop_after_attempt(_TRIES_AT_A_LOCK),
+    wait=wait_random_exponential(multiplier=0.5, max=5),
+    before_sleep=_tell_of_lock,
+    reraise=True,
+)
+
+
+def change_schema(database: Database, ddl: Statement) -> None:
+    """Runs a DDL statement; that another process was quicker is no error.
+
+    Raises:
+        DatabaseUnavailable: somebody's transaction holds the table and does not end.
+        DatabaseError: the server refused the statement.
+    """
     try:
-        database.execute(ddl, settings={} if ddl.name in _LOCKS_NOBODY else database.dialect.brief_lock)
+        _when_unlocked(database.execute, ddl, settings={} if ddl.name in _LOCKS_NOBODY else database.dialect.brief_lock)
     except DatabaseError as error:
+        if is_locked(error):
+            raise DatabaseUnavailable(
+                f"A long transaction holds a lock, and {ddl.name} was given up after {_TRIES_AT_A_LOCK} tries so that "
+                "nobody waits behind it. End that transaction, or run the same command again when it has ended.",
+                error.sqlstate,
+            ) from error
         if not (isinstance(error.__cause__, psycopg.Error) and is_already_there(error.__cause__)):
             raise

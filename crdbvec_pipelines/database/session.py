@@ -14,9 +14,12 @@ EVERY_SESSION: Mapping[str, str] = {
 }
 """What every connection is set to."""
 
+NO_TIMEOUT: Mapping[str, str] = {"statement_timeout": "0s"}
+"""For building an index, which takes as long as it takes."""
+
 
 @statement
-def set_session(setting: tuple[str, str]) -> sql.Composable:
+def set_session(setting: tuple[str, str | int]) -> sql.Composable:
     """Changes a setting of the session, given by name and value."""
     name, value = setting
     return sql.SQL("SET {} = {}").format(_name(name), sql.Literal(value))

@@ -16,7 +16,8 @@ from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.database.introspect import Table
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.names import short_name
-from crdbvec_pipelines.database.schema import drop_index
+from crdbvec_pipelines.database.schema import change_schema, drop_index
+from crdbvec_pipelines.database.session import NO_TIMEOUT
 from crdbvec_pipelines.database.statement import Statement, statement
 from crdbvec_pipelines.encoding.contract import Metric
 from crdbvec_pipelines.errors import CrdbvecError
@@ -216,8 +217,12 @@ class VectorIndex:
         )
 
     def drop(self) -> None:
-        """Removes the index, if it is there."""
-        self._database.execute(drop_index(self._database.dialect, self._table, self.name))
+        """Removes the index, if it is there.
+
+        Raises:
+            DatabaseUnavailable: somebody's transaction holds the table and does not end.
+        """
+        change_schema(self._database, drop_index(self._database.dialect, self._table, self.name))
 
     def sizes(self) -> IndexSizes:
         """How large table and index are."""
@@ -266,13 +271,14 @@ class VectorIndex:
         def create() -> None:
             ddl = create_vector_index(self._database.dialect, self._table, self._spec, self._metric)
             try:
-                self._database.execute(ddl)
+                self._database.execute(ddl, settings=NO_TIMEOUT)
             except CrdbvecError as error:
                 errors.append(error)
 
         builder = threading.Thread(target=create, name="crdbvec-index", daemon=True)
         # Two builds of one index at once end one another by deadlock on PostgreSQL, so another process's is waited for.
-        if self._progress() is None:
+        # CockroachDB puts them in a row by itself, and what looks like this index's job may be another table's.
+        if not self._database.dialect.vectors.names_span_tables or self._progress() is None:
             builder.start()
         done = 0.0
         while builder.is_alive() or self._is_being_built():
@@ -281,11 +287,11 @@ class VectorIndex:
             # Each phase of a build counts from zero again.
             done = max(done, self._progress() or 0.0)
             on_progress(done)
-        if errors and not isinstance(errors[0], DatabaseUnavailable):
+        if errors and not isinstance(errors[0], DatabaseUnavailable) and self.name not in self.existing():
             raise errors[0]
 
     def _progress(self) -> float | None:
-        names = {"schema": self._table.name.schema, "index": self.name}
+        names = {"schema": self._table.name.schema, "table": self._table.name.name, "index": self.name}
         try:
             found = self._database.fetch(index_progress(self._database.dialect), names)
         except DatabaseError as error:

@@ -47,6 +47,8 @@ def build_once(folder: Path, build: Callable[[Path], None], is_good: Callable[[P
             unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             try:
                 build(unfinished)
+                # Temporary folders are their maker's alone, and a cache may be filled by one user for another.
+                unfinished.chmod(0o755)
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
             finally:

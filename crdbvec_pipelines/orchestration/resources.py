@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from crdbvec_pipelines.config import DatabaseSpec
-from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.connection import ATTEMPTS, Database
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0
 
@@ -24,13 +24,20 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     statement_timeout_seconds: float | None = Field(default=None, description="The server ends longer statements.")
 
+    attempts: int = Field(
+        default=ATTEMPTS, ge=1, description="How often a statement is tried while the server is away."
+    )
+
     _database: Database = PrivateAttr()
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["CockroachResource"]:
         """Opens the pool for as long as the process's steps run."""
         with Database(
-            self.url, max_connections=self.max_connections, statement_timeout=self.statement_timeout_seconds
+            self.url,
+            max_connections=self.max_connections,
+            statement_timeout=self.statement_timeout_seconds,
+            attempts=self.attempts,
         ) as database:
             self._database = database
             yield self
@@ -50,5 +57,5 @@ def build_resource(spec: DatabaseSpec) -> CockroachResource:
 def for_ticks(cockroach: CockroachResource) -> CockroachResource:
     """The same database for sensors: Dagster kills a tick after 60 s, and all it found with it."""
     return CockroachResource(
-        url=cockroach.url, max_connections=1, statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS
+        url=cockroach.url, max_connections=1, statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS, attempts=1
     )

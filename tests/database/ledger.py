@@ -21,7 +21,7 @@ from crdbvec_pipelines.database.catalogue import KeptColumn
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.introspect import Column, Table
 from crdbvec_pipelines.database.schema import pending_index_name
-from crdbvec_pipelines.database.session import EVERY_SESSION
+from crdbvec_pipelines.database.session import EVERY_SESSION, NO_TIMEOUT
 from crdbvec_pipelines.database.similarity import Filter, Shape
 from crdbvec_pipelines.database.statement import Statement, catalogue
 
@@ -109,7 +109,7 @@ def _shapes(dialect: Dialect, case: Case) -> list[Shape]:
     ]
 
 
-def _settings(dialect: Dialect) -> dict[str, str]:
+def _settings(dialect: Dialect) -> dict[str, str | int]:
     of_searches = {**dialect.vectors.settings(100, filtered=False), **dialect.vectors.settings(100, filtered=True)}
     return {**EVERY_SESSION, "statement_timeout": "30000ms", **dialect.brief_lock, **of_searches}
 
@@ -130,7 +130,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "keys": lambda dialect, case: [2],
     "shape": _shapes,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
-    "setting": lambda dialect, case: [*_settings(dialect).items()],
+    "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_TIMEOUT.items()],
     "setting_name": lambda dialect, case: [name for name in _settings(dialect) if name not in EVERY_SESSION],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
 }

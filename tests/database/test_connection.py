@@ -149,19 +149,29 @@ def test_an_at_sign_in_a_password_does_not_show_the_rest_of_it() -> None:
         Database("postgresql://me:halb@geheim@127.0.0.1:1/db")
 
 
+def test_a_slash_in_a_password_is_told_as_such() -> None:
+    # libpq ends the server's name at the first one, and takes the rest of the password for the database's.
+    with pytest.raises(
+        ConfigurationError, match=r"has a / in its user name or password; write %2F for it\.$"
+    ) as caught:
+        Database("postgresql://me:1/geheim@127.0.0.1:1/db")
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_missing_database_is_named(server: Server) -> None:
     with pytest.raises(DatabaseError, match='database "not_there" does not exist'):
         Database(server.url_of("not_there"))
 
 
 def test_a_server_that_goes_away_is_told_and_taken_up_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "ATTEMPTS", 2)
     monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_SECONDS", 1)
     server = EmbeddedServer(folder / "postgres")
-    with Database(server.url()) as database:
+    with Database(server.url(), attempts=3) as database, Database(server.url(), attempts=1) as hasty:
         server.stop()
-        with pytest.raises(DatabaseUnavailable, match="Nothing is lost: run the same command again"):
-            database.fetch_one(probe("SELECT 1"))
+        for each, retries in ((hasty, 0), (database, 2)):
+            with pytest.raises(DatabaseUnavailable, match="Nothing is lost: run the same command again"):
+                each.fetch_one(probe("SELECT 1"))
+            assert each.retries == retries
         server = EmbeddedServer(folder / "postgres")
         try:
             assert database.fetch_one(probe("SELECT 1")) == (1,)

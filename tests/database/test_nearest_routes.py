@@ -3,7 +3,7 @@
 PostgreSQL's index has no prefix; told that it has, a search is written as for CockroachDB, and finds its rows too.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 import psycopg
@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database, Parameters, Row
+from crdbvec_pipelines.database.dialects.vectors import Settings
 from crdbvec_pipelines.database.dialects.vectors_cockroachdb import CockroachVectors
 from crdbvec_pipelines.database.nearest import Answer, Wish
 from crdbvec_pipelines.database.statement import Statement
@@ -178,7 +179,7 @@ class Listening(Database):
     sent: list[str]
 
     def fetch(
-        self, statement: Statement, parameters: Parameters | None = None, settings: Mapping[str, str] | None = None
+        self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
     ) -> list[Row]:
         self.sent.append(statement.name)
         return super().fetch(statement, parameters, settings)

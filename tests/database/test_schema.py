@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from psycopg import sql
+from tenacity import stop_after_attempt
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database import schema
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.errors import DatabaseUnavailable, TableError
 from crdbvec_pipelines.database.row_statements import read_pending
 from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.database.schema import ensure_schema, pending_index_name
@@ -180,7 +182,10 @@ def test_a_broken_index_is_built_again(postgres: Server) -> None:
         ).fetchone() == (True,)
 
 
-def test_behind_a_long_transaction_a_column_is_added_without_making_others_wait(postgres: Server) -> None:
+def test_behind_a_long_transaction_a_column_is_added_without_making_others_wait(
+    postgres: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "crdbvec_pipelines")
     with (
         postgres.new_database() as url,
         Database(url) as database,
@@ -192,12 +197,27 @@ def test_behind_a_long_transaction_a_column_is_added_without_making_others_wait(
         reader.execute("SELECT 1 FROM passage")
         adding = pool.submit(ensure, database, column())
         # It gave up its place in the queue at least once, and only the reader keeps it from the table.
-        wait_until(lambda: database.retries > 0)
+        wait_until(lambda: "trying again" in caplog.text)
         connection.execute("UPDATE passage SET passage = 'b'")
         assert not adding.done()
         reader.commit()
         adding.result()
         assert "passage_vector" in columns(connection)
+
+
+def test_a_transaction_that_does_not_end_is_told(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_when_unlocked", schema._when_unlocked.copy(stop=stop_after_attempt(1)))
+    with (
+        postgres.new_database() as url,
+        Database(url) as database,
+        psycopg.connect(url, autocommit=True) as connection,
+        psycopg.connect(url) as reader,
+    ):
+        create_table(connection, texts=["a"])
+        reader.execute("SELECT 1 FROM passage")
+        with pytest.raises(DatabaseUnavailable, match="A long transaction holds a lock, and add_vector_column was"):
+            ensure(database, column())
+        assert set(columns(connection)) == {"id", "passage"}
 
 
 def test_an_index_that_another_process_is_building_is_left_to_it(postgres: Server) -> None:

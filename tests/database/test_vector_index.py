@@ -199,6 +199,15 @@ def test_of_two_builds_at_once_one_waits_for_the_other(own: psycopg.Connection) 
         assert oid(own) == begun
 
 
+def test_a_statement_timeout_is_not_for_builds(own: psycopg.Connection) -> None:
+    with Database(own.info.dsn, statement_timeout=0.5) as database:
+        with held_up(own):
+            build = InBackground(vector_index(database))
+            wait_until(lambda: len(build.shares) >= 4)
+        assert build.finish()
+        assert list(vector_index(database).existing()) == [NAME]
+
+
 def test_writers_go_on_while_it_is_built_and_their_rows_are_in_it(own: psycopg.Connection) -> None:
     with opened(own) as database:
         with held_up(own):

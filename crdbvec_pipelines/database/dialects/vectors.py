@@ -9,8 +9,8 @@ from psycopg import sql
 
 from crdbvec_pipelines.naming import TableName
 
-Settings = Mapping[str, str]
-"""Session settings, by name."""
+Settings = Mapping[str, str | int]
+"""Session settings, by name. A number stays one: CockroachDB refuses it as text."""
 
 NOT_NULL = "IS NOT NULL"
 """The predicate of a partial index that leaves out rows without a vector and nothing else."""

@@ -101,7 +101,8 @@ class CockroachVectors(VectorSupport):
         return sql.SQL(
             "SELECT fraction_completed::float8 FROM [SHOW JOBS] WHERE job_type = 'NEW SCHEMA CHANGE' "
             "AND status IN ('pending', 'running', 'reverting') "
-            "AND strpos(description, %(index)s::text) > 0 ORDER BY created DESC LIMIT 1"
+            "AND strpos(description, %(index)s::text) > 0 AND strpos(description, %(table)s::text) > 0 "
+            "ORDER BY created DESC LIMIT 1"
         )
 
     def table_size(self, table: TableName) -> sql.Composable:
@@ -118,16 +119,16 @@ class CockroachVectors(VectorSupport):
 
     def settings(self, effort: int | None, *, filtered: bool) -> Settings:
         """The beam: how many partitions are looked at on each level."""
-        return {} if effort is None else {self.effort.setting: str(effort)}
+        return {} if effort is None else {self.effort.setting: effort}
 
     def has_seen_all(self, found: int, effort: int | None) -> bool:
         """Partitions are looked at nearest first; fewer rows than partitions can only be the whole tree."""
         return found < (effort or self.effort.default)
 
     def uses_index(self, plan: Sequence[str], index: str) -> bool:
-        """A node `vector search` over `table@index`."""
+        """A node `vector search` over `table@index`, which a partial index is said to be behind its name."""
         quoted = index.replace('"', '""')
-        lines = [line.strip(" •│├└─") for line in plan]
+        lines = [line.strip(" •│├└─").removesuffix(" (partial index)") for line in plan]
         return "vector search" in lines and any(
             line.startswith("table:") and line.endswith((f"@{index}", f'@"{quoted}"')) for line in lines
         )

@@ -111,7 +111,7 @@ class PostgresVectors(VectorSupport):
         In relaxed order, since strict order drops near rows that come late: measured, recall at 400 was 0.997 against
         0.990. Every search is sorted outside of the scan.
         """
-        settings = {} if effort is None else {self.effort.setting: str(effort)}
+        settings: Settings = {} if effort is None else {self.effort.setting: effort}
         return {**settings, "hnsw.iterative_scan": "relaxed_order"} if filtered else settings
 
     def has_seen_all(self, found: int, effort: int | None) -> bool:

@@ -158,6 +158,9 @@ WRITE = """\
         ("photos@photos_caption_vector_index", "photos_caption_vector_index"),
         ('"Order lines"@"Order lines_v_index"', "Order lines_v_index"),
         ('t@"i ""1"""', 'i "1"'),
+        # What EXPLAIN puts behind an index that has a predicate, as ours have.
+        ("photos@photos_caption_vector_index (partial index)", "photos_caption_vector_index"),
+        ('"Order lines"@"Order lines_v_index" (partial index)', "Order lines_v_index"),
     ],
 )
 def test_a_vector_search_in_the_index_is_recognized(shown: str, index: str) -> None:
@@ -185,8 +188,8 @@ def test_later_ones_take_any_dimension_that_a_vector_has(version: int) -> None:
 
 
 def test_the_beam_is_set_only_where_one_is_asked_for() -> None:
-    assert SUPPORT.settings(64, filtered=False) == {"vector_search_beam_size": "64"}
-    assert SUPPORT.settings(64, filtered=True) == {"vector_search_beam_size": "64"}
+    assert SUPPORT.settings(64, filtered=False) == {"vector_search_beam_size": 64}
+    assert SUPPORT.settings(64, filtered=True) == {"vector_search_beam_size": 64}
     assert SUPPORT.settings(None, filtered=True) == {}
 
 
