@@ -68,6 +68,8 @@ class Database:
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "autocommit": True,
         }
+        timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
+        self._session: Settings = {**EVERY_SESSION, **timeout}
         self.retries = 0
         with self._first_connection() as connection:
             self.dialect: Dialect = detect(connection)
@@ -79,7 +81,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             max_lifetime=LONGEST_LIFE_SECONDS,
-            configure=functools.partial(_configure, statement_timeout=statement_timeout),
+            configure=functools.partial(_configure, session=self._session),
             timeout=3 * CONNECT_TIMEOUT_SECONDS,
             name=APPLICATION_NAME,
             open=True,
@@ -105,7 +107,7 @@ class Database:
         """
 
         def run(connection: psycopg.Connection) -> list[Row]:
-            with _under(connection, settings or {}):
+            with self._under(connection, settings or {}):
                 return connection.execute(statement.query, parameters or {}).fetchall()
 
         return self._run(run, statement)
@@ -121,7 +123,7 @@ class Database:
         """Runs one statement, under session settings that are reset behind it, and returns how many rows it touched."""
 
         def run(connection: psycopg.Connection) -> int:
-            with _under(connection, settings or {}):
+            with self._under(connection, settings or {}):
                 return connection.execute(statement.query, parameters or {}).rowcount
 
         return self._run(run, statement)
@@ -135,6 +137,21 @@ class Database:
                 return cursor.rowcount
 
         return self._run(run, statement)
+
+    @contextmanager
+    def _under(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
+        """Sets the session for one statement, and puts back what it was."""
+        try:
+            for setting in settings.items():
+                connection.execute(set_session(setting).query)
+            yield
+        finally:
+            if not connection.broken:
+                for name in settings:
+                    usual = self._session.get(name)
+                    # RESET would go back to the server's value, not to ours.
+                    back = reset_session(name) if usual is None else set_session((name, usual))
+                    connection.execute(back.query)
 
     @contextmanager
     def _first_connection(self) -> Iterator[psycopg.Connection]:
@@ -198,22 +215,8 @@ def _check_url(url: str) -> None:
         raise ConfigurationError("The database URL has a / in its user name or password; write %2F for it.")
 
 
-@contextmanager
-def _under(connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
-    """Sets the session for one statement."""
-    try:
-        for setting in settings.items():
-            connection.execute(set_session(setting).query)
-        yield
-    finally:
-        if not connection.broken:
-            for name in settings:
-                connection.execute(reset_session(name).query)
-
-
-def _configure(connection: psycopg.Connection, statement_timeout: float | None) -> None:
+def _configure(connection: psycopg.Connection, session: Settings) -> None:
     """Makes a new connection ready."""
-    timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
-    for setting in {**EVERY_SESSION, **timeout}.items():
+    for setting in session.items():
         connection.execute(set_session(setting).query)
     accept_vectors(connection)

@@ -35,6 +35,7 @@ from crdbvec_pipelines.database.expressions import key_list
 from crdbvec_pipelines.database.introspect import Table, check_column, read_table
 from crdbvec_pipelines.database.names import short_name
 from crdbvec_pipelines.database.row_statements import missing_predicate
+from crdbvec_pipelines.database.session import NO_TIMEOUT
 from crdbvec_pipelines.database.statement import Statement, statement
 from crdbvec_pipelines.database.triggers import trigger_changes
 
@@ -255,7 +256,8 @@ def change_schema(database: Database, ddl: Statement) -> None:
         DatabaseError: the server refused the statement.
     """
     try:
-        _when_unlocked(database.execute, ddl, settings={} if ddl.name in _LOCKS_NOBODY else database.dialect.brief_lock)
+        settings = NO_TIMEOUT if ddl.name in _LOCKS_NOBODY else database.dialect.brief_lock
+        _when_unlocked(database.execute, ddl, settings=settings)
     except DatabaseError as error:
         if is_locked(error):
             raise DatabaseUnavailable(

@@ -82,6 +82,14 @@ def test_a_killed_connection_is_replaced_and_the_statement_sent_again(postgres: 
         assert database.retries == 1
 
 
+def test_a_setting_for_one_statement_leaves_the_sessions_own_behind(url: str) -> None:
+    shown = probe("SELECT current_setting('statement_timeout')")
+    with Database(url, max_connections=1, statement_timeout=5) as database:
+        usual = database.fetch(shown)
+        assert database.fetch(shown, settings={"statement_timeout": "0s"}) != usual
+        assert database.fetch(shown) == usual
+
+
 def test_a_serialization_failure_is_retried(postgres: Server) -> None:
     with postgres.new_database() as url, psycopg.connect(url) as other:
         other.execute("CREATE TABLE t (id INT8 PRIMARY KEY, n INT8)")
