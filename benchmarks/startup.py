@@ -3,6 +3,7 @@
 `crdbvec search` and `crdbvec embed` are started as processes. The follow run is launched by Dagster's daemon because
 its sensor saw new rows, on the project's own dagster.yaml and workspace.yaml; its launch is the moment at which Dagster
 notes the run as starting, before any process exists for it. The converted model is in its cache, as after a first run.
+How fast the machine is just now shows in the yardstick, a process that imports Dagster and does nothing.
 """
 
 import argparse
@@ -127,6 +128,16 @@ def searches(project: Project, times: int) -> list[float]:
     return seconds
 
 
+def imports(project: Project, times: int) -> list[float]:
+    """Seconds of a process that imports Dagster and its storage."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        project.run("python", "-c", "import dagster, dagster._grpc.server, dagster_postgres")
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
 def embeds(project: Project, times: int) -> list[float]:
     """Seconds from the start of `crdbvec embed` as a process to its first written row."""
     seconds = []
@@ -184,6 +195,7 @@ def main() -> None:
         os.environ.update(project.environment)
         project.run("crdbvec", "embed")
         figures = {
+            "yardstick: import Dagster": imports(project, options.times),
             "crdbvec search, the whole process": searches(project, options.times),
             "crdbvec embed, to the first row": embeds(project, options.times),
             "follow run, from its launch to the first row": follow_runs(project, options.times),
