@@ -6,8 +6,6 @@ all processor threads, in float32 and in bfloat16, here and now. Ratios are comp
 """
 
 import argparse
-import csv
-import gzip
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bench_tables import MODEL, show
+from benchmarks.bench_tables import MODEL, read_rows, show
 from crdbvec_pipelines.encoding import Encoder, ModelRegistry
 
 _GLOSSES = Path(__file__).parents[1] / "examples" / "wordnet" / "glosses.tsv.gz"
@@ -28,13 +26,6 @@ _ENGINES: dict[str, dict[str, object]] = {
 # all-MiniLM-L6-v2 by its config.json.
 _LAYERS, _HIDDEN, _INTERMEDIATE = 6, 384, 1536
 _PEAK_SIDE = 2048
-
-
-def read_glosses(path: Path, rows: int) -> list[str]:
-    """Return the first glosses of a gzipped table with a column `gloss`."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-        table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [row["gloss"] for row, _ in zip(table, range(rows), strict=False)]
 
 
 def encode(encoder: Encoder, texts: Sequence[str], batch: int) -> tuple[NDArray[np.float32], float]:
@@ -77,7 +68,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1_024, help="texts handed to the engine at once")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    texts = read_glosses(options.glosses, options.rows)
+    texts = [row["gloss"] for row in read_rows(options.glosses)[: options.rows]]
     encoders = {name: ModelRegistry(settings={MODEL: settings}).load(MODEL) for name, settings in _ENGINES.items()}
     first = {name: encode(encoder, texts, options.batch)[0] for name, encoder in encoders.items()}
     rounds = [

@@ -17,23 +17,19 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from benchmarks.bench_tables import MODEL, fill, glosses, half_repeated, long_texts, own_database, show
+from benchmarks.bench_tables import MODEL, fill, glosses, half_repeated, long_texts, own_database, reference_model, show
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.database.schema import ensure_schema
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.encoding.weights import WeightsPackage, locate
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh import refresh
 
 _TOOLKIT_BATCH = 256
 _TOOLKIT_WORKERS = 2
 _TOOLKIT_PAGE = 100
-_PACKAGE = WeightsPackage(
-    "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-)
 _KEEPS_MODEL: list[object] = []
 
 
@@ -60,10 +56,9 @@ def encoding_alone(encoder: Encoder, texts: Sequence[str], batch_size: int) -> f
 def load_model() -> None:
     """Loads the model into a worker process of the toolkit's loop."""
     import torch
-    from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(max(1, multiprocessing.cpu_count() // _TOOLKIT_WORKERS))
-    _KEEPS_MODEL.append(SentenceTransformer(str(locate("all-MiniLM-L6-v2", _PACKAGE).directory), device="cpu"))
+    _KEEPS_MODEL.append(reference_model())
 
 
 def encode_in_worker(batch: list[tuple[object, str]]) -> list[tuple[object, list[float]]]:

@@ -9,8 +9,6 @@ MRR@10 and recall@10 do not depend on the machine; latencies do.
 """
 
 import argparse
-import csv
-import gzip
 import random
 import time
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from benchmarks.bench_tables import MODEL, own_database, show
+from benchmarks.bench_tables import GLOSSES, INDEX, MODEL, own_database, read_rows, reference_model, show
 from crdbvec_pipelines.config import VectorColumn, vector_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.introspect import Table, read_table
@@ -30,20 +28,13 @@ from crdbvec_pipelines.database.rows import VectorRows
 from crdbvec_pipelines.database.schema import ensure_schema
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.encoding.weights import WeightsPackage, locate
 from crdbvec_pipelines.indexing import build_when_covered
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.recall import measure_recall
 from crdbvec_pipelines.refresh import refresh
 
 K = 10
-_GLOSSES = Path(__file__).parent / "data" / "glosses.tsv.gz"
-_PACKAGE = WeightsPackage(
-    "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-)
 _WANTED_RECALLS = (0.95, 0.99)
-# pgvector's default is 64; twice the time to build, and the same recall at half the effort.
-_INDEX = {"metric": "cosine", "ef_construction": 200}
 
 Vectors = NDArray[np.float32]
 
@@ -68,9 +59,7 @@ class Quality:
 
 def read_synsets(file: Path, rows: int) -> list[Synset]:
     """The first `rows` synsets of a file, in an order without meaning."""
-    with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
-        read = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        synsets = [Synset(row["lemmas"].replace(";", ","), row["gloss"]) for row in read]
+    synsets = [Synset(row["lemmas"].replace(";", ","), row["gloss"]) for row in read_rows(file)]
     random.Random(7).shuffle(synsets)
     return synsets[:rows]
 
@@ -87,7 +76,7 @@ def quality(way: str, answers: Sequence[Sequence[str]], right: Sequence[str], se
 
 def prepare(database: Database, url: str, synsets: Sequence[Synset], encoder: Encoder) -> tuple[Table, VectorColumn]:
     """The table of glosses with vectors and index, made as `crdbvec embed` and `crdbvec index build` do."""
-    spec = vector_column(table="gloss", input="gloss", output="v", model=MODEL, index=_INDEX)
+    spec = vector_column(table="gloss", input="gloss", output="v", model=MODEL, index=INDEX)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE gloss (id INT8 PRIMARY KEY, gloss TEXT)")
         with connection.cursor().copy("COPY gloss FROM STDIN") as copy:
@@ -117,10 +106,7 @@ def by_database(nearest: Nearest, way: str, queries: Sequence[Vectors], right: S
 
 def by_reference(synsets: Sequence[Synset], queries: Sequence[Synset]) -> Quality:
     """What a notebook would do: encode all, multiply, sort."""
-    from sentence_transformers import SentenceTransformer
-
-    weights = locate("sentence-transformers/all-MiniLM-L6-v2", _PACKAGE)
-    model = SentenceTransformer(str(weights.directory), device="cpu")
+    model = reference_model()
     started = time.perf_counter()
     corpus = model.encode([each.gloss for each in synsets], normalize_embeddings=True, show_progress_bar=False)
     seconds_of_corpus = time.perf_counter() - started
@@ -142,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, default=20_000, help="glosses")
     parser.add_argument("--queries", type=int, default=2_000, help="synsets whose words are searched for")
-    parser.add_argument("--glosses", type=Path, default=_GLOSSES, help="the file of synsets")
+    parser.add_argument("--glosses", type=Path, default=GLOSSES, help="the file of synsets")
     options = parser.parse_args()
     synsets = read_synsets(options.glosses, options.rows)
     queries = synsets[: options.queries]

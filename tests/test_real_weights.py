@@ -12,15 +12,12 @@ from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.encoding.weights import WeightsPackage, locate
 from crdbvec_pipelines.search import Searcher, Wish
+from tests.support.minilm import locate_minilm
 from tests.support.tables import SHAPES, UUID_SHAPE, KeyShape, column, create_table, vectors
 from tests.support.work import embed
 
 MODEL = "hf_st_all_minilm_l6"
-_PACKAGE = WeightsPackage(
-    "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-)
 _GLOSSES = 200
 _LONG = "the quick brown fox jumps over the lazy dog " * 67
 
@@ -38,7 +35,7 @@ def texts() -> list[str]:
 def reference(texts: list[str]) -> NDArray[np.float32]:
     from sentence_transformers import SentenceTransformer
 
-    weights = locate("sentence-transformers/all-MiniLM-L6-v2", _PACKAGE)
+    weights = locate_minilm()
     model = SentenceTransformer(str(weights.directory), device="cpu")
     return np.asarray(model.encode(texts, normalize_embeddings=True, show_progress_bar=False), np.float32)
 

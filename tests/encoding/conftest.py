@@ -11,11 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends.torch import TorchBackend
-from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate
-
-MINILM_PACKAGE = WeightsPackage(
-    "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-)
+from crdbvec_pipelines.encoding.weights import Weights
+from tests.support.minilm import locate_minilm
 
 # Of many lengths, blank, beyond the window of 256 tokens, in scripts that the tokenizer splits differently.
 _TEXTS = [
@@ -39,7 +36,7 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="session")
 def minilm_weights() -> Weights:
-    return locate("sentence-transformers/all-MiniLM-L6-v2", MINILM_PACKAGE)
+    return locate_minilm()
 
 
 @pytest.fixture(scope="session")

@@ -87,13 +87,16 @@ def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, ful
 
     # float16 and int8 are no candidates: the one was slower than float32 on AVX-512, the other moves vectors.
     candidates: list[Precision] = ["f32"]
-    if not full_precision and "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    core = openvino.Core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not full_precision and "BF16" in capabilities:
         candidates.insert(0, "bf16")
     tokenizer = TextTokenizer(weights.directory, pipeline)
     for precision in candidates:
         folder = _converted(weights, tokenizer, precision)
         if not (folder / _REFUSED).is_file():
-            compiled = _compiled(folder, tokenizer, precision, threads)
+            kind = (core.get_property("CPU", "FULL_DEVICE_NAME"), capabilities)
+            compiled = _compiled(folder, tokenizer, precision, threads, kind)
             return OpenVinoBackend(folder / _MODEL, tokenizer, precision, threads, compiled)
     raise UnfaithfulConversion((folder / _REFUSED).read_text(encoding="utf-8"))
 
@@ -127,15 +130,13 @@ def _converted(weights: Weights, tokenizer: TextTokenizer, precision: Precision)
     )
 
 
-def _compiled(folder: Path, tokenizer: TextTokenizer, precision: Precision, threads: int | None) -> Path | None:
+def _compiled(
+    folder: Path, tokenizer: TextTokenizer, precision: Precision, threads: int | None, processor: object
+) -> Path | None:
     """Return the folder of what OpenVINO makes of a converted model here; a start takes a quarter of a second less.
 
     OpenVINO would write it by itself, but where another process may read half of it. None where nothing can be written.
     """
-    import openvino
-
-    core = openvino.Core()
-    processor = core.get_property("CPU", "FULL_DEVICE_NAME"), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     machine = hashlib.sha256(repr((processor, threads)).encode()).hexdigest()[:8]
 
     def build(unfinished: Path) -> None:

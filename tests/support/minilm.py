@@ -1,0 +1,12 @@
+"""The published weights of all-MiniLM-L6-v2, found apart from the model's own wrapper."""
+
+from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate
+
+_PACKAGE = WeightsPackage(
+    "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+)
+
+
+def locate_minilm() -> Weights:
+    """The model's folder and digest."""
+    return locate("sentence-transformers/all-MiniLM-L6-v2", _PACKAGE)
