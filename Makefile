@@ -1,53 +1,61 @@
-# Everything runs in a virtual environment in .venv, made from requirements.lock on first use.
-PYTHON ?= python3.11
+# All targets use a virtual environment in .venv, which the first of them creates from requirements.lock.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$name -c '$(SUPPORTED)' 2>/dev/null && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo ui test storm bench lint check format lock clean
+.PHONY: help demo ui test stress bench lint check format lock clean
 
-demo: $(READY)
+help: ## Show the targets.
+	@echo "Usage: make <target> [PYTHON=/path/to/python]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Embed 2,000 dictionary glosses with Dagster on an embedded PostgreSQL, and search them.
 	$(BIN)/crdbvec demo
 
-ui: $(READY)
+ui: $(READY) ## Open Dagster's UI for the demo data at http://localhost:3000.
 	$(BIN)/crdbvec ui
 
-# Two at once: much of the suite waits, for servers, daemons and locks. A file stays with one of them.
-test: $(READY)
+# Two processes, because the tests often wait for servers, daemons and locks. All tests of a file run in one process.
+test: $(READY) ## Run the tests on the embedded PostgreSQL, and on CockroachDB if it is available.
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Writers and followers at random, STORM_SECONDS for each of six weathers; the ordinary suite has a gust of it.
-STORM_SECONDS ?= 60
-storm: $(READY)
-	CRDBVEC_STORM_SECONDS=$(STORM_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/test_freshness_storm.py
+# The seconds of each of the six scenarios. `make test` runs them in a short form.
+CRDBVEC_STRESS_SECONDS ?= 60
+stress: $(READY) ## Run the stress tests with random writers and injected faults, one minute for each scenario.
+	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/stress
 
-bench: $(READY)
+bench: $(READY) ## Run the benchmarks; takes about half an hour.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
-lint: $(READY)
+lint: $(READY) ## Run ruff, mypy and import-linter.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test
+check: lint test ## Run lint and test.
 
-format: $(READY)
+format: $(READY) ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# torch is pinned to a release whose CPU build is at hand; other releases may bring gigabytes of GPU libraries.
-lock: $(READY)
+# torch is pinned to a release with a CPU build, because other releases may install gigabytes of GPU libraries.
+lock: $(READY) ## Update requirements.lock.
 	$(BIN)/pip install --quiet 'pip-tools>=7.5,<8'
 	$(BIN)/pip-compile --quiet --extra dev --extra openvino --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-header --annotation-style line --upgrade-package torch==2.13.0 --output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu / /' requirements.lock
 
-clean:
+clean: ## Delete the virtual environment and the data of the demo.
 	rm -rf $(VENV) .crdbvec .tmp_dagster_home_*
 
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "$(if $(PYTHON),$(PYTHON) is not a supported Python,No \
+	supported Python was found on PATH). Install Python 3.11 to 3.14, or run: make PYTHON=/path/to/python" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25'
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a server of their own, tables of glosses, and figures printed as a table."""
+"""Shared parts of the benchmarks: a temporary server, tables of glosses, timed statements, and tables of results."""
 
 import csv
 import gzip
@@ -20,14 +20,15 @@ from crdbvec_pipelines.config import VectorColumn, vector_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.embedded import EmbeddedServer
-from crdbvec_pipelines.encoding.weights import WeightsPackage, locate
+from crdbvec_pipelines.encoding.weights import WeightsPackage, locate_weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MODEL = "hf_st_all_minilm_l6"
 GLOSSES = Path(__file__).parent / "data" / "glosses.tsv.gz"
-# pgvector's ef_construction is 64 by default; twice the time to build, and the same recall at half the effort.
+# pgvector's ef_construction is 64 by default. With 200 the build takes twice as long, and the same recall needs half
+# the search effort.
 INDEX = {"metric": "cosine", "ef_construction": 200}
 _PACKAGE = WeightsPackage(
     "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -36,7 +37,7 @@ _PACKAGE = WeightsPackage(
 
 @contextmanager
 def own_server() -> Iterator[EmbeddedServer]:
-    """An embedded server that ends with the benchmark."""
+    """Start an embedded server, and stop it at the end."""
     with tempfile.TemporaryDirectory(prefix="crdbvec-bench-") as folder:
         server = EmbeddedServer(Path(folder) / "postgres")
         try:
@@ -47,45 +48,47 @@ def own_server() -> Iterator[EmbeddedServer]:
 
 @contextmanager
 def own_database() -> Iterator[str]:
-    """The URL of an empty database on a server of its own."""
+    """Yield the URL of an empty database on a temporary server."""
     with own_server() as server:
         yield server.ensure_database("bench")
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a gzipped table of synsets."""
+    """Return the rows of a gzipped table of synsets."""
     with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def reference_model() -> "SentenceTransformer":
-    """The model as plain sentence-transformers has it, on the processor and in float32."""
+    """Return the model loaded by sentence-transformers alone, on the CPU and in float32."""
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(str(locate("sentence-transformers/all-MiniLM-L6-v2", _PACKAGE).directory), device="cpu")
+    return SentenceTransformer(
+        str(locate_weights("sentence-transformers/all-MiniLM-L6-v2", _PACKAGE).directory), device="cpu"
+    )
 
 
 def glosses(rows: int) -> list[str]:
-    """The first `rows` glosses of the benchmarks' sample, 20,000 at most, in an order without meaning."""
+    """Return the first `rows` glosses of the benchmarks' sample, at most 20,000, in random order."""
     texts = [row["gloss"] for row in read_rows(GLOSSES)]
     random.Random(7).shuffle(texts)
     return texts[:rows]
 
 
 def long_texts(rows: int) -> list[str]:
-    """Texts of 200 to 300 tokens, each of some fifteen glosses."""
+    """Return texts of 200 to 300 tokens, each made of about fifteen glosses."""
     pool = glosses(20_000)
     return ["; ".join(pool[15 * row % 19_000 : 15 * row % 19_000 + 15])[:1_200] for row in range(rows)]
 
 
 def half_repeated(rows: int) -> list[str]:
-    """Glosses of which each stands in the table twice, far apart."""
+    """Return glosses, each of which occurs twice, half the table apart."""
     texts = glosses(rows // 2)
     return texts + texts
 
 
 def fill(url: str, table: str, texts: Sequence[str]) -> VectorColumn:
-    """Makes a table of texts under UUID keys and returns the vector column to be filled."""
+    """Create a table of texts with UUID keys and return the vector column to fill."""
     name = sql.Identifier(table)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
@@ -101,14 +104,14 @@ def fill(url: str, table: str, texts: Sequence[str]) -> VectorColumn:
 
 @contextmanager
 def timed() -> Iterator[list[tuple[str, float]]]:
-    """The name of each statement that is sent meanwhile, and its seconds."""
+    """Yield a list to which each statement that is sent adds its name and its seconds."""
     sent: list[tuple[str, float]] = []
     run = Database._run
 
-    def measured(self: Database, work: Any, statement: Statement) -> Any:
+    def measured(self: Database, work: Any, statement: Statement, *arguments: Any) -> Any:
         started = time.perf_counter()
         try:
-            return run(self, work, statement)
+            return run(self, work, statement, *arguments)
         finally:
             sent.append((statement.name, time.perf_counter() - started))
 
@@ -117,8 +120,9 @@ def timed() -> Iterator[list[tuple[str, float]]]:
 
 
 def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints figures as a table."""
-    table = Table(*headings, title=title, title_justify="left", box=None)
+    """Print results as a table."""
+    table = Table(*headings, box=None)
     for row in rows:
         table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row))
-    Console(width=110).print(table)
+    console = Console(width=110, markup=False, highlight=False)
+    console.print(title, table, sep="\n")

@@ -1,10 +1,10 @@
-"""`crdbvec embed` against encoding alone and against two loops that a person would write, in one run.
+"""`crdbvec embed` compared with encoding alone and with two simple loops, in one run.
 
-(a) encoding alone with the same engine, without any database; (b) the loop of the CockroachDB Vector Embedding Toolkit:
-ids of rows without a vector, the rows by id list, `SentenceTransformer.encode` in worker processes behind a barrier,
-UPDATE in pages of 100 with the vectors as arrays of text; (c) one `SentenceTransformer.encode` and one `executemany`.
-Models are loaded before the clock starts, for all of them. The ways take turns, and ratios are taken within a round:
-they are comparable, rates belong to the machine and the moment.
+(a) encoding alone with the same backend, without a database; (b) the loop of the CockroachDB Vector Embedding Toolkit:
+ids of rows without a vector, the rows by id list, `SentenceTransformer.encode` in worker processes with a barrier after
+each batch, UPDATE in pages of 100 with the vectors as SQL arrays; (c) one `SentenceTransformer.encode` and one
+`executemany`. All models are loaded before the measurement. The methods alternate, and ratios are computed within a
+round: ratios are comparable between machines, rates are not.
 """
 
 import argparse
@@ -18,35 +18,38 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.bench_tables import MODEL, fill, glosses, half_repeated, long_texts, own_database, reference_model, show
+from benchmarks.processes import set_signal_handlers, worker_pool
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.rows import VectorRows
-from crdbvec_pipelines.database.schema import ensure_schema
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.refresh import refresh
+from crdbvec_pipelines.refresh.engine import refresh
+from crdbvec_pipelines.refresh.options import options_for
 
-_TOOLKIT_BATCH = 256
+# Of the toolkit's loop: rows per batch, worker processes, rows per UPDATE.
+_TOOLKIT_BATCH_ROWS = 256
 _TOOLKIT_WORKERS = 2
-_TOOLKIT_PAGE = 100
-_KEEPS_MODEL: list[object] = []
+_TOOLKIT_PAGE_ROWS = 100
+# The model of this process, loaded once.
+_LOADED: list[object] = []
 
 
 def ours(url: str, column: VectorColumn, encoder: Encoder, rows: int) -> float:
-    """Rows a second of the refresh, from an open database to the last written row."""
+    """Return the rows per second of the refresh, from an open database to the last written row."""
     with Database(url) as database:
-        table = ensure_schema(database, column, encoder.dim, encoder.model_id)
-        vectors = VectorRows(database, table, column, encoder.model_id)
+        vectors = VectorRows(prepare_column(database, column, encoder))
         started = time.perf_counter()
-        report = refresh(vectors, encoder, KeyRange(), batch_size=column.batch_size, workers=column.workers)
+        report = refresh(vectors, encoder, KeyRange(), options_for(column))
         seconds = time.perf_counter() - started
     assert report.rows_embedded == rows, report
     return rows / seconds
 
 
 def encoding_alone(encoder: Encoder, texts: Sequence[str], batch_size: int) -> float:
-    """Rows a second of the engine by itself, given the same batches."""
+    """Return the rows per second of the backend alone, with the same batches."""
     started = time.perf_counter()
     for start in range(0, len(texts), batch_size):
         encoder.encode(list(enumerate(texts[start : start + batch_size])))
@@ -54,31 +57,30 @@ def encoding_alone(encoder: Encoder, texts: Sequence[str], batch_size: int) -> f
 
 
 def load_model() -> None:
-    """Loads the model into a worker process of the toolkit's loop."""
+    """Load the model into a worker process of the toolkit's loop."""
     import torch
 
     torch.set_num_threads(max(1, multiprocessing.cpu_count() // _TOOLKIT_WORKERS))
-    _KEEPS_MODEL.append(reference_model())
+    _LOADED.append(reference_model())
 
 
 def encode_in_worker(batch: list[tuple[object, str]]) -> list[tuple[object, list[float]]]:
-    """What a worker of the toolkit's loop does with its part of a batch."""
-    vectors = _KEEPS_MODEL[0].encode([text for _, text in batch], show_progress_bar=False)  # type: ignore[attr-defined]
+    """Encode one part of a batch, in a worker process of the toolkit's loop."""
+    vectors = _LOADED[0].encode([text for _, text in batch], show_progress_bar=False)  # type: ignore[attr-defined]
     return [(key, vector.tolist()) for (key, _), vector in zip(batch, vectors, strict=True)]
 
 
 def toolkit_loop(url: str, table: str, rows: int) -> float:
-    """Rows a second of the toolkit's loop."""
+    """Return the rows per second of the toolkit's loop."""
     name = sql.Identifier(table)
-    context = multiprocessing.get_context("spawn")
-    with psycopg.connect(url, autocommit=True) as connection, context.Pool(_TOOLKIT_WORKERS, load_model) as pool:
+    with psycopg.connect(url, autocommit=True) as connection, worker_pool(_TOOLKIT_WORKERS, load_model) as pool:
         connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS w VECTOR(384)").format(name))
         warm: list[tuple[object, str]] = [(0, "warm")]
-        pool.map(encode_in_worker, [warm] * _TOOLKIT_WORKERS, chunksize=1)
+        pool.map(encode_in_worker, [warm] * _TOOLKIT_WORKERS)
         started = time.perf_counter()
         while True:
             found = connection.execute(
-                sql.SQL("SELECT id FROM {} WHERE w IS NULL LIMIT %s").format(name), (_TOOLKIT_BATCH,)
+                sql.SQL("SELECT id FROM {} WHERE w IS NULL LIMIT %s").format(name), (_TOOLKIT_BATCH_ROWS,)
             ).fetchall()
             if not found:
                 break
@@ -86,12 +88,10 @@ def toolkit_loop(url: str, table: str, rows: int) -> float:
                 sql.SQL("SELECT id, body FROM {} WHERE id = ANY(%s)").format(name), ([key for (key,) in found],)
             ).fetchall()
             part = -(-len(batch) // _TOOLKIT_WORKERS)
-            parts = pool.map(
-                encode_in_worker, [batch[at : at + part] for at in range(0, len(batch), part)], chunksize=1
-            )
+            parts = pool.map(encode_in_worker, [batch[at : at + part] for at in range(0, len(batch), part)])
             encoded = [pair for each in parts for pair in each]
-            for at in range(0, len(encoded), _TOOLKIT_PAGE):
-                page = encoded[at : at + _TOOLKIT_PAGE]
+            for at in range(0, len(encoded), _TOOLKIT_PAGE_ROWS):
+                page = encoded[at : at + _TOOLKIT_PAGE_ROWS]
                 values = sql.SQL(", ").join(
                     sql.SQL("({}, ARRAY[{}])").format(sql.Literal(key), sql.SQL(", ").join(map(sql.Literal, vector)))
                     for key, vector in page
@@ -105,9 +105,9 @@ def toolkit_loop(url: str, table: str, rows: int) -> float:
 
 
 def by_hand(url: str, table: str, rows: int) -> float:
-    """Rows a second of one `encode` over all texts and one `executemany`."""
+    """Return the rows per second of one `encode` over all texts and one `executemany`."""
     name = sql.Identifier(table)
-    if not _KEEPS_MODEL:
+    if not _LOADED:
         load_model()
         import torch
 
@@ -116,7 +116,7 @@ def by_hand(url: str, table: str, rows: int) -> float:
         connection.execute(sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS h VECTOR(384)").format(name))
         started = time.perf_counter()
         pairs = connection.execute(sql.SQL("SELECT id, body FROM {} WHERE h IS NULL").format(name)).fetchall()
-        vectors = _KEEPS_MODEL[0].encode([text for _, text in pairs], show_progress_bar=False)  # type: ignore[attr-defined]
+        vectors = _LOADED[0].encode([text for _, text in pairs], show_progress_bar=False)  # type: ignore[attr-defined]
         with connection.cursor() as cursor:
             cursor.executemany(
                 sql.SQL("UPDATE {} SET h = %s::vector WHERE id = %s").format(name),
@@ -127,7 +127,7 @@ def by_hand(url: str, table: str, rows: int) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of text: its table, and how many rows our refresh and the slower loops get of it."""
+    """One kind of text: its table, and the number of rows for the refresh and for the slower loops."""
 
     table: str
     make: Callable[[int], list[str]]
@@ -137,7 +137,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Rates:
-    """Rows a second of each way, measured one right after the other."""
+    """The rows per second of each method, measured in immediate succession."""
 
     embed: float
     alone: float
@@ -146,7 +146,7 @@ class Rates:
 
 
 def measure(url: str, case: Case, encoder: Encoder, ours_only: bool) -> Rates:
-    """Each way once, in turns."""
+    """Measure each method once."""
     texts = case.make(case.rows)
     column = fill(url, case.table, texts)
     alone = encoding_alone(encoder, texts, column.batch_size)
@@ -159,19 +159,22 @@ def measure(url: str, case: Case, encoder: Encoder, ours_only: bool) -> Rates:
 
 
 def median(rounds: Sequence[Rates], figure: Callable[[Rates], float]) -> float:
-    """The median round's figure. Of a ratio, since a machine that others use too changes its pace between rounds."""
+    """Return the median over the rounds. Ratios use it too, because the speed of a shared machine varies."""
     return statistics.median(figure(each) for each in rounds)
 
 
 def main() -> None:
-    """Runs all loops over all kinds of text and prints rates and ratios."""
+    """Run all methods on all kinds of text, and print rates and ratios."""
+    set_signal_handlers()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--rows", type=int, default=6_000, help="rows of the tables of glosses; the slow loops get fewer"
+        "--rows", type=int, default=6_000, help="rows of the tables of glosses; a sixth for the slow loops"
     )
-    parser.add_argument("--long-rows", type=int, default=400, help="rows of the table of long texts")
+    parser.add_argument(
+        "--long-rows", type=int, default=400, help="rows of the table of long texts; a quarter for the slow loops"
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ours-only", action="store_true", help="leave out the two loops that a person would write")
+    parser.add_argument("--ours-only", action="store_true", help="omit the two simple loops")
     options = parser.parse_args()
     encoder = ModelRegistry().load(MODEL)
     cases = [
@@ -180,7 +183,7 @@ def main() -> None:
         Case("long_texts", long_texts, options.long_rows, options.long_rows // 4),
     ]
     for case in cases:
-        # Kernels are made for each shape of batch once.
+        # Kernels are compiled once for each batch shape.
         encoding_alone(encoder, case.make(min(case.rows, 1_024)), 1_024)
     with own_database() as url:
         rounds = [
@@ -189,8 +192,8 @@ def main() -> None:
         ]
     by_table = {case.table: [each[case.table] for each in rounds] for case in cases}
     show(
-        f"rows a second, the median of {options.rounds} rounds",
-        ["table", "embed", "(a) alone", "(b) toolkit", "(c) by hand"],
+        f"rows per second, median of {options.rounds} rounds",
+        ["table", "embed", "(a) encoding alone", "(b) toolkit", "(c) by hand"],
         [
             [
                 table,
@@ -203,7 +206,7 @@ def main() -> None:
         ],
     )
     show(
-        "how many times as fast, the median of the rounds' ratios",
+        "speed ratios, median of the ratios within a round",
         ["table", "embed/(a)", "embed/(b)", "embed/(c)"],
         [
             [
@@ -216,7 +219,7 @@ def main() -> None:
         ],
     )
     repeated = statistics.median(each["half_repeated"].embed / each["glosses"].embed for each in rounds)
-    print(f"embed, the half repeated table against the glosses: {repeated:.2f} times")
+    print(f"embed, half_repeated/glosses: {repeated:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How good the answers are: the words of WordNet's synsets as queries, their gloss as the one right answer.
+"""Retrieval quality: the words of WordNet's synsets as queries, their gloss as the one correct result.
 
-Three ways in one run: an exact search; a search by the vector index, at the server's default effort and at the smallest
-ones that reach a recall of 0.95 and 0.99; the reference, plain sentence-transformers in float32 and numpy.
-MRR@10 and recall@10 do not depend on the machine; latencies do.
+One run compares an exact scan, an index scan with the server's default search effort and with the smallest efforts that
+reach a recall of 0.95 and 0.99, and the reference: sentence-transformers in float32 and numpy. MRR@10 and recall@10 do
+not depend on the machine; latencies do.
 
     python -m benchmarks.retrieval                          # 20,000 glosses, 2,000 queries
-    python -m benchmarks.retrieval --glosses FILE --rows N  # another file of the same form
+    python -m benchmarks.retrieval --glosses FILE --rows N  # another file in the same format
 """
 
 import argparse
@@ -20,28 +20,30 @@ import psycopg
 from numpy.typing import NDArray
 
 from benchmarks.bench_tables import GLOSSES, INDEX, MODEL, own_database, read_rows, reference_model, show
-from crdbvec_pipelines.config import VectorColumn, vector_column
+from crdbvec_pipelines.config import vector_column
+from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.introspect import Table, read_table
-from crdbvec_pipelines.database.nearest import Nearest, Wish
-from crdbvec_pipelines.database.rows import VectorRows
-from crdbvec_pipelines.database.schema import ensure_schema
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.database.search.nearest import NearestNeighbors
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.indexing import build_when_covered
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.recall import measure_recall
-from crdbvec_pipelines.refresh import refresh
+from crdbvec_pipelines.refresh.engine import refresh
+from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.recall import measure_recall
 
 K = 10
-_WANTED_RECALLS = (0.95, 0.99)
+_TARGET_RECALLS = (0.95, 0.99)
 
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Synset:
-    """A gloss and the words that it explains."""
+    """A gloss and the words that it defines."""
 
     words: str
     gloss: str
@@ -49,114 +51,124 @@ class Synset:
 
 @dataclass(frozen=True)
 class Quality:
-    """Of the queries of one way: how high the right answer stands, how often it is there, and the time of one."""
+    """The quality of one search method over all queries.
 
-    way: str
+    Attributes:
+        method: The method.
+        mrr: The mean reciprocal rank of the correct gloss among the first ten rows.
+        recall: The share of queries with the correct gloss among the first ten rows.
+        p50_ms: The median latency in milliseconds.
+    """
+
+    method: str
     mrr: float
     recall: float
-    p50: float
+    p50_ms: float
 
 
 def read_synsets(file: Path, rows: int) -> list[Synset]:
-    """The first `rows` synsets of a file, in an order without meaning."""
+    """Return `rows` synsets of a file in a reproducible random order."""
     synsets = [Synset(row["lemmas"].replace(";", ","), row["gloss"]) for row in read_rows(file)]
     random.Random(7).shuffle(synsets)
     return synsets[:rows]
 
 
-def quality(way: str, answers: Sequence[Sequence[str]], right: Sequence[str], seconds: Sequence[float]) -> Quality:
-    """Scores the glosses that each query found; two synsets with one gloss are each other's right answer."""
-    ranks = [
-        next((1 / place for place, gloss in enumerate(found[:K], start=1) if gloss == wanted), 0.0)
-        for found, wanted in zip(answers, right, strict=True)
+def quality(method: str, results: Sequence[Sequence[str]], correct: Sequence[str], seconds: Sequence[float]) -> Quality:
+    """Return the quality of the glosses found by each query. Of synsets with equal glosses, either is correct."""
+    reciprocal_ranks = [
+        next((1 / rank for rank, gloss in enumerate(found[:K], start=1) if gloss == expected), 0.0)
+        for found, expected in zip(results, correct, strict=True)
     ]
-    found_at_all = [rank > 0 for rank in ranks]
-    return Quality(way, float(np.mean(ranks)), float(np.mean(found_at_all)), float(np.median(seconds)) * 1000)
+    is_found = [reciprocal_rank > 0 for reciprocal_rank in reciprocal_ranks]
+    p50_ms = float(np.median(seconds)) * 1000
+    return Quality(method, float(np.mean(reciprocal_ranks)), float(np.mean(is_found)), p50_ms)
 
 
-def prepare(database: Database, url: str, synsets: Sequence[Synset], encoder: Encoder) -> tuple[Table, VectorColumn]:
-    """The table of glosses with vectors and index, made as `crdbvec embed` and `crdbvec index build` do."""
+def prepare(database: Database, url: str, synsets: Sequence[Synset], encoder: Encoder) -> BoundColumn:
+    """Create the table of glosses, and embed and index it as `crdbvec embed` and `crdbvec index build` do."""
     spec = vector_column(table="gloss", input="gloss", output="v", model=MODEL, index=INDEX)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE gloss (id INT8 PRIMARY KEY, gloss TEXT)")
         with connection.cursor().copy("COPY gloss FROM STDIN") as copy:
             for number, synset in enumerate(synsets):
                 copy.write_row((number, synset.gloss))
-        table = ensure_schema(database, spec, encoder.dim, encoder.model_id)
-        rows = VectorRows(database, table, spec, encoder.model_id)
-        report = refresh(rows, encoder, KeyRange(), batch_size=512, workers=2)
+        column = prepare_column(database, spec, encoder)
+        report = refresh(VectorRows(column), encoder, KeyRange(), options_for(spec, batch_size=512, workers=2))
         started = time.perf_counter()
-        build_when_covered(database, spec, encoder)
-        built = time.perf_counter() - started
+        build_when_covered(column)
+        build_seconds = time.perf_counter() - started
         connection.execute("VACUUM ANALYZE gloss")
-    print(f"{report.rows_embedded:,} glosses embedded in {report.seconds:.1f} s, indexed in {built:.1f} s")
-    return read_table(database, spec.table), spec
+    print(f"{report.rows_embedded:,} glosses embedded in {report.seconds:.1f} s, indexed in {build_seconds:.1f} s")
+    return column
 
 
-def by_database(nearest: Nearest, way: str, queries: Sequence[Vectors], right: Sequence[str], wish: Wish) -> Quality:
-    """Searches for each query as the product does."""
-    answers, seconds = [], []
-    for query in queries:
+def by_database(
+    nearest: NearestNeighbors, method: str, vectors: Sequence[Vectors], correct: Sequence[str], query: SearchQuery
+) -> Quality:
+    """Return the quality of searches in the database."""
+    results, seconds = [], []
+    for vector in vectors:
         started = time.perf_counter()
-        rows = nearest.rows(query, wish)
+        rows = nearest.find_once(vector, query)
         seconds.append(time.perf_counter() - started)
-        answers.append([str(row[1]) for row in rows])
-    return quality(way, answers, right, seconds)
+        results.append([str(row[1]) for row in rows])
+    return quality(method, results, correct, seconds)
 
 
 def by_reference(synsets: Sequence[Synset], queries: Sequence[Synset]) -> Quality:
-    """What a notebook would do: encode all, multiply, sort."""
+    """Return the quality of a search in memory: encode all texts, multiply, sort."""
     model = reference_model()
     started = time.perf_counter()
     corpus = model.encode([each.gloss for each in synsets], normalize_embeddings=True, show_progress_bar=False)
-    seconds_of_corpus = time.perf_counter() - started
-    asked = model.encode([each.words for each in queries], normalize_embeddings=True, show_progress_bar=False)
-    print(f"sentence-transformers encoded the {len(synsets):,} glosses in {seconds_of_corpus:.1f} s")
-    answers, seconds = [], []
-    for query in asked:
+    corpus_seconds = time.perf_counter() - started
+    vectors = model.encode([each.words for each in queries], normalize_embeddings=True, show_progress_bar=False)
+    print(f"sentence-transformers encoded the {len(synsets):,} glosses in {corpus_seconds:.1f} s")
+    results, seconds = [], []
+    for vector in vectors:
         started = time.perf_counter()
-        similarities = corpus @ query
+        similarities = corpus @ vector
         nearest = np.argpartition(-similarities, K)[:K]
         ordered = nearest[np.argsort(-similarities[nearest], kind="stable")]
         seconds.append(time.perf_counter() - started)
-        answers.append([synsets[number].gloss for number in ordered])
-    return quality("sentence-transformers, numpy", answers, [each.gloss for each in queries], seconds)
+        results.append([synsets[number].gloss for number in ordered])
+    return quality("sentence-transformers and numpy", results, [each.gloss for each in queries], seconds)
 
 
 def main() -> None:
-    """Prints a line a way."""
+    """Print one line per method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, default=20_000, help="glosses")
-    parser.add_argument("--queries", type=int, default=2_000, help="synsets whose words are searched for")
+    parser.add_argument("--queries", type=int, default=2_000, help="synsets whose words are the queries")
     parser.add_argument("--glosses", type=Path, default=GLOSSES, help="the file of synsets")
     options = parser.parse_args()
     synsets = read_synsets(options.glosses, options.rows)
     queries = synsets[: options.queries]
-    right = [each.gloss for each in queries]
+    correct = [each.gloss for each in queries]
     encoder = ModelRegistry().load(MODEL)
     with own_database() as url, Database(url) as database:
-        table, spec = prepare(database, url, synsets, encoder)
+        column = prepare(database, url, synsets, encoder)
         vectors = [encoder.encode_query(each.words) for each in queries]
-        nearest = Nearest(database, table, spec, "cosine")
-        curve = measure_recall(database, table, spec, "cosine")
-        found = [
-            by_database(nearest, "exact", vectors, right, Wish(limit=K, exact=True)),
-            by_database(nearest, f"index, {curve.setting} {curve.default}", vectors, right, Wish(limit=K)),
+        nearest = NearestNeighbors(column)
+        curve = measure_recall(column)
+        measured = [
+            by_database(nearest, "exact", vectors, correct, SearchQuery(limit=K, exact=True)),
+            by_database(nearest, f"index, {curve.setting} {curve.default}", vectors, correct, SearchQuery(limit=K)),
         ]
-        for wanted in _WANTED_RECALLS:
-            if (tuned := curve.smallest(wanted)) is not None:
-                way, wish = f"index, {curve.setting} {tuned.effort} (for {wanted})", Wish(limit=K, effort=tuned.effort)
-                found.append(by_database(nearest, way, vectors, right, wish))
-    found.append(by_reference(synsets, queries))
+        for target_recall in _TARGET_RECALLS:
+            if (smallest := curve.smallest_effort_with_recall(target_recall)) is not None:
+                method = f"index, {curve.setting} {smallest.effort} (for {target_recall})"
+                query = SearchQuery(limit=K, effort=smallest.effort)
+                measured.append(by_database(nearest, method, vectors, correct, query))
+    measured.append(by_reference(synsets, queries))
     show(
         f"{len(synsets):,} glosses, {len(queries):,} queries",
         ["", f"MRR@{K}", f"recall@{K}", "p50 ms"],
-        [[each.way, f"{each.mrr:.4f}", f"{each.recall:.4f}", each.p50] for each in found],
+        [[each.method, f"{each.mrr:.4f}", f"{each.recall:.4f}", each.p50_ms] for each in measured],
     )
     show(
-        f"recall of the index against the exact search, {curve.queries} points between rows of the table",
+        f"recall of the index compared with the exact scan, {curve.queries} queries between rows of the table",
         [curve.setting, f"recall@{K}", "worst", "p50 ms", "p95 ms"],
-        [[m.effort, f"{m.recall:.3f}", f"{m.worst:.1f}", m.p50, m.p95] for m in curve.measurements],
+        [[m.effort, f"{m.recall:.3f}", f"{m.worst_recall:.1f}", m.p50_ms, m.p95_ms] for m in curve.measurements],
     )
 
 

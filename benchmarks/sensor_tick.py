@@ -1,8 +1,8 @@
-"""What a tick of the follow sensor costs: 100 new rows among 100,000 embedded ones, and among 1,000,000.
+"""The cost of a tick of the follow sensor: 100 new rows in a table with 100,000 embedded rows, and with 1,000,000.
 
-The real sensor is evaluated against the embedded PostgreSQL, with some 1,000 partitions a table. The time of each
-statement that it sends to the table's database is added up, as the client sees it; the whole tick also asks Dagster's
-storage, PostgreSQL as in production, what is at work on the partitions.
+The real sensor is evaluated against the embedded PostgreSQL, with about 1,000 partitions per table. The times of all
+statements that it sends to the table's database are added, as the client measures them. The whole tick also reads from
+Dagster's storage (PostgreSQL, as in production) which runs are in progress.
 """
 
 import argparse
@@ -22,17 +22,18 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.bench_tables import own_server, show, timed
-from crdbvec_pipelines.config import ProjectConfig, VectorColumn, parse_config
-from crdbvec_pipelines.database import row_statements
+from crdbvec_pipelines.config import ProjectConfig, parse_config
+from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.expressions import fingerprint_seed
-from crdbvec_pipelines.database.introspect import Table, read_table
-from crdbvec_pipelines.database.schema import ensure_schema, pending_index_name
+from crdbvec_pipelines.database.rows import count_statements
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.database.schema.statements import pending_index_name
 from crdbvec_pipelines.embedded import EmbeddedServer
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.orchestration.asset_names import asset_names
 from crdbvec_pipelines.orchestration.build import build_definitions
-from crdbvec_pipelines.orchestration.names import names_of
-from crdbvec_pipelines.orchestration.partitions import sync_partitions
-from crdbvec_pipelines.orchestration.storage import URL_VARIABLE, sqlalchemy_url
+from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, sqlalchemy_url
+from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
 
 _DIMENSION = 8
 _NEW_ROWS = 100
@@ -47,19 +48,19 @@ def embedding_encode_batch(index, batch, verbose=False): return [(key, embedding
 """
 
 
-def fill(connection: psycopg.Connection, name: str, rows: int) -> None:
-    """A table of embedded rows under random keys, embedded as the product does it: first the row, then its vector."""
-    table = sql.Identifier(name)
+def fill(connection: psycopg.Connection, column: BoundColumn, rows: int) -> None:
+    """Fill a table with embedded rows with random keys. As in production, the row is inserted before its vector."""
+    table = column.table.identifier
     connection.execute(
         sql.SQL(
-            "INSERT INTO {} (id, body, updated) SELECT gen_random_uuid(), 'a text of middling length, number ' || n, "
+            "INSERT INTO {} (id, body, updated) SELECT gen_random_uuid(), 'a text of average length, number ' || n, "
             "now() - n * INTERVAL '1 second' - INTERVAL '1 day' FROM generate_series(1, %s) AS n"
         ).format(table),
         (rows,),
     )
     connection.execute(
         sql.SQL("UPDATE {} SET v = '[1,1,1,1,1,1,1,1]', v_fingerprint = md5(%s || body)").format(table),
-        (fingerprint_seed("bench"),),
+        (column.seed["seed"],),
     )
     connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table))
     connection.execute(
@@ -73,16 +74,23 @@ def fill(connection: psycopg.Connection, name: str, rows: int) -> None:
 
 @dataclass(frozen=True)
 class Tick:
-    """One evaluation of a sensor: how many statements it sent to the database, milliseconds, and its cursor."""
+    """One evaluation of a sensor.
+
+    Attributes:
+        statements: The number of statements sent to the table's database.
+        database_ms: The time of these statements.
+        whole_ms: The time of the evaluation.
+        cursor: The cursor that the sensor returned.
+    """
 
     statements: int
-    database: float
-    whole: float
+    database_ms: float
+    whole_ms: float
     cursor: str | None
 
 
 class Bench:
-    """One table on a database, and its sensor on an instance."""
+    """One table and its sensor on a Dagster instance."""
 
     def __init__(self, url: str, folder: Path, instance: dg.DagsterInstance, rows: int) -> None:
         self.rows = rows
@@ -96,25 +104,26 @@ class Bench:
             "partitions": {"target_rows": rows // _PARTITIONS, "max_partitions": 4 * _PARTITIONS},
         }
         given = {"database": {"url": url}, "models": {"directories": [str(folder)]}, "vectors": [column]}
-        self.config: ProjectConfig = parse_config(given, "the benchmark", folder)
+        self.config: ProjectConfig = parse_config(given, "benchmark", folder)
         (self.spec,) = self.config.vectors
-        self._names = names_of(self.config)[str(self.spec)]
+        self._names = asset_names(self.config)[str(self.spec)]
         self._definitions = build_definitions(self.config)
         self._instance = instance
 
     def prepare(self, connection: psycopg.Connection, database: Database) -> None:
-        """Makes and fills the table, and plans its partitions."""
+        """Create and fill the table, and register its partitions."""
         connection.execute(
             sql.SQL("CREATE TABLE {} (id UUID PRIMARY KEY, body TEXT, updated TIMESTAMPTZ)").format(
                 sql.Identifier(self.table)
             )
         )
-        ensure_schema(database, self.spec, _DIMENSION, "bench")
-        fill(connection, self.table, self.rows)
+        model = ModelRegistry(self.config.models.directories).load(self.spec.model)
+        self.column = prepare_column(database, self.spec, model)
+        fill(connection, self.column, self.rows)
         self.partitions = len(sync_partitions(self._instance, database, self.spec, self._names).keys)
 
     def tick(self, cursor: str | None) -> Tick:
-        """Evaluates the sensor once."""
+        """Evaluate the sensor once."""
         sensor = self._definitions.resolve_sensor_def(self._names.job("follow_sensor"))
         resources = {"cockroach_for_ticks": (self._definitions.resources or {})["cockroach_for_ticks"]}
         with (
@@ -130,18 +139,18 @@ class Bench:
         return Tick(len(sent), 1000 * sum(each for _, each in sent), 1000 * seconds, data.cursor)
 
 
-def index_used(connection: psycopg.Connection, table: Table, spec: VectorColumn) -> str:
-    """The index through which the new rows are counted, as EXPLAIN tells it."""
-    statement = row_statements.count_missing(table, spec, waiting=False)
-    parameters = {"seed": fingerprint_seed("bench"), "limit": 100_000}
-    ((plan,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement.query, parameters).fetchall()
-    text = json.dumps(plan)
+def uses_pending_index(connection: psycopg.Connection, column: BoundColumn) -> bool:
+    """Return whether the query plan of the count of new rows uses the partial index."""
+    statement = count_statements.count_unembedded(column, exclude_deferred=False)
+    parameters = {**column.seed, "limit": 100_000}
+    ((query_plan,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement.query, parameters).fetchall()
+    text = json.dumps(query_plan)
     assert "Seq Scan" not in text, text
-    return pending_index_name(spec) if f'"Index Name": "{pending_index_name(spec)}"' in text else "another"
+    return f'"Index Name": "{pending_index_name(column.spec)}"' in text
 
 
 def measure(server: EmbeddedServer, folder: Path, sizes: Sequence[int]) -> list[list[object]]:
-    """Milliseconds of a tick, at each size; in turn, so that whatever else runs disturbs all alike."""
+    """Return one row of results per table size. The tables alternate, so that other load affects them equally."""
     url = server.ensure_database("bench")
     shutil.copy(Path(__file__).parents[1] / "dagster.yaml", folder)
     os.environ.update({"DAGSTER_HOME": str(folder), URL_VARIABLE: sqlalchemy_url(server.ensure_database("dagster"))})
@@ -153,15 +162,15 @@ def measure(server: EmbeddedServer, folder: Path, sizes: Sequence[int]) -> list[
         benches = [Bench(url, folder, instance, rows) for rows in sizes]
         for bench in benches:
             bench.prepare(connection, database)
-        # The first tick also looks whether the table has outgrown its partitions, as one does every ten minutes.
+        # The first tick also checks whether the last partition must be split, which one tick does every ten minutes.
         firsts = [bench.tick(None) for bench in benches]
         ticks = [
             [bench.tick(first.cursor) for bench, first in zip(benches, firsts, strict=True)] for _ in range(_TICKS)
         ]
-        used = [index_used(connection, read_table(database, bench.spec.table), bench.spec) for bench in benches]
+        used = [uses_pending_index(connection, bench.column) for bench in benches]
     results: list[list[object]] = []
     for place, bench in enumerate(benches):
-        times = sorted(each[place].database for each in ticks)
+        times = sorted(each[place].database_ms for each in ticks)
         results.append(
             [
                 f"{bench.rows:,}",
@@ -170,17 +179,17 @@ def measure(server: EmbeddedServer, folder: Path, sizes: Sequence[int]) -> list[
                 times[0],
                 statistics.median(times),
                 times[-1],
-                firsts[place].database,
-                statistics.median(each[place].whole for each in ticks),
-                "yes" if used[place] == pending_index_name(bench.spec) else "no",
+                firsts[place].database_ms,
+                statistics.median(each[place].whole_ms for each in ticks),
+                "used" if used[place] else "not used",
             ]
         )
     return results
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and prints."""
-    # Dagster warns of a parameter of its own.
+    """Measure and print the results."""
+    # Dagster emits this warning about one of its own parameters.
     warnings.simplefilter("ignore", dg.BetaWarning)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000], help="embedded rows")
@@ -189,12 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (Path(folder) / "bench.py").write_text(_MODEL)
         results = measure(server, Path(folder), sizes)
     show(
-        f"database time of a sensor tick in milliseconds, {_NEW_ROWS} new rows, {_TICKS} ticks",
-        ["embedded rows", "partitions", "statements", "best", "median", "worst", "first", "whole tick", "by index"],
+        f"database time of a sensor tick in ms, {_NEW_ROWS} new rows, {_TICKS} ticks",
+        ["embedded rows", "partitions", "statements", "best", "median", "worst", "first", "whole tick", "index"],
         results,
     )
     best = [float(str(row[3])) for row in results]
-    print(f"from the smallest table to the largest: {best[-1] / best[0]:.2f} times (the best of each)")
+    print(f"ratio of the best times, largest to smallest table: {best[-1] / best[0]:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Vector columns of CockroachDB tables, kept fresh by Dagster.
 
-Only the version lives here: importing the package must stay light, because every
-Dagster step process does it.
+Contains only the version: every Dagster step process imports the package, so the import must stay fast.
 """
 
 __version__ = "0.1.0"

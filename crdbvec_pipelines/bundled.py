@@ -1,4 +1,4 @@
-"""Files that come with the project and are not Python: at the top of a checkout, inside the package in a wheel."""
+"""Files of the project other than Python: at the top of a checkout, and inside the package in a wheel."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ _IN_CHECKOUT = Path(__file__).parent.parent
 
 
 def bundled(name: str) -> Path:
-    """The path of a file by its name relative to the checkout, such as `dagster.yaml`."""
+    """Return the path of a file by its name relative to the checkout, such as `dagster.yaml`."""
     return (_IN_WHEEL if _IN_WHEEL.exists() else _IN_CHECKOUT) / name

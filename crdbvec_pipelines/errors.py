@@ -1,16 +1,26 @@
-"""The errors a user may meet, each a sentence that says what happened, where, and what to do.
+"""Base classes of the errors. A layer with errors of its own derives them next to the code that raises them.
 
-Only the base classes live here; a layer with errors of its own derives them beside the code that raises them.
+A message says what happened, which object, and what to do. Each class also has a general remedy, which the reference of
+the errors (docs/errors.md) lists next to the first sentence of the class's docstring.
 """
+
+from typing import ClassVar
 
 
 class CrdbvecError(Exception):
-    """The work failed. The command line prints the message and exits with code 1."""
+    """The command or run failed; work that had been written before is kept.
 
-    exit_code = 1
+    Attributes:
+        exit_code: The exit code of the command line.
+        remedy: What a user can do about it, as one imperative sentence.
+    """
+
+    exit_code: ClassVar[int] = 1
+    remedy: ClassVar[str] = "Follow the message, which names the object and the remedy, then run the command again."
 
 
 class ConfigurationError(CrdbvecError):
-    """What was asked for cannot be done as written. Exit code 2, and nothing was changed."""
+    """The configuration or an argument is invalid, and nothing was changed."""
 
     exit_code = 2
+    remedy = "Correct the entry of crdbvec.yaml, the option or the argument that the message names."

@@ -1,15 +1,16 @@
-"""Key ranges <-> partition keys, and how a key space is cut. Pure: no SQL, no Dagster, no configuration.
+"""Key ranges, their partition keys, and the division of a key space. Does not use SQL, Dagster or the configuration.
 
-A partition key is the reversible text of a key range. It is made of `[A-Za-z0-9_:-]` only, which Dagster's UI, its
-selection syntax and its tags all take as it is:
+A partition key is the reversible text of a key range. It consists of `[A-Za-z0-9_:-]` only, which Dagster's UI,
+selection syntax and tags accept without escaping:
 
     public:passage::min::u40                         rows below UUID 40000000-0000-...
     public:orders::teu:i10:i3::teu:i20:i1            composite key (text, int, int)
     <schema>:<table>::<lower>::<upper>
 
-Each value is a letter for its type and its text; a byte outside `[A-Za-z0-9_]` is written `-XX`. The table's name is in
-the key because Dagster's limits on equal partition keys hold across a whole instance. Both bounds are in it, so a key
-never changes its meaning; only the range with the open upper end is ever split (see `partitioning`).
+Each value is a letter for its type, followed by its text; a byte outside `[A-Za-z0-9_]` is written `-XX`. The key
+contains the table's name because Dagster limits the concurrency of equal partition keys across a whole instance. It
+contains both bounds, so a key never changes its meaning; only the range with the open upper end is split (see
+`partitioning`).
 """
 
 import re
@@ -26,7 +27,8 @@ from crdbvec_pipelines.naming import TableName
 KeyValue = int | str | UUID | bytes | bool | date | datetime | Decimal | float
 Bound = tuple[KeyValue, ...]
 
-# Dagster writes the key into run tags and into a unique index; PostgreSQL refuses index rows beyond about 2,700 bytes.
+# In ASCII characters. Dagster stores the key in run tags and in a unique index, and PostgreSQL rejects index rows of
+# more than about 2,700 bytes.
 MAX_KEY_LENGTH = 1_000
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_:-]+")
@@ -36,12 +38,19 @@ _UUID_DIGITS = 32
 
 
 class PartitionKeyError(ConfigurationError):
-    """A partition key that this project did not make, or made for another table."""
+    """A partition key does not belong to the table, or the primary key's values cannot be written as partition keys."""
+
+    remedy = "Run the column's `sync_partitions` job, or set `partitions.max_partitions: 1` as the message says."
 
 
 @dataclass(frozen=True)
 class KeyRange:
-    """A half-open primary-key interval `[lower, upper)`; None is an open end. Bounds hold one value a key column."""
+    """A half-open primary-key interval `[lower, upper)`.
+
+    Attributes:
+        lower: The lower bound, one value per key column; None if the range has no lower bound.
+        upper: The upper bound, likewise.
+    """
 
     lower: Bound | None = None
     upper: Bound | None = None
@@ -53,10 +62,10 @@ class KeyRange:
 
 
 def partition_key(table: TableName, key_range: KeyRange) -> str:
-    """The reversible text of a key range of a table.
+    """Return the reversible text of a key range of a table.
 
     Raises:
-        PartitionKeyError: a bound holds a value of a type that has no text here, or one too long for a key.
+        PartitionKeyError: A bound contains a value of an unsupported type, or one that is too long for a key.
     """
     text = "::".join(
         [
@@ -67,60 +76,60 @@ def partition_key(table: TableName, key_range: KeyRange) -> str:
     )
     if len(text) > MAX_KEY_LENGTH:
         raise PartitionKeyError(
-            f"A key range of {table} makes a partition key of {len(text)} characters, more than {MAX_KEY_LENGTH}; "
-            "its primary key values are too long to be bounds."
+            f"A partition key of {table} has {len(text)} characters, more than {MAX_KEY_LENGTH}: the values of the "
+            "primary key are too long to be bounds. Set `partitions.max_partitions: 1` for this table."
         )
     return text
 
 
 def parse_partition_key(text: str, table: TableName) -> KeyRange:
-    """The key range that a partition key stands for.
+    """Return the key range of a partition key.
 
     Raises:
-        PartitionKeyError: the text is no partition key of this table, letter by letter as `partition_key` writes it.
+        PartitionKeyError: The text is not a partition key of this table, exactly as `partition_key` writes it.
     """
-    refusal = PartitionKeyError(
-        f"{text[:200]!r} is not a partition key of {table}; remove it, and let crdbvec sync the partitions."
+    not_a_key = PartitionKeyError(
+        f"{text[:200]!r} is not a partition key of {table}. Run the column's `sync_partitions` job, which removes it."
     )
     parts = text.split("::")
     if not _ALLOWED.fullmatch(text) or len(parts) != 3:
-        raise refusal
+        raise not_a_key
     try:
         owner = tuple(_unescape(part) for part in parts[0].split(":"))
         lower = None if parts[1] == "min" else _decode_bound(parts[1])
         upper = None if parts[2] == "max" else _decode_bound(parts[2])
         key_range = KeyRange(lower, upper)
-        # Comparing may fail as well: Decimal knows a NaN that cannot be compared.
-        is_ours = owner == tuple(table) and not _is_reversed(key_range) and partition_key(table, key_range) == text
+        # The comparison may raise, too: a signaling NaN of Decimal cannot be compared.
+        is_key = owner == tuple(table) and not _is_reversed(key_range) and partition_key(table, key_range) == text
     except (ValueError, InvalidOperation):
-        raise refusal from None
-    if not is_ours:
-        raise refusal
+        raise not_a_key from None
+    if not is_key:
+        raise not_a_key
     return key_range
 
 
 def ranges_between(bounds: Iterable[Bound]) -> list[KeyRange]:
-    """The ranges that ascending bounds cut the whole key space into; the first and the last have an open end."""
+    """Return the ranges into which ascending bounds divide the whole key space; the first and the last are open."""
     inner = list(bounds)
     return [KeyRange(low, high) for low, high in zip([None, *inner], [*inner, None], strict=True)]
 
 
 def uuid_bounds(count: int) -> list[Bound]:
-    """Bounds that cut the UUID space into `count` ranges, rounded up to a power of two, by prefix."""
+    """Return bounds that divide the UUID space by prefix into `count` ranges, rounded up to a power of two."""
     bits = max(0, count - 1).bit_length()
     return [(UUID(int=step << (128 - bits)),) for step in range(1, 1 << bits)]
 
 
 def range_count(rows: int, target_rows: int, max_ranges: int) -> int:
-    """How many ranges of about `target_rows` rows a table of `rows` rows is cut into, from 1 to `max_ranges`."""
+    """Return how many ranges of about `target_rows` rows a table of `rows` rows has, from 1 to `max_ranges`."""
     return max(1, min(max_ranges, -(-rows // target_rows)))
 
 
 def in_key_order(ranges: Iterable[KeyRange]) -> list[KeyRange] | None:
-    """Those of the ranges that cover the whole key space without gap or overlap, in key order; None if none do.
+    """Return those ranges that cover the whole key space without gap or overlap, in key order; None if none do.
 
-    Of two ranges that start alike the earlier one counts, so that one that somebody adds by hand changes nothing. Only
-    equal bounds are compared, never their order: how text sorts is the database's business.
+    Of two ranges with the same lower bound the first one is used, so that a partition added manually changes nothing.
+    Bounds are compared for equality only, because the order of text depends on the database's collation.
     """
     by_lower: dict[Bound | None, KeyRange] = {}
     for candidate in ranges:
@@ -136,7 +145,7 @@ def in_key_order(ranges: Iterable[KeyRange]) -> list[KeyRange] | None:
 
 
 def _is_reversed(key_range: KeyRange) -> bool:
-    """Whether the bounds are surely in the wrong order. Text is not judged: it sorts by the column's collation."""
+    """Return whether the bounds are known to be in the wrong order; that of text depends on the column's collation."""
     if key_range.lower is None or key_range.upper is None:
         return False
     if key_range.lower == key_range.upper:
@@ -154,7 +163,7 @@ def _escape(text: str) -> str:
 
 def _unescape(text: str) -> str:
     if not _ESCAPED.fullmatch(text):
-        raise ValueError("not an escaped text")
+        raise ValueError("not escaped text")
     data = re.sub(r"-([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), text).encode("latin-1")
     return data.decode("utf-8", "surrogatepass")
 
@@ -175,7 +184,7 @@ class _Codec:
     decode: Callable[[str], KeyValue]
 
 
-# Looked up by exact type, since bool is an int and datetime a date.
+# Looked up by exact type, because bool is a subclass of int, and datetime of date.
 _CODECS: Sequence[_Codec] = (
     _Codec("b", bool, lambda value: "1" if value else "0", lambda text: {"0": False, "1": True}[text]),
     _Codec("i", int, lambda value: _escape(str(value)), lambda text: int(_unescape(text))),
@@ -201,9 +210,9 @@ def _encode_value(value: KeyValue) -> str:
     codec = _BY_TYPE.get(type(value))
     if codec is None:
         raise PartitionKeyError(
-            f"A primary key of type {type(value).__name__} cannot be cut into ranges; supported are "
-            + ", ".join(known.type.__name__ for known in _CODECS)
-            + "."
+            f"A primary key of type {type(value).__name__} cannot be split into ranges. Supported types are "
+            + ", ".join(supported.type.__name__ for supported in _CODECS)
+            + ". Set `partitions.max_partitions: 1` for this table."
         )
     return codec.letter + codec.encode(value)
 
@@ -215,7 +224,7 @@ def _decode_bound(text: str) -> Bound:
 def _decode_value(text: str) -> KeyValue:
     codec = _BY_LETTER.get(text[:1])
     if codec is None:
-        raise ValueError("no such type letter")
+        raise ValueError("unknown type letter")
     try:
         return codec.decode(text[1:])
     except KeyError:

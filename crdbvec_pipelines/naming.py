@@ -1,7 +1,7 @@
-"""Names of tables and columns as people write them: parsing and displaying, no SQL.
+"""Names of tables as users write them: parsing and formatting, without SQL.
 
-Names are taken exactly as written: `public.Passage` is the table called Passage. Quotes are needed only around a name
-that contains a dot or a quote.
+Names are case-sensitive: `public.Passage` is the table named Passage. Double quotes are needed only around a name that
+contains a dot or a double quote.
 """
 
 import re
@@ -16,22 +16,22 @@ _PLAIN = re.compile(r"[^\".\s]+")
 
 
 class TableName(NamedTuple):
-    """A table's schema and name, both exactly as the database holds them."""
+    """A table's schema and name, both exactly as in the database."""
 
     schema: str
     name: str
 
     @classmethod
     def parse(cls, text: str) -> "TableName":
-        """Reads `table` (in schema `public`) or `schema.table`, either part in double quotes if need be.
+        """Parse `table` (in the schema `public`) or `schema.table`; either part may be in double quotes.
 
         Raises:
-            ConfigurationError: the text is not one or two names separated by a dot.
+            ConfigurationError: The text is not one or two names separated by a dot.
         """
         parts = _PART.findall(text.strip())
         if ".".join(parts) != text.strip() or not 1 <= len(parts) <= 2:
             raise ConfigurationError(
-                f"{text!r} is not a table name; write table or schema.table, "
+                f"{text!r} is not a table name. Write table or schema.table, "
                 'with double quotes around a part that contains a dot ("my.table").'
             )
         names = [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts]

@@ -1,7 +1,7 @@
-"""Cuts a real table into key ranges, and keeps an earlier cut when the table grows.
+"""The partition plan of a table: divide it into key ranges, and keep existing ranges as the table grows.
 
-The arithmetic of key ranges is in `keyspace`; here it meets the table's rows. A plan that covers the table stays for
-ever, but for its open tail, which is cut further as the table grows.
+The arithmetic of key ranges is in `keyspace`; this module applies it to the rows of a table. Ranges that cover the
+table are kept. Only the last one, whose upper end is open, is split as the table grows.
 """
 
 import logging
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from crdbvec_pipelines.config import PartitionsSpec
-from crdbvec_pipelines.database.introspect import Table
-from crdbvec_pipelines.database.keys import TableKeys
+from crdbvec_pipelines.database.rows.keys import TableKeys
+from crdbvec_pipelines.database.table import Table
 from crdbvec_pipelines.keyspace import (
     Bound,
     KeyRange,
@@ -26,15 +26,21 @@ from crdbvec_pipelines.keyspace import (
 
 logger = logging.getLogger(__name__)
 
-# UUIDs that span less of the UUID space than this are time-ordered; a split by prefix would put all of them into
-# one range. Ten random UUIDs span less with a probability of 1 in 93 (n r^(n-1) - (n-1) r^n), a
-# hundred practically never.
-_RANDOM_SPAN = 0.5
+# The share of the UUID space between the smallest and the largest UUID. UUIDs with a smaller share are taken to be
+# time-ordered; a division by prefix would put all of them into one range. Ten random UUIDs have a smaller share with a
+# probability of 1 in 93 (n r^(n-1) - (n-1) r^n), a hundred practically never.
+_MIN_RANDOM_SPAN = 0.5
 
 
 @dataclass(frozen=True)
 class PartitionPlan:
-    """The partition keys a table should have, in key order, and how they differ from those it has."""
+    """The partition keys that a table should have, and how they differ from the existing ones.
+
+    Attributes:
+        keys: The partition keys, in key order.
+        added: Those that do not exist yet.
+        removed: The existing keys that are not among them.
+    """
 
     keys: tuple[str, ...]
     added: tuple[str, ...]
@@ -42,42 +48,47 @@ class PartitionPlan:
 
 
 def plan_partitions(keys: TableKeys, spec: PartitionsSpec, existing: Iterable[str] = ()) -> PartitionPlan:
-    """Plans a table's partitions.
+    """Return the partition plan of a table.
 
     Args:
-        keys: the table's keys on an open database.
-        spec: how large partitions should be, and how many at most.
-        existing: the partition keys there are; those that cover the table are kept.
+        keys: The table's primary keys on an open database.
+        spec: The target size and the maximum number of partitions.
+        existing: The existing partition keys; those that cover the table are kept.
+
+    Raises:
+        PartitionKeyError: The primary key has values that cannot be written as partition keys.
     """
     present = list(existing)
-    kept = in_key_order(_readable(present, keys.table))
-    # A table in one range is all open tail: it may be cut in any way.
-    ranges = _with_split_tail(kept, keys, spec) if kept and len(kept) > 1 else _first_cut(keys, spec)
+    kept = in_key_order(_parse_keys(present, keys.table))
+    # A single range has no bounds to keep, so the table is divided as if it had no partitions.
+    ranges = _split_open_range(kept, keys, spec) if kept and len(kept) > 1 else _initial_ranges(keys, spec)
     planned = [partition_key(keys.table.name, key_range) for key_range in ranges]
     return PartitionPlan(
-        tuple(planned),
-        tuple(key for key in planned if key not in set(present)),
-        tuple(key for key in present if key not in set(planned)),
+        keys=tuple(planned),
+        added=tuple(key for key in planned if key not in set(present)),
+        removed=tuple(key for key in present if key not in set(planned)),
     )
 
 
-def tail_has_outgrown(keys: TableKeys, spec: PartitionsSpec, existing: Iterable[str]) -> bool:
-    """Whether planning anew would change anything. Looks for one more range only, so it costs little at any size."""
+def open_range_needs_split(keys: TableKeys, spec: PartitionsSpec, existing: Iterable[str]) -> bool:
+    """Return whether a new plan would differ. Searches for one more range only, so the cost is small at any size."""
     present = list(existing)
     one_more = spec.model_copy(update={"max_partitions": min(spec.max_partitions, len(present) + 1)})
     plan = plan_partitions(keys, one_more, present)
     return bool(plan.added or plan.removed)
 
 
-def _readable(present: Iterable[str], table: Table) -> Iterator[KeyRange]:
-    for text in present:
+def _parse_keys(keys: Iterable[str], table: Table) -> Iterator[KeyRange]:
+    """Yield the key ranges of partition keys, and log those that are not keys of this table."""
+    for text in keys:
         try:
             yield parse_partition_key(text, table.name)
         except PartitionKeyError as error:
             logger.warning("%s", error)
 
 
-def _first_cut(keys: TableKeys, spec: PartitionsSpec) -> list[KeyRange]:
+def _initial_ranges(keys: TableKeys, spec: PartitionsSpec) -> list[KeyRange]:
+    """Return the ranges of a table without partitions: by prefix for random UUIDs, otherwise by row count."""
     rows = keys.estimate_rows()
     if _has_random_uuids(keys):
         return ranges_between(
@@ -87,42 +98,45 @@ def _first_cut(keys: TableKeys, spec: PartitionsSpec) -> list[KeyRange]:
 
 
 def _power_of_two(count: int, spec: PartitionsSpec) -> int:
-    """The next power of two, or the one before where that is more than allowed."""
-    up = 1 << max(0, count - 1).bit_length()
-    return up if up <= spec.max_partitions else up // 2
+    """Return the next power of two, or the previous one if the next exceeds `max_partitions`."""
+    rounded_up = 1 << max(0, count - 1).bit_length()
+    return rounded_up if rounded_up <= spec.max_partitions else rounded_up // 2
 
 
-def _with_split_tail(ranges: list[KeyRange], keys: TableKeys, spec: PartitionsSpec) -> list[KeyRange]:
-    tail = ranges[-1]
-    room = spec.max_partitions - len(ranges) + 1
-    if room < 2 or (tail.lower is not None and _is_uuid_prefix_cut(ranges) and _has_random_uuids(keys)):
+def _split_open_range(ranges: list[KeyRange], keys: TableKeys, spec: PartitionsSpec) -> list[KeyRange]:
+    """Return the ranges with the last one, whose upper end is open, split by row count if it is large enough."""
+    open_range = ranges[-1]
+    max_parts = spec.max_partitions - len(ranges) + 1
+    if max_parts < 2 or (open_range.lower is not None and _are_uuid_prefixes(ranges) and _has_random_uuids(keys)):
         return ranges
-    bounds = list(_stride_bounds(keys, tail.lower, spec, 0, room))
+    bounds = list(_stride_bounds(keys, open_range.lower, spec, 0, max_parts))
     if not bounds:
         return ranges
-    cut = ranges_between(bounds)
-    return [*ranges[:-1], KeyRange(tail.lower, cut[0].upper), *cut[1:]]
+    parts = ranges_between(bounds)
+    return [*ranges[:-1], KeyRange(open_range.lower, parts[0].upper), *parts[1:]]
 
 
-def _is_uuid_prefix_cut(ranges: list[KeyRange]) -> bool:
+def _are_uuid_prefixes(ranges: list[KeyRange]) -> bool:
+    """Return whether the ranges divide the UUID space by prefix."""
     bounds = [key_range.lower for key_range in ranges[1:] if key_range.lower is not None]
     return bounds == uuid_bounds(len(ranges))
 
 
 def _has_random_uuids(keys: TableKeys) -> bool:
+    """Return whether the primary key is one UUID column with random rather than time-ordered values."""
     if [column.type_name for column in keys.table.key] != ["uuid"]:
         return False
     ends = keys.first_and_last()
     if not ends:
         return True
     first, last = (int(UUID(str(value))) for value in ends)
-    return (last - first) / (1 << 128) >= _RANDOM_SPAN
+    return (last - first) / (1 << 128) >= _MIN_RANDOM_SPAN
 
 
 def _stride_bounds(
     keys: TableKeys, start: Bound | None, spec: PartitionsSpec, rows: int, max_ranges: int
 ) -> Iterator[Bound]:
-    """Bounds every `target_rows` rows behind `start`, while at least that many rows follow the bound."""
+    """Yield a bound every `target_rows` rows after `start`, as long as at least that many rows follow it."""
     stride = max(spec.target_rows, -(-rows // max_ranges))
     bound = start
     for _ in range(max_ranges - 1):

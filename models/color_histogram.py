@@ -1,4 +1,4 @@
-"""Images by their colours: a model without weights, and the example of one whose input is not text."""
+"""Color histogram of images: a model without weights, and an example of a model whose input is not text."""
 
 import io
 from collections.abc import Iterable
@@ -9,41 +9,42 @@ import numpy as np
 
 from crdbvec_pipelines.encoding import ModelError
 
+# Levels per color channel; 4x4x4 cells.
 _LEVELS = 4
 
 
 def embedding_label() -> str:
-    """Return one line for the list of models."""
-    return "Colour histogram of images (no weights)"
+    """Return the line that the list of models shows."""
+    return "Color histogram of images (no weights)"
 
 
 def embedding_description() -> str:
-    """Return what a user has to know to choose this model."""
+    """Return purpose, input, dimension and limits."""
     return (
-        "Distribution of an image's colours, for finding images that look alike at a glance. The input is the content "
-        "of an image file in a BYTEA column, in any format that Pillow reads; transparent parts count as white. Gives "
+        "Distribution of the colors of an image, for finding images with similar colors. The input is the content of "
+        "an image file in a BYTEA column, in any format that Pillow reads; transparent areas count as white. Produces "
         "64-dimensional float vectors of length 1: one number for each cell of a 4x4x4 grid over red, green and blue. "
-        "Search with the path of an image file. It knows nothing of what an image shows."
+        "A search query is the path of an image file. The content of the image is not recognized."
     )
 
 
 def embedding_dim() -> int:
-    """Return the number of cells of the colour grid."""
+    """Return the number of cells of the color grid."""
     return _LEVELS**3
 
 
 def embedding_metric() -> str:
-    """Return cosine: the share of colours matters, not the number of pixels."""
+    """Return `cosine`, which compares the proportions of the colors and not the number of pixels."""
     return "cosine"
 
 
 def embedding_id() -> str:
-    """Return the histogram's shape and version; the version changes when the same image would give another vector."""
+    """Return the shape and the version of the histogram; a change of the vectors requires a new version."""
     return "color_histogram-rgb-4x4x4-l2-v1"
 
 
 def embedding_is_thread_safe() -> bool:
-    """Say yes: nothing is shared between calls, and Pillow decodes without holding up other threads."""
+    """Return True: calls share no state, and Pillow releases the GIL while it decodes."""
     return True
 
 
@@ -51,11 +52,11 @@ def embedding_encode(input_data: Any, verbose: bool = False) -> list[float]:
     """Return the histogram of an image.
 
     Args:
-        input_data: The image file's content, as bytes or memoryview.
+        input_data: The content of the image file, as bytes or memoryview.
         verbose: Unused.
 
     Raises:
-        ValueError: The bytes are no image, or a damaged one.
+        ValueError: The bytes are not an image, or the image is damaged.
     """
     from PIL import Image
 
@@ -63,7 +64,7 @@ def embedding_encode(input_data: Any, verbose: bool = False) -> list[float]:
         with Image.open(io.BytesIO(input_data)) as opened:
             image = opened.convert("RGBA")
     except OSError as error:
-        # Pillow reports a damaged file as an OSError, which would look like trouble with the machine.
+        # Pillow raises OSError for a damaged image. The encoder would treat it as an unavailable model.
         raise ValueError("The input is not an image that Pillow can read.") from error
     white = Image.new("RGBA", image.size, "white")
     pixels = np.asarray(Image.alpha_composite(white, image).convert("RGB")).reshape(-1, 3) // (256 // _LEVELS)
@@ -80,16 +81,18 @@ def embedding_encode_batch(
 
 
 def embedding_encode_query(text: str) -> list[float]:
-    """Return the histogram of the image file at a path: a search by words would make no sense here.
+    """Return the histogram of the image file at a path; the model does not support text queries.
 
     Raises:
-        ModelError: There is no such file, or it is no image.
+        ModelError: The file does not exist, cannot be read, or is not an image.
     """
     try:
         return embedding_encode(Path(text).expanduser().read_bytes())
     except OSError as error:
         raise ModelError(
-            "The model color_histogram searches by image: give the path of an image file that exists and can be read."
+            "The query of the model color_histogram must be the path of an image file that exists and can be read."
         ) from error
     except ValueError as error:
-        raise ModelError("The model color_histogram searches by image, and the file given is not one.") from error
+        raise ModelError(
+            "The file is not an image. The query of the model color_histogram must be the path of an image file."
+        ) from error

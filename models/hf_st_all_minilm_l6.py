@@ -1,12 +1,11 @@
-"""all-MiniLM-L6-v2, for English text; for another sentence-transformers model, copy this file under another name."""
+"""all-MiniLM-L6-v2, for English text. To use another sentence-transformers model, copy this file and edit the copy."""
 
-from crdbvec_pipelines.encoding.sentence_transformer import SentenceTransformerModel
-from crdbvec_pipelines.encoding.weights import WeightsPackage
+from crdbvec_pipelines.encoding.models import SentenceTransformerModel, WeightsPackage
 
 _MODEL = SentenceTransformerModel(
     "sentence-transformers/all-MiniLM-L6-v2",
     dim=384,
-    # Optional: without it the weights come from the hub.
+    # Optional. Without a package, the weights come from the Hugging Face hub.
     package=WeightsPackage(
         "all_minilm_l6_v2", "model.zip", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
     ),
@@ -14,12 +13,12 @@ _MODEL = SentenceTransformerModel(
 
 
 def embedding_label() -> str:
-    """Return one line for the list of models."""
+    """Return the line that the list of models shows."""
     return "Hugging Face Sentence Transformer all-MiniLM-L6-v2"
 
 
 def embedding_description() -> str:
-    """Return what a user has to know to choose this model."""
+    """Return purpose, dimension, language, limits and a link."""
     return (
         "General-purpose English sentence embedding model based on MiniLM. Optimized for semantic similarity, "
         "clustering, and retrieval tasks. Produces 384-dimensional float vectors of length 1 from the first 256 tokens "

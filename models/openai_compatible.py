@@ -1,22 +1,22 @@
-"""Any server that speaks OpenAI's `/v1/embeddings`: OpenAI itself, TEI, vLLM, Ollama. Configured by the environment."""
+"""Any server with OpenAI's `/v1/embeddings` API: OpenAI, TEI, vLLM, Ollama. Configured by environment variables."""
 
-from crdbvec_pipelines.encoding.openai_model import OpenAIModel
+from crdbvec_pipelines.encoding.models import OpenAIModel
 
 _MODEL = OpenAIModel()
 
 
 def embedding_label() -> str:
-    """Return one line for the list of models."""
-    return "Any server with OpenAI's /v1/embeddings (OpenAI, TEI, vLLM, Ollama)"
+    """Return the line that the list of models shows."""
+    return "Any server with OpenAI's /v1/embeddings API (OpenAI, TEI, vLLM, Ollama)"
 
 
 def embedding_description() -> str:
-    """Return what a user has to know to choose this model."""
+    """Return purpose, settings, limits and a link."""
     return (
-        "Text embeddings from a server that speaks OpenAI's /v1/embeddings: OpenAI, Text Embeddings Inference, vLLM, "
-        "Ollama. Texts are sent to that server. Set CRDBVEC_OPENAI_BASE_URL (as http://localhost:8080/v1), "
-        "CRDBVEC_OPENAI_MODEL and, where the server wants one, CRDBVEC_OPENAI_API_KEY. The dimension, the language and "
-        "the limits are the model's; what is too long is refused or cut by the server. "
+        "Text embeddings from a server with OpenAI's /v1/embeddings API: OpenAI, Text Embeddings Inference, vLLM, "
+        "Ollama. Texts are sent to that server. Set CRDBVEC_OPENAI_BASE_URL (for example http://localhost:8080/v1), "
+        "CRDBVEC_OPENAI_MODEL and, if the server requires it, CRDBVEC_OPENAI_API_KEY. Dimension, language and limits "
+        "depend on the model; the server rejects or truncates texts that are too long. "
         "https://platform.openai.com/docs/api-reference/embeddings"
     )
 

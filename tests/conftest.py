@@ -1,5 +1,6 @@
-"""What all tests share: servers, a fresh database for each test, an environment without the user's own settings."""
+"""Shared fixtures: servers, a new database for each test, an environment without the user's settings; skip summary."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,25 +10,43 @@ from hypothesis import HealthCheck, settings
 
 from crdbvec_pipelines.database.connection import Database
 from tests.support.models import CALLS_VARIABLE, CallLog
+from tests.support.processes import restore_default_signals
 from tests.support.servers import (
     NEEDS_COCKROACHDB,
     Server,
-    cockroach_is_at_hand,
     cockroachdb,
+    cockroachdb_is_available,
     embedded_postgres,
     open_folder,
 )
 
-# A busy machine is no fault of what is tested.
+# Without time limits, which would fail on a busy machine.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-_OF_THE_USER = ("CRDBVEC_URL", "CRDBVEC_CONFIG", "DAGSTER_HOME", "DAGSTER_PG_URL")
+_USER_VARIABLES = ("CRDBVEC_URL", "CRDBVEC_CONFIG", "DAGSTER_HOME", "DAGSTER_PG_URL")
+
+
+def pytest_configure() -> None:
+    """Let child processes receive SIGINT even if the test suite is a background job."""
+    restore_default_signals()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line per reason for skipped tests, so that one frequent reason does not hide the others."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        # (path, line, reason)
+        reasons[str(report.longrepr[2]).removeprefix("Skipped: ")] += 1
+    if reasons:
+        terminalreporter.section("skipped, by reason")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5} {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the user's own cache out of the tests, and the tests out of it."""
+    """Use a temporary model cache instead of the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "model-cache"))
         yield
@@ -35,22 +54,22 @@ def _model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in _OF_THE_USER:
+    for name in _USER_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """The embedded PostgreSQL; for tests of what only PostgreSQL has."""
+    """The embedded PostgreSQL, for tests of features that only PostgreSQL has."""
     with embedded_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def cockroach() -> Iterator[Server]:
-    """A CockroachDB; for tests of what only CockroachDB has."""
-    if not cockroach_is_at_hand():
+    """CockroachDB, for tests of features that only CockroachDB has."""
+    if not cockroachdb_is_available():
         pytest.skip(NEEDS_COCKROACHDB)
     with cockroachdb() as server:
         yield server
@@ -58,36 +77,36 @@ def cockroach() -> Iterator[Server]:
 
 @pytest.fixture(scope="session", params=["postgres", "cockroachdb"])
 def server(request: pytest.FixtureRequest) -> Server:
-    """Each server in turn."""
-    found = request.getfixturevalue("cockroach" if request.param == "cockroachdb" else "postgres")
-    assert isinstance(found, Server)
-    return found
+    """Each of the two servers."""
+    running = request.getfixturevalue("cockroach" if request.param == "cockroachdb" else "postgres")
+    assert isinstance(running, Server)
+    return running
 
 
 @pytest.fixture
 def url(server: Server) -> Iterator[str]:
-    """The URL of a fresh database on each server."""
-    with server.new_database() as fresh:
-        yield fresh
+    """The URL of a new database on each server."""
+    with server.new_database() as new:
+        yield new
 
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    """The product's own connection to the fresh database."""
+    """The product's connection to the new database."""
     with Database(url) as opened:
         yield opened
 
 
 @pytest.fixture
 def connection(url: str) -> Iterator[psycopg.Connection]:
-    """Somebody else's connection to the fresh database: an application's, or an administrator's."""
+    """Another client's connection to the new database, as of an application or an administrator."""
     with psycopg.connect(url, autocommit=True) as opened:
         yield opened
 
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CallLog:
-    """What the counting stubs were asked, in this process and in those it starts."""
+    """The log of the calls of the counting stubs, in this process and in its child processes."""
     log = CallLog(tmp_path / "calls.jsonl")
     monkeypatch.setenv(CALLS_VARIABLE, str(log.path))
     return log

@@ -1,4 +1,4 @@
-"""The embedded server: keeps its data, is shared by processes, and says what is wrong in a sentence."""
+"""The embedded server: it keeps its data, is shared by processes, and reports errors with the remedy."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from crdbvec_pipelines.errors import CrdbvecError
 from tests.support.processes import ROOT, run_python
 
 
-def test_a_folder_keeps_its_data_over_a_restart(folder: Path) -> None:
+def test_data_is_kept_after_a_restart(folder: Path) -> None:
     server = EmbeddedServer(folder / "deep" / "postgres")
     with psycopg.connect(server.ensure_database('odd "name"'), autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept (n INT8)")
+        connection.execute("CREATE TABLE persistent (n INT8)")
     assert server.ensure_database('odd "name"') == server.url('odd "name"')
     server.stop()
     with pytest.raises(psycopg.OperationalError):
@@ -21,12 +21,12 @@ def test_a_folder_keeps_its_data_over_a_restart(folder: Path) -> None:
     server = EmbeddedServer(folder / "deep" / "postgres")
     try:
         with psycopg.connect(server.ensure_database('odd "name"')) as connection:
-            assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+            assert connection.execute("SELECT count(*) FROM persistent").fetchone() == (0,)
     finally:
         server.stop()
 
 
-def test_it_has_pgvector_and_listens_on_no_port(folder: Path) -> None:
+def test_server_has_pgvector_and_does_not_listen_on_a_port(folder: Path) -> None:
     server = EmbeddedServer(folder / "postgres")
     try:
         with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -36,7 +36,7 @@ def test_it_has_pgvector_and_listens_on_no_port(folder: Path) -> None:
         server.stop()
 
 
-def test_it_stays_while_another_process_uses_it(folder: Path) -> None:
+def test_server_is_shared_with_another_process(folder: Path) -> None:
     source = (
         "from pathlib import Path; from crdbvec_pipelines.embedded import EmbeddedServer; "
         f"print(EmbeddedServer(Path({str(folder / 'postgres')!r})).url())"
@@ -50,15 +50,15 @@ def test_it_stays_while_another_process_uses_it(folder: Path) -> None:
         server.stop()
 
 
-def test_a_server_that_does_not_start_is_one_sentence(folder: Path) -> None:
+def test_error_of_the_start_names_log_and_remedy(folder: Path) -> None:
     (folder / "postgres").mkdir()
     (folder / "postgres" / "PG_VERSION").write_text("9", encoding="utf-8")
-    with pytest.raises(CrdbvecError, match=r"PostgreSQL in .* does not start \(\w+\); its log is ") as caught:
+    with pytest.raises(CrdbvecError, match=r"PostgreSQL in .* did not start \(\w+\)\. Read its log ") as caught:
         EmbeddedServer(folder / "postgres")
-    assert "Removing the folder starts afresh" in str(caught.value)
+    assert str(caught.value).endswith("or delete the folder to start again without its data.")
 
 
-def test_a_path_with_a_space_is_refused_before_anything_is_made(folder: Path) -> None:
-    with pytest.raises(CrdbvecError, match="whose path holds a space; choose another folder"):
+def test_path_with_a_space_is_rejected_before_the_folder_is_created(folder: Path) -> None:
+    with pytest.raises(CrdbvecError, match=r"the path contains a space\. Choose another folder"):
         EmbeddedServer(folder / "my data" / "postgres")
     assert list(folder.iterdir()) == []

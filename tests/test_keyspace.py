@@ -1,4 +1,4 @@
-"""Key ranges as texts, and key spaces as ranges: reversible, one text a range, no gap and no overlap."""
+"""Key ranges, their partition keys, and the division of a key space: reversible, unique, without gap or overlap."""
 
 import random
 import re
@@ -46,7 +46,7 @@ tables = st.builds(TableName, st.text(min_size=1, max_size=15), st.text(min_size
 
 @st.composite
 def key_ranges(draw: st.DrawFn) -> KeyRange:
-    """Ranges of single and composite keys; bounds of one type a column, with the ends in order where that is known."""
+    """Ranges of single and composite keys, with one type per key column, and in order if the order is known."""
     kinds = draw(st.lists(st.sampled_from(_KINDS), min_size=1, max_size=4))
     lower: Bound | None = draw(st.none() | st.tuples(*kinds))
     upper: Bound | None = draw(st.none() | st.tuples(*kinds))
@@ -61,35 +61,37 @@ def key_ranges(draw: st.DrawFn) -> KeyRange:
 
 
 @given(tables, key_ranges())
-def test_a_key_range_comes_back_from_its_text(table: TableName, key_range: KeyRange) -> None:
+def test_key_range_is_parsed_from_its_partition_key(table: TableName, key_range: KeyRange) -> None:
     assert parse_partition_key(partition_key(table, key_range), table) == key_range
 
 
 @given(tables, key_ranges())
-def test_a_text_has_only_characters_that_dagster_takes_everywhere(table: TableName, key_range: KeyRange) -> None:
+def test_partition_key_contains_only_characters_that_dagster_accepts_everywhere(
+    table: TableName, key_range: KeyRange
+) -> None:
     assert ALPHABET.fullmatch(partition_key(table, key_range))
 
 
 @given(key_ranges(), key_ranges())
-def test_two_ranges_never_share_a_text(one: KeyRange, other: KeyRange) -> None:
+def test_different_ranges_have_different_partition_keys(one: KeyRange, other: KeyRange) -> None:
     assert (partition_key(TABLE, one) == partition_key(TABLE, other)) == (repr(one) == repr(other))
 
 
 @given(tables, tables, key_ranges())
-def test_a_key_of_another_table_is_refused(table: TableName, other: TableName, key_range: KeyRange) -> None:
+def test_partition_key_of_another_table_is_rejected(table: TableName, other: TableName, key_range: KeyRange) -> None:
     if table != other:
         with pytest.raises(PartitionKeyError, match="is not a partition key of"):
             parse_partition_key(partition_key(other, key_range), table)
 
 
-# What hypothesis would rarely make of letters alone: texts that nearly are partition keys.
-_NEARLY = st.from_regex(
+# Texts that are almost partition keys, which hypothesis rarely generates from an alphabet.
+_ALMOST_KEYS = st.from_regex(
     re.compile(r"public:passage::(min|max|[biutxdsnf][A-Za-z0-9_:-]{0,40})::(min|max|[biutxdsnf][A-Za-z0-9_:-]{0,40})"),
     fullmatch=True,
 )
 
 
-@given(st.text(max_size=60) | _NEARLY)
+@given(st.text(max_size=60) | _ALMOST_KEYS)
 @example("public:passage::nsNaN::nsNaN")
 @example("public:passage::nsNaN::n1")
 @example("public:passage::nNaN::max")
@@ -107,7 +109,7 @@ _NEARLY = st.from_regex(
 @example("public:passage::i5::i5")
 @example("public:passage::max::min")
 @example("public:passage::min::max\n")
-def test_any_text_is_refused_in_words_or_is_the_one_text_of_its_range(text: str) -> None:
+def test_any_text_is_rejected_or_is_the_only_partition_key_of_its_range(text: str) -> None:
     try:
         key_range = parse_partition_key(text, TABLE)
     except PartitionKeyError:
@@ -126,37 +128,37 @@ def test_any_text_is_refused_in_words_or_is_the_one_text_of_its_range(text: str)
         "public:passage::i5::u6",
     ],
 )
-def test_a_refusal_names_the_text_and_the_remedy(text: str) -> None:
+def test_error_names_the_text_and_the_remedy(text: str) -> None:
     with pytest.raises(PartitionKeyError) as caught:
         parse_partition_key(text, TABLE)
     assert repr(text) in str(caught.value)
-    assert "public.passage; remove it, and let crdbvec sync the partitions." in str(caught.value)
+    assert "of public.passage. Run the column's `sync_partitions` job, which removes it." in str(caught.value)
 
 
-def test_the_text_can_be_read_by_people() -> None:
+def test_partition_key_is_readable() -> None:
     assert partition_key(TABLE, KeyRange(None, (UUID(int=1 << 126),))) == "public:passage::min::u4"
     assert partition_key(TABLE, KeyRange(("eu", 10), ("eu", 20))) == "public:passage::teu:i10::teu:i20"
 
 
-def test_a_value_of_another_type_is_refused() -> None:
-    elsewhen: Any = (timedelta(1),)
-    with pytest.raises(PartitionKeyError, match="primary key of type timedelta cannot be cut into ranges"):
-        partition_key(TABLE, KeyRange(elsewhen))
+def test_value_of_an_unsupported_type_is_rejected() -> None:
+    bound: Any = (timedelta(1),)
+    with pytest.raises(PartitionKeyError, match="primary key of type timedelta cannot be split into ranges"):
+        partition_key(TABLE, KeyRange(bound))
 
 
-def test_a_value_too_long_for_a_key_is_refused() -> None:
+def test_value_that_is_too_long_is_rejected() -> None:
     with pytest.raises(PartitionKeyError, match="too long to be bounds"):
         partition_key(TABLE, KeyRange(("x" * 1_000,)))
 
 
 @pytest.mark.parametrize(("lower", "upper"), [((), None), (None, ()), ((1,), (1, 2))])
-def test_bounds_without_values_or_of_two_lengths_make_no_range(lower: Bound | None, upper: Bound | None) -> None:
+def test_bounds_must_have_the_same_number_of_values(lower: Bound | None, upper: Bound | None) -> None:
     with pytest.raises(ValueError, match="same number of values"):
         KeyRange(lower, upper)
 
 
 @given(st.integers(1, 4_096))
-def test_uuid_bounds_cut_the_space_into_equal_parts_in_order(count: int) -> None:
+def test_uuid_bounds_divide_the_space_into_equal_parts_in_order(count: int) -> None:
     bounds = [int(UUID(str(value))) for (value,) in uuid_bounds(count)]
     parts = len(bounds) + 1
     assert count <= parts < 2 * count
@@ -164,22 +166,22 @@ def test_uuid_bounds_cut_the_space_into_equal_parts_in_order(count: int) -> None
 
 
 @given(st.integers(1, 300), st.uuids())
-def test_every_uuid_lies_in_exactly_one_range(count: int, key: UUID) -> None:
+def test_every_uuid_is_in_exactly_one_range(count: int, key: UUID) -> None:
     ranges = ranges_between(uuid_bounds(count))
-    assert sum(_holds(key_range, key) for key_range in ranges) == 1
+    assert sum(_contains(key_range, key) for key_range in ranges) == 1
 
 
 @given(st.lists(st.integers(), unique=True, max_size=50), st.integers())
-def test_ranges_between_bounds_leave_no_gap_and_no_overlap(numbers: list[int], key: int) -> None:
+def test_ranges_between_bounds_have_no_gap_and_no_overlap(numbers: list[int], key: int) -> None:
     ranges = ranges_between([(number,) for number in sorted(numbers)])
     assert len(ranges) == len(numbers) + 1
-    assert sum(_holds(key_range, key) for key_range in ranges) == 1
+    assert sum(_contains(key_range, key) for key_range in ranges) == 1
 
 
 @given(st.lists(values.map(lambda value: (value,)), unique_by=repr, min_size=1, max_size=20), st.randoms())
-def test_shuffled_ranges_find_their_order_again(bounds: list[Bound], shuffler: random.Random) -> None:
+def test_shuffled_ranges_are_put_in_key_order(bounds: list[Bound], shuffler: random.Random) -> None:
     if len(set(bounds)) < len(bounds):
-        return  # 0 == False == 0.0: equal bounds of different types are no bounds of one column.
+        return  # 0 == False == 0.0, but the bounds of one column have one type.
     ranges = ranges_between(bounds)
     shuffled = ranges.copy()
     shuffler.shuffle(shuffled)
@@ -187,18 +189,18 @@ def test_shuffled_ranges_find_their_order_again(bounds: list[Bound], shuffler: r
 
 
 @given(st.integers(2, 12), st.data())
-def test_a_gap_is_noticed(count: int, data: st.DataObject) -> None:
+def test_ranges_with_a_gap_do_not_cover_the_key_space(count: int, data: st.DataObject) -> None:
     ranges = ranges_between([(number,) for number in range(count)])
     del ranges[data.draw(st.integers(0, count))]
     assert in_key_order(ranges) is None
 
 
-def test_no_ranges_cover_nothing() -> None:
+def test_no_ranges_do_not_cover_the_key_space() -> None:
     assert in_key_order([]) is None
 
 
 @given(st.integers(2, 12), st.integers(0, 12), st.integers(1, 13))
-def test_a_range_added_by_hand_does_not_hide_those_that_cover(count: int, low: int, width: int) -> None:
+def test_manually_added_range_does_not_change_the_covering_ranges(count: int, low: int, width: int) -> None:
     ranges = ranges_between([(number,) for number in range(count)])
     foreign = KeyRange((low,) if low else None, (low + width,) if low + width <= count else None)
     if foreign not in ranges:
@@ -206,12 +208,12 @@ def test_a_range_added_by_hand_does_not_hide_those_that_cover(count: int, low: i
 
 
 @given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 4_096))
-def test_ranges_are_as_large_as_wanted_while_there_may_be_so_many(rows: int, target: int, most: int) -> None:
-    count = range_count(rows, target, most)
-    assert 1 <= count <= most
-    assert count == most or count * target >= rows
+def test_ranges_have_the_target_size_unless_there_are_too_many(rows: int, target: int, max_ranges: int) -> None:
+    count = range_count(rows, target, max_ranges)
+    assert 1 <= count <= max_ranges
+    assert count == max_ranges or count * target >= rows
 
 
-def _holds(key_range: KeyRange, key: KeyValue) -> bool:
+def _contains(key_range: KeyRange, key: KeyValue) -> bool:
     low, high = key_range.lower, key_range.upper
     return (low is None or low <= (key,)) and (high is None or (key,) < high)

@@ -1,4 +1,4 @@
-"""Names of tables as people write them."""
+"""Names of tables as users write them."""
 
 import pytest
 from hypothesis import given
@@ -23,21 +23,21 @@ _PARTS = st.text(min_size=1, max_size=20)
         ('" padded "', "public", " padded "),
     ],
 )
-def test_a_name_is_taken_exactly_as_written(text: str, schema: str, name: str) -> None:
+def test_name_is_parsed_exactly_as_written(text: str, schema: str, name: str) -> None:
     assert TableName.parse(text) == TableName(schema, name)
 
 
 @pytest.mark.parametrize("text", ["", " ", ".", "a.", ".a", "a..b", "a.b.c", '"a', 'a"', '""', 'a"b"', '"a"b'])
-def test_anything_else_is_refused_with_the_remedy(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is not a table name; write table or schema\.table"):
+def test_invalid_name_is_rejected_with_the_remedy(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"is not a table name\. Write table or schema\.table"):
         TableName.parse(text)
 
 
 @given(_PARTS, _PARTS)
-def test_what_is_displayed_can_be_read_again(schema: str, name: str) -> None:
+def test_displayed_name_can_be_parsed(schema: str, name: str) -> None:
     table = TableName(schema, name)
     assert TableName.parse(str(table)) == table
 
 
-def test_plain_names_are_displayed_without_quotes() -> None:
+def test_plain_name_is_displayed_without_quotes() -> None:
     assert str(TableName("public", "Passage-2")) == "public.Passage-2"

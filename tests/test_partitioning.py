@@ -1,27 +1,31 @@
-"""Real tables cut into key ranges: of the size wanted, covering all, and kept as they are when the table grows."""
+"""Partition plans of tables: ranges of the target size that cover the table, and that are kept as it grows."""
 
 import uuid
 from collections.abc import Iterable
+from typing import LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from crdbvec_pipelines.config import PartitionsSpec
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.introspect import read_table
-from crdbvec_pipelines.database.keys import TableKeys
-from crdbvec_pipelines.keyspace import KeyRange, in_key_order, parse_partition_key, partition_key
+from crdbvec_pipelines.database.rows.keys import TableKeys
+from crdbvec_pipelines.database.table import read_table
+from crdbvec_pipelines.keyspace import KeyRange, PartitionKeyError, in_key_order, parse_partition_key, partition_key
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.partitioning import PartitionPlan, plan_partitions
 from tests.support.tables import INT_SHAPE, SHAPES, UUID_SHAPE, KeyShape, column, create_table, insert_rows
-from tests.support.work import prepare
+from tests.support.work import embed, prepare
 
 TABLE = TableName("public", "passage")
 STRIDED = [shape for shape in SHAPES if shape is not UUID_SHAPE]
 
 
-def plan(database: Database, target_rows: int, existing: Iterable[str] = (), most: int = 1_000) -> PartitionPlan:
-    spec = PartitionsSpec(target_rows=target_rows, max_partitions=most)
+def plan(
+    database: Database, target_rows: int, existing: Iterable[str] = (), max_partitions: int = 1_000
+) -> PartitionPlan:
+    spec = PartitionsSpec(target_rows=target_rows, max_partitions=max_partitions)
     return plan_partitions(TableKeys(database, read_table(database, TABLE)), spec, existing)
 
 
@@ -30,7 +34,7 @@ def ranges(planned: PartitionPlan) -> list[KeyRange]:
 
 
 def sizes(database: Database, planned: PartitionPlan) -> list[int]:
-    """The rows in each range."""
+    """Return the number of rows in each range."""
     rows = prepare(database, column())
     return [rows.count(key_range).rows for key_range in ranges(planned)]
 
@@ -40,7 +44,7 @@ def fill(connection: psycopg.Connection, shape: KeyShape, start: int, stop: int)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_plan_covers_every_row_once(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
+def test_plan_covers_every_row_once(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
     create_table(connection, shape, ["text"] * 500)
     planned = plan(database, 50)
     assert in_key_order(ranges(planned)) == ranges(planned)
@@ -49,14 +53,14 @@ def test_a_plan_covers_every_row_once(database: Database, connection: psycopg.Co
 
 
 @pytest.mark.parametrize("shape", STRIDED, ids=str)
-def test_keys_in_order_are_cut_by_number(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
+def test_table_is_divided_by_row_count(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
     create_table(connection, shape, ["text"] * 530)
-    *closed, tail = sizes(database, plan(database, 50))
-    assert closed == [50] * 9
-    assert 50 <= tail < 100
+    *closed_ranges, open_range = sizes(database, plan(database, 50))
+    assert closed_ranges == [50] * 9
+    assert 50 <= open_range < 100
 
 
-def test_random_uuids_are_cut_by_prefix(database: Database, connection: psycopg.Connection) -> None:
+def test_random_uuids_are_divided_by_prefix(database: Database, connection: psycopg.Connection) -> None:
     create_table(connection, UUID_SHAPE, ["text"] * 500)
     assert plan(database, 70).keys == (
         "public:passage::min::u2",
@@ -70,8 +74,8 @@ def test_random_uuids_are_cut_by_prefix(database: Database, connection: psycopg.
     )
 
 
-def test_uuids_in_order_of_time_are_cut_by_number(database: Database, connection: psycopg.Connection) -> None:
-    # As UUIDv7: milliseconds in the first 48 bits.
+def test_time_ordered_uuids_are_divided_by_row_count(database: Database, connection: psycopg.Connection) -> None:
+    # Like UUIDv7: milliseconds in the first 48 bits.
     shape = KeyShape(
         "uuidv7", {"id": "UUID"}, lambda number: (uuid.UUID(int=(1_760_000_000_000 + number * 7 << 80) + number),)
     )
@@ -84,13 +88,13 @@ def test_uuids_in_order_of_time_are_cut_by_number(database: Database, connection
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_an_empty_table_is_one_range(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
+def test_empty_table_is_one_range(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
     create_table(connection, shape)
     assert plan(database, 50).keys == ("public:passage::min::max",)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_one_range_may_be_cut_in_any_way_when_rows_arrive(
+def test_single_range_is_divided_when_rows_are_inserted(
     database: Database, connection: psycopg.Connection, shape: KeyShape
 ) -> None:
     create_table(connection, shape)
@@ -102,7 +106,7 @@ def test_one_range_may_be_cut_in_any_way_when_rows_arrive(
     assert plan(database, 50, planned.keys) == PartitionPlan(planned.keys, (), ())
 
 
-def test_growth_behind_the_end_cuts_only_the_tail(database: Database, connection: psycopg.Connection) -> None:
+def test_growth_at_the_end_splits_only_the_open_range(database: Database, connection: psycopg.Connection) -> None:
     create_table(connection, INT_SHAPE, ["text"] * 250)
     first = plan(database, 100)
     fill(connection, INT_SHAPE, 250, 620)
@@ -127,7 +131,7 @@ def test_growth_of_random_uuids_changes_no_key(database: Database, connection: p
     assert plan(database, 100, first.keys) == PartitionPlan(first.keys, (), ())
 
 
-def test_rows_that_go_change_no_key(database: Database, connection: psycopg.Connection) -> None:
+def test_deleted_rows_change_no_key(database: Database, connection: psycopg.Connection) -> None:
     create_table(connection, INT_SHAPE, ["text"] * 300)
     first = plan(database, 100)
     connection.execute("DELETE FROM passage")
@@ -135,20 +139,18 @@ def test_rows_that_go_change_no_key(database: Database, connection: psycopg.Conn
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_there_are_never_more_ranges_than_allowed(
-    database: Database, connection: psycopg.Connection, shape: KeyShape
-) -> None:
+def test_plan_has_at_most_max_partitions(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
     create_table(connection, shape, ["text"] * 300)
-    first = plan(database, 1, most=6)
+    first = plan(database, 1, max_partitions=6)
     assert 2 <= len(first.keys) <= 6
     fill(connection, shape, 300, 400)
-    assert len(plan(database, 1, first.keys, most=6).keys) <= 6
+    assert len(plan(database, 1, first.keys, max_partitions=6).keys) <= 6
 
 
 @pytest.mark.parametrize(
-    "bogus",
+    "foreign",
     [
-        "added by hand",
+        "added manually",
         "public:other::min::max",
         "public:passage::u1::max",
         partition_key(TABLE, KeyRange(None, (1, 2))),
@@ -156,24 +158,46 @@ def test_there_are_never_more_ranges_than_allowed(
         partition_key(TABLE, KeyRange()),
     ],
 )
-def test_a_key_that_does_not_belong_is_removed_and_the_others_stay(
-    database: Database, connection: psycopg.Connection, bogus: str
+def test_key_that_does_not_belong_to_the_table_is_removed(
+    database: Database, connection: psycopg.Connection, foreign: str
 ) -> None:
     create_table(connection, INT_SHAPE, ["text"] * 300)
     first = plan(database, 100)
-    again = plan(database, 100, [*first.keys, bogus])
-    assert again == PartitionPlan(first.keys, (), (bogus,))
+    again = plan(database, 100, [*first.keys, foreign])
+    assert again == PartitionPlan(first.keys, (), (foreign,))
 
 
-def test_a_gap_is_closed_by_a_new_plan(database: Database, connection: psycopg.Connection) -> None:
+def test_missing_partition_is_added(database: Database, connection: psycopg.Connection) -> None:
     create_table(connection, INT_SHAPE, ["text"] * 400)
     first = plan(database, 100)
     again = plan(database, 100, [first.keys[0], *first.keys[2:]])
     assert again == PartitionPlan(first.keys, (first.keys[1],), ())
 
 
-def test_the_servers_estimate_is_enough_for_the_first_cut(database: Database, connection: psycopg.Connection) -> None:
+def test_initial_ranges_use_the_row_estimate_of_the_server(database: Database, connection: psycopg.Connection) -> None:
     create_table(connection, INT_SHAPE, ["text"] * 300)
     connection.execute("ANALYZE passage")
     assert TableKeys(database, read_table(database, TABLE)).estimate_rows() == 300
     assert sizes(database, plan(database, 100)) == [100, 100, 100]
+
+
+@pytest.mark.parametrize(
+    ("key_type", "key", "message"),
+    [
+        ("INTERVAL", "number * INTERVAL '1 minute'", "primary key of type timedelta cannot be split into ranges"),
+        ("TEXT", "lpad(number::TEXT, 1200, 'x')", "too long to be bounds"),
+    ],
+)
+def test_key_that_cannot_be_split_requires_a_single_partition(
+    database: Database, connection: psycopg.Connection, key_type: LiteralString, key: LiteralString, message: str
+) -> None:
+    connection.execute(sql.SQL("CREATE TABLE passage (id {} PRIMARY KEY, passage TEXT)").format(sql.SQL(key_type)))
+    connection.execute(
+        sql.SQL("INSERT INTO passage SELECT {}, 'text' FROM generate_series(1, 100) AS numbers (number)").format(
+            sql.SQL(key)
+        )
+    )
+    with pytest.raises(PartitionKeyError, match=f"{message}.* Set `partitions.max_partitions: 1` for this table"):
+        plan(database, 50)
+    assert plan(database, 50, max_partitions=1).keys == ("public:passage::min::max",)
+    assert embed(database, column(model="stub_hash"), batch_size=30).rows_embedded == 100

@@ -1,4 +1,4 @@
-"""The command `crdbvec`. Here: the group and how errors end; each command is a module of its own."""
+"""The command `crdbvec`: the command group, and the exit codes of errors. Each subcommand is a module."""
 
 import logging
 import warnings
@@ -9,17 +9,18 @@ import click
 from crdbvec_pipelines import __version__
 from crdbvec_pipelines.errors import CrdbvecError
 
-# Imported when first asked for, so that `crdbvec --help` and `crdbvec model list` stay quick.
+# A command is imported when it is used, so that `crdbvec --help` and `crdbvec model list` start quickly. The texts
+# repeat the first line of each command's own help.
 _COMMANDS = {
-    "demo": "Fill a vector column of 2,000 dictionary glosses through Dagster, and search it.",
+    "demo": "Embed 2,000 dictionary glosses with Dagster and search them.",
     "embed": "Embed the pending rows of a table.",
-    "errors": "List the rows that could not be embedded, and release them.",
-    "index": "Show, build and tune the vector index.",
+    "errors": "List failed rows, or release them for another attempt.",
+    "index": "Show the vector index, build it, and tune the search effort.",
     "model": "List and describe the models.",
-    "plan": "Show what embedding would do and cost, before anything is done.",
-    "search": "Find the rows nearest to a text.",
-    "status": "Show how complete the vector columns are.",
-    "ui": "Open Dagster's UI on the demonstration's data.",
+    "plan": "Estimate what embedding the pending rows would do and cost.",
+    "search": "Find the rows whose input is nearest to a text.",
+    "status": "Show the row counts of each vector column.",
+    "ui": "Open Dagster's UI for the demo data.",
 }
 
 
@@ -30,7 +31,7 @@ class _Failure(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Loads a command's module when it is used, and turns our errors into one sentence and an exit code."""
+    """A group that imports a command on first use and reports a `CrdbvecError` by its message and exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -56,6 +57,6 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="crdbvec")
 def main() -> None:
-    """Keep vector columns of CockroachDB tables fresh, and search them."""
+    """Keep vector columns of CockroachDB and PostgreSQL tables fresh, and search them."""
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")

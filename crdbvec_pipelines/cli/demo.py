@@ -1,4 +1,4 @@
-"""`crdbvec demo`: the whole job on 2,000 dictionary glosses, with nothing to set up."""
+"""`crdbvec demo`: load, embed and search 2,000 dictionary glosses, without any set-up."""
 
 import threading
 import time
@@ -14,18 +14,21 @@ from crdbvec_pipelines.cli.home import folder_option, open_home
 from crdbvec_pipelines.cli.output import progress
 from crdbvec_pipelines.cli.search import hit_text
 from crdbvec_pipelines.config import VectorColumn, load_config
+from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.sample import load_sample
-from crdbvec_pipelines.database.status import column_counts
+from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.database.sample_table import load_sample
 from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.encoding.registry import load_registry
 from crdbvec_pipelines.errors import CrdbvecError
-from crdbvec_pipelines.orchestration.build import build_definitions, build_registry
-from crdbvec_pipelines.orchestration.names import names_of
-from crdbvec_pipelines.orchestration.partitions import sync_partitions
-from crdbvec_pipelines.search import Searcher, Wish
+from crdbvec_pipelines.orchestration.asset_names import asset_names
+from crdbvec_pipelines.orchestration.build import build_definitions
+from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
+from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
 
 QUERIES = ("a cake eaten for dessert", "a doctor who looks after eyes", "how bright a star is")
-_SECONDS_BETWEEN_LOOKS = 0.5
+# Short enough for a smooth progress bar; each poll counts the rows of the table.
+_POLL_SECONDS = 0.5
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
@@ -33,12 +36,12 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 @folder_option
 @click.option("--rows", type=click.IntRange(1, 2_000), default=2_000, show_default=True, help="Glosses to load.")
 def command(folder: Path, rows: int) -> None:
-    """Fill a vector column of 2,000 dictionary glosses through Dagster, and search it."""
+    """Embed 2,000 dictionary glosses with Dagster and search them."""
     home = open_home(folder)
     config = load_config(home.config)
     (column,) = config.vectors
-    names = names_of(config)[str(column)]
-    encoder = build_registry(config).load(column.model)
+    names = asset_names(config)[str(column)]
+    encoder = load_registry(config).load(column.model)
     with Database(home.url) as database, dg.DagsterInstance.get() as instance:
         new = load_sample(database, bundled("examples/wordnet/glosses.tsv.gz"), rows)
         click.echo(f"{column.table}: {new:,} glosses loaded into the embedded PostgreSQL in {folder}")
@@ -46,19 +49,19 @@ def command(folder: Path, rows: int) -> None:
         click.echo(f"{len(plan.keys)} partitions, from {plan.keys[0]} to {plan.keys[-1]}")
 
         def remaining() -> int:
-            return column_counts(database, column, encoder.dim, encoder.model_id).pending
+            return column_counts(open_column(database, column, encoder)).pending
 
         pending = remaining()
         job = build_definitions(config).resolve_job_def(names.job("encode_in_process"))
         started = time.perf_counter()
         with (
             progress(f"materializing {column.output}", pending, shown=True) as advance,
-            _watched(remaining, pending, advance),
+            _progress_from_table(remaining, pending, advance),
         ):
             for key in plan.keys:
                 _materialize(job, key, instance)
         seconds = time.perf_counter() - started
-        counts = column_counts(database, column, encoder.dim, encoder.model_id)
+        counts = column_counts(open_column(database, column, encoder))
         click.echo(
             f"coverage {counts.embedded / counts.rows:.1%}: {counts.embedded:,} of {counts.rows:,} rows have a vector, "
             f"{counts.pending:,} pending; {pending:,} embedded in {seconds:.1f} s, {pending / seconds:,.0f} rows/s"
@@ -71,22 +74,22 @@ def _materialize(job: dg.JobDefinition, key: str, instance: dg.DagsterInstance) 
     result = job.execute_in_process(partition_key=key, instance=instance, run_config=_QUIET, raise_on_error=False)
     if not result.success:
         raise CrdbvecError(
-            f"The run of partition {key} failed; open it with crdbvec ui, run {result.run_id[:8]}, to see why."
+            f"Run {result.run_id[:8]} of partition {key} failed. Run `crdbvec ui` and open the run to see the error."
         )
 
 
 @contextmanager
-def _watched(remaining: Callable[[], int], pending: int, advance: Callable[[int], None]) -> Iterator[None]:
-    """Moves the bar by what the table itself says, while the runs work."""
+def _progress_from_table(remaining: Callable[[], int], pending: int, advance: Callable[[int], None]) -> Iterator[None]:
+    """Advance the progress bar by the counts of the table while the runs are in progress."""
     finished = threading.Event()
 
     def watch() -> None:
-        done = 0
-        while not finished.wait(_SECONDS_BETWEEN_LOOKS):
-            now = pending - remaining()
-            advance(now - done)
-            done = now
-        advance(pending - remaining() - done)
+        shown = 0
+        while not finished.wait(_POLL_SECONDS):
+            done = pending - remaining()
+            advance(done - shown)
+            shown = done
+        advance(pending - remaining() - shown)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -98,7 +101,7 @@ def _watched(remaining: Callable[[], int], pending: int, advance: Callable[[int]
 
 
 def _show_searches(database: Database, column: VectorColumn, encoder: Encoder) -> None:
-    for found in Searcher(database, column, encoder).texts(QUERIES, Wish(limit=3)):
-        click.echo(f"\nsearch: {found.query}")
-        for hit in found.hits:
+    for result in Searcher(database, column, encoder).search_texts(QUERIES, SearchQuery(limit=3)):
+        click.echo(f"\nsearch: {result.query}")
+        for hit in result.hits:
             click.echo(hit_text(hit))

@@ -1,35 +1,40 @@
-"""`crdbvec embed`: the same refresh as the assets, in this process."""
+"""`crdbvec embed`: the refresh that the assets run, in this process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
-from crdbvec_pipelines.cli.embed_output import line_a_row, numbers, say_large_backfill, summary
+from crdbvec_pipelines.cli.embed_output import numbers, print_large_backfill_hint, print_rows, summary
 from crdbvec_pipelines.cli.follow import follow_target
-from crdbvec_pipelines.cli.output import print_json, progress, say, seconds_text
+from crdbvec_pipelines.cli.output import print_info, print_json, progress, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
-from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.introspect import read_table
-from crdbvec_pipelines.database.rows import RowCounts, VectorRows
-from crdbvec_pipelines.database.schema import ensure_schema
+from crdbvec_pipelines.database.index.vector_index import VectorIndex
+from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.database.table import read_table
 from crdbvec_pipelines.encoding.encoder import Encoder
-from crdbvec_pipelines.indexing import open_index
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.refresh import RefreshReport, refresh
+from crdbvec_pipelines.refresh.engine import refresh
+from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.refresh.report import RefreshReport
 
 _EVERYTHING = KeyRange()
 
 
 @click.command()
 @column_options
-@click.option("-b", "--batch-size", type=click.IntRange(1, 10_000), help="Rows of one read, encode and write.")
-@click.option("-n", "--num-batches", type=click.IntRange(1), help="Stop after so many batches.  [default: all]")
-@click.option("-w", "--workers", type=click.IntRange(1, 64), help="Batches that are encoded at once.")
-@click.option("-F", "--follow", is_flag=True, help="Go on with new rows as they come, until stopped.")
-@click.option("--max-idle", type=click.FloatRange(0), help="With -F: end after so many seconds without work.")
-@click.option("--rebuild-index", is_flag=True, help="Drop the vector index, embed, and build the index again.")
-@click.option("-v", "--verbose", is_flag=True, help="One line a row.")
+@click.option(
+    "-b", "--batch-size", type=click.IntRange(1, MAX_BATCH_SIZE), help="Rows to read, encode and write together."
+)
+@click.option("-n", "--num-batches", type=click.IntRange(1), help="Stop after this many batches.  [default: no limit]")
+@click.option("-w", "--workers", type=click.IntRange(1, MAX_WORKERS), help="Batches to encode at the same time.")
+@click.option("-F", "--follow", is_flag=True, help="Keep running and embed new rows until stopped.")
+@click.option("--max-idle", type=click.FloatRange(0), help="With -F: exit after this many idle seconds.")
+@click.option("--rebuild-index", is_flag=True, help="Drop the vector index, embed, then build the index again.")
+@click.option("-v", "--verbose", is_flag=True, help="Print one line per row.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     selection: Selection,
@@ -44,18 +49,19 @@ def command(
 ) -> None:
     """Embed the pending rows of a table.
 
-    Pending are rows with an input and no vector, or with a vector made from another input or by another model. The
-    vector column and what it needs are created when missing. Stopping at any moment is safe: run it again.
+    A row is pending if it has an input and no vector, or if its vector was made from an earlier input or by another
+    model. The vector column and the objects that it needs are created if they are missing. The command can be
+    interrupted at any time; run it again to continue.
     """
     if follow and (num_batches is not None or rebuild_index):
-        raise click.UsageError("-F follows without end; -n and --rebuild-index are for a run that ends.")
+        raise click.UsageError("-F cannot be combined with -n or --rebuild-index.")
     if max_idle is not None and not follow:
-        raise click.UsageError("--max-idle says when following ends; give -F with it.")
+        raise click.UsageError("--max-idle requires -F.")
     if rebuild_index and num_batches is not None:
-        raise click.UsageError("--rebuild-index embeds all that is pending before it builds; give it without -n.")
+        raise click.UsageError("--rebuild-index embeds all pending rows before it builds the index. Omit -n.")
     target = selection.resolve(batch_size=batch_size, workers=workers)
     if follow:
-        report = follow_target(target, max_idle, line_a_row if verbose else None)
+        report = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
         if as_json:
             print_json(numbers(report))
         else:
@@ -64,8 +70,8 @@ def command(
         return
     with target.open() as database:
         target.check(database)
-        work = _Work(database, target, num_batches, rebuild_index, verbose)
-        results = [(column, *work.embed(column)) for column in target.columns]
+        embedder = _Embedder(database, target, num_batches, rebuild_index, verbose)
+        results = [(column, *embedder.embed(column)) for column in target.columns]
     if as_json:
         _print_json(results)
     else:
@@ -74,7 +80,9 @@ def command(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Embedder:
+    """The embedding of vector columns with the options of one command."""
+
     database: Database
     target: Target
     num_batches: int | None
@@ -83,41 +91,39 @@ class _Work:
 
     def embed(self, column: VectorColumn) -> tuple[RefreshReport, RowCounts]:
         encoder = self.target.registry.load(column.model)
-        rows = self._open(column, encoder)
+        bound = self._prepare(column, encoder)
+        rows = VectorRows(bound)
         pending = rows.count(_EVERYTHING).pending
-        index = open_index(self.database, column, encoder)
+        index = VectorIndex(bound)
         is_indexed = index.name in index.existing()
         if is_indexed and self.rebuild_index:
             index.drop()
-            rows = self._open(column, encoder)
+            rows = VectorRows(bound)
         elif is_indexed:
-            say_large_backfill(column, pending, index.name)
+            print_large_backfill_hint(column, pending, index.name)
         report = self._refresh(rows, encoder, pending)
         if self.rebuild_index:
-            # Also where there is none: an earlier run may have been stopped between dropping and building.
+            # Also if the index did not exist: an earlier run may have been interrupted between dropping and building.
             index.build()
         return report, rows.count(_EVERYTHING)
 
-    def _open(self, column: VectorColumn, encoder: Encoder) -> VectorRows:
+    def _prepare(self, column: VectorColumn, encoder: Encoder) -> BoundColumn:
         existed = column.output in read_table(self.database, column.table).columns
-        table = ensure_schema(self.database, column, encoder.dim, encoder.model_id)
+        bound = prepare_column(self.database, column, encoder)
         if self.verbose:
-            say(f"Column {column.output} {'already exists' if existed else 'created'}")
-        return VectorRows(self.database, table, column, encoder.model_id)
+            print_info(f"Column {column.output} {'already exists' if existed else 'created'}")
+        return bound
 
     def _refresh(self, rows: VectorRows, encoder: Encoder, pending: int) -> RefreshReport:
         column = rows.spec
         total = pending if self.num_batches is None else min(pending, self.num_batches * column.batch_size)
         with progress(str(column), total, shown=not self.verbose) as advance:
-            return refresh(
-                rows,
-                encoder,
-                _EVERYTHING,
-                batch_size=column.batch_size,
-                workers=column.workers,
+            options = replace(
+                options_for(column),
                 max_batches=self.num_batches,
-                on_batch=line_a_row if self.verbose else lambda batch: advance(len(batch.rows)),
+                on_batch=print_rows if self.verbose else lambda batch: advance(len(batch.rows)),
             )
+            return refresh(rows, encoder, _EVERYTHING, options)
 
 
 def _print_json(results: list[tuple[VectorColumn, RefreshReport, RowCounts]]) -> None:

@@ -1,53 +1,54 @@
-"""What `crdbvec embed` says: a line a row, a summary, a hint about an index that slows it down."""
+"""The output of `crdbvec embed`: one line per row, a summary, and a hint about an index that slows down a backfill."""
 
 from dataclasses import asdict
 
-from crdbvec_pipelines.cli.output import key_text, say
+from crdbvec_pipelines.cli.output import key_text, print_info
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.rows import RowCounts
-from crdbvec_pipelines.refresh import BatchDone, RefreshReport
+from crdbvec_pipelines.database.rows.vector_rows import RowCounts
+from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 
-_SHOWN_OF_TEXT = 40
-# From here on dropping the index, embedding and building it again is worth asking about.
-_LARGE_BACKFILL = 10_000
+# As in the CockroachDB Vector Embedding Toolkit.
+_SHOWN_CHARACTERS = 40
+# High enough that routine edits do not show the hint. The break-even was not measured.
+LARGE_BACKFILL_ROWS = 10_000
 
 
-def line_a_row(batch: BatchDone) -> None:
-    """One line a row, as users of the toolkit know it. Only for a person at a terminal: it shows the rows' text."""
+def print_rows(batch: WrittenBatch) -> None:
+    """Print one line per row in the format of the toolkit. The lines contain input text, so they are never logged."""
     for number, row in enumerate(batch.rows, start=1):
-        text = str(row.input)[:_SHOWN_OF_TEXT]
-        say(
+        text = str(row.input)[:_SHOWN_CHARACTERS]
+        print_info(
             f"(batch {batch.index}, {number}/{len(batch.rows)}) "
             f"Updating vector for row id {key_text(row.key)}: {text!r}"
         )
 
 
-def say_large_backfill(column: VectorColumn, pending: int, index: str) -> None:
-    """Offers to rebuild the index where a large backfill would keep it up row by row; never does so unasked."""
-    if pending >= _LARGE_BACKFILL:
-        say(
-            f"{pending:,} rows of {column.table} are pending, and the index {index} is kept up row by row; "
-            "--rebuild-index drops it, embeds, and builds it again. Until then searches are exact."
+def print_large_backfill_hint(column: VectorColumn, pending: int, index: str) -> None:
+    """Suggest --rebuild-index if a large backfill would update the index row by row."""
+    if pending >= LARGE_BACKFILL_ROWS:
+        print_info(
+            f"{pending:,} rows of {column.table} are pending, and the index {index} is updated row by row. With "
+            "--rebuild-index it is dropped and built again after embedding; until then, searches use an exact scan."
         )
 
 
 def summary(column: VectorColumn, report: RefreshReport, counts: RowCounts) -> str:
-    """What was done and what the table now holds, in one sentence."""
+    """Return one sentence with the counts of the refresh and of the table."""
     parts = [
         f"{column}: {report.rows_embedded:,} rows embedded in {report.seconds:.1f} s "
         f"({report.rows_per_second:,.0f} rows/s), {counts.embedded:,} of {counts.rows:,} have a vector, "
         f"{counts.pending:,} pending"
     ]
-    told = {
-        "failed (see crdbvec errors list)": report.rows_failed,
+    exceptions = {
+        "failed (run `crdbvec errors list`)": report.rows_failed,
         "blank and skipped": counts.blank,
-        "truncated to the model's window": report.rows_truncated,
-        "edited meanwhile and still pending": report.rows_changed,
-        "cleared since their input is gone": report.rows_cleared,
+        "truncated to the model's maximum input length": report.rows_truncated,
+        "edited during encoding and still pending": report.rows_changed,
+        "cleared because their input is gone": report.rows_cleared,
     }
-    return ", ".join(parts + [f"{number:,} {what}" for what, number in told.items() if number]) + "."
+    return ", ".join(parts + [f"{count:,} {outcome}" for outcome, count in exceptions.items() if count]) + "."
 
 
 def numbers(report: RefreshReport) -> dict[str, object]:
-    """A report's counts for JSON."""
+    """Return the counts of a report for JSON output."""
     return {**asdict(report), "rows_per_second": round(report.rows_per_second, 1)}

@@ -1,4 +1,4 @@
-"""`crdbvec errors list` and `crdbvec errors retry`: the rows that could not be embedded."""
+"""`crdbvec errors list` and `crdbvec errors retry`: the failed rows."""
 
 from dataclasses import asdict
 
@@ -7,68 +7,81 @@ from rich.console import Console
 from rich.table import Table
 
 from crdbvec_pipelines.cli.output import key_text, print_json
-from crdbvec_pipelines.cli.target import Selection, column_options
-from crdbvec_pipelines.database.introspect import read_table
-from crdbvec_pipelines.database.row_errors import RowErrors
-from crdbvec_pipelines.database.schema import is_prepared
+from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn, bind_column
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.row_errors import RowErrors
+from crdbvec_pipelines.database.schema.prepare import is_prepared
 
 
 @click.group()
 def command() -> None:
-    """List the rows that could not be embedded, and release them for another try."""
+    """List failed rows, or release them for another attempt."""
 
 
 @command.command("list")
 @column_options
-@click.option("-l", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows to show of a column.")
+@click.option("-l", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows to list per column.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_errors(
     selection: Selection,
     limit: int,
     as_json: bool,
 ) -> None:
-    """List the rows that failed: key, class, attempts, next try and reason. Their text is not kept."""
+    """List the failed rows.
+
+    Prints key, status, attempts, next retry and reason of each row. The input of a failed row is not stored.
+    """
     target = selection.resolve()
     found = []
     with target.open() as database:
         for column in target.columns:
-            known = read_table(database, column.table)
-            if is_prepared(database, known, column):
-                found += [(column, error) for error in RowErrors(database, known, column).list(limit)]
+            bound = _bind(database, target, column)
+            if is_prepared(bound):
+                found += [(column, error) for error in RowErrors(bound).list(limit)]
     if as_json:
         print_json([{"table": str(column.table), "output": column.output, **asdict(error)} for column, error in found])
         return
     if not found:
         click.echo("No rows have failed.")
         return
-    shown = Table("column", "key", "class", "attempts", "next try (UTC)", "reason", box=None)
+    output = Table("column", "key", "status", "attempts", "next retry (UTC)", "reason", box=None)
     for column, error in found:
-        next_try = error.next_try.strftime("%Y-%m-%d %H:%M:%S")
-        shown.add_row(str(column), key_text(error.key), error.error_class, str(error.attempts), next_try, error.message)
-    Console().print(shown)
+        next_retry = error.next_retry_at.strftime("%Y-%m-%d %H:%M:%S")
+        output.add_row(str(column), key_text(error.key), error.status, str(error.attempts), next_retry, error.message)
+    Console().print(output)
 
 
 @command.command("retry")
 @column_options
-@click.option("-k", "--key", multiple=True, help="Only the row with this key; once for each column of the key.")
+@click.option("-k", "--key", multiple=True, help="Release only the row with this key; repeat -k for each key column.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def retry(
     selection: Selection,
     key: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Make failed rows due at once; the next refresh or follow tick tries them again."""
+    """Release failed rows for another attempt.
+
+    The next refresh or follow tick tries them again without waiting for their next retry time.
+    """
     target = selection.resolve()
     released = 0
     with target.open() as database:
         for column in target.columns:
-            known = read_table(database, column.table)
-            if key and len(key) != len(known.key):
-                names = ", ".join(part.name for part in known.key)
-                raise click.UsageError(f"The key of {column.table} is ({names}); give -k once for each of them.")
-            if is_prepared(database, known, column):
-                released += RowErrors(database, known, column).retry(key or None)
+            bound = _bind(database, target, column)
+            if key and len(key) != len(bound.table.key):
+                names = ", ".join(part.name for part in bound.table.key)
+                raise click.UsageError(f"The key of {column.table} is ({names}). Give -k once for each column.")
+            if is_prepared(bound):
+                released += RowErrors(bound).retry(key or None)
     if as_json:
         print_json({"released": released})
     else:
-        click.echo(f"{released:,} failed rows are due now.")
+        click.echo(f"{released:,} failed rows released; the next refresh tries them again.")
+
+
+def _bind(database: Database, target: Target, column: VectorColumn) -> BoundColumn:
+    """Bind a column without a call to its model: the failed rows can be listed while a model server is unavailable."""
+    return bind_column(database, column, target.registry.load(column.model))

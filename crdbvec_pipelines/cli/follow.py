@@ -1,4 +1,4 @@
-"""`crdbvec embed --follow`: a warm process that follows, stopped by Ctrl-C or SIGTERM after the batch in hand."""
+"""`crdbvec embed --follow`: a process that keeps the model loaded and embeds new rows until Ctrl-C or SIGTERM."""
 
 import os
 import signal
@@ -12,39 +12,37 @@ import click
 
 from crdbvec_pipelines.cli.target import Target
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.rows import VectorRows
-from crdbvec_pipelines.database.schema import ensure_schema
-from crdbvec_pipelines.follower import Followed, Follower
-from crdbvec_pipelines.following import Round
-from crdbvec_pipelines.refresh import BatchDone, RefreshReport
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
+from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+from crdbvec_pipelines.refresh.rounds import RoundResult
 
 if TYPE_CHECKING:
-    from crdbvec_pipelines.orchestration.reporting import MaterializationReporter
+    from crdbvec_pipelines.orchestration.instance.reporting import MaterializationReporter
 
 Reporters = dict[str, "MaterializationReporter"]
 
 
-def follow_target(
-    target: Target, max_idle: float | None, on_batch: Callable[[BatchDone], None] | None
-) -> RefreshReport:
-    """Follows all columns of a target until stopped or idle for `max_idle` seconds; returns what was done in all."""
+def follow_target(target: Target, max_idle: float | None, on_batch: Callable[[WrittenBatch], None]) -> RefreshReport:
+    """Follow all columns of a target until stopped or idle for `max_idle` seconds, and return the total."""
     with stopped_by_signals() as stop, target.open() as database, _reporters(target) as reporters:
-        columns = [_followed(database, target, position, reporters) for position in range(len(target.columns))]
+        columns = [_open_followed(database, target, position, reporters) for position in range(len(target.columns))]
 
-        def on_round(followed: Followed, done: Round) -> None:
+        def on_round(followed: FollowedColumn, done: RoundResult) -> None:
             reporter = reporters.get(str(followed.spec))
             if reporter is not None and reporter.add(done):
-                # A table's tail is cut further as it grows.
+                # The last partition is split as the table grows.
                 followed.ranges = reporter.ranges()
 
         names = ", ".join(map(str, target.columns))
-        click.echo(f"Following {names}; Ctrl-C stops after the batch in hand.", err=True)
+        click.echo(f"Following {names}. Ctrl-C stops after the current batch.", err=True)
         return Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round).run()
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, instead of ending the process in the middle of something."""
+    """Yield an event that SIGINT and SIGTERM set, so that the process can finish its current work."""
     stop = threading.Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
@@ -58,29 +56,28 @@ def stopped_by_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _followed(database: Database, target: Target, position: int, reporters: Reporters) -> Followed:
+def _open_followed(database: Database, target: Target, position: int, reporters: Reporters) -> FollowedColumn:
     column = target.columns[position]
     encoder = target.registry.load(column.model)
-    table = ensure_schema(database, column, encoder.dim, encoder.model_id)
-    encoder.warm_up()
+    bound = prepare_column(database, column, encoder)
+    encoder.load()
     reporter = reporters.get(str(column))
-    rows = VectorRows(database, table, column, encoder.model_id)
-    return Followed(rows, encoder, reporter.ranges() if reporter else ())
+    return FollowedColumn(VectorRows(bound), encoder, reporter.ranges() if reporter else ())
 
 
 @contextmanager
 def _reporters(target: Target) -> Iterator[Reporters]:
-    """One reporter for each column that Dagster knows: with a configuration file, and where DAGSTER_HOME is set."""
+    """Yield a reporter for each column of the configuration file if DAGSTER_HOME is set, otherwise none."""
     if target.config is None or not os.environ.get("DAGSTER_HOME"):
         yield {}
         return
-    # Imported here, since a follower without Dagster should start without it.
+    # Imported here, because importing Dagster takes seconds and most followers do not need it.
     import dagster as dg
 
-    from crdbvec_pipelines.orchestration.names import names_of
-    from crdbvec_pipelines.orchestration.reporting import MaterializationReporter
+    from crdbvec_pipelines.orchestration.asset_names import asset_names
+    from crdbvec_pipelines.orchestration.instance.reporting import MaterializationReporter
 
-    names = names_of(target.config)
+    names = asset_names(target.config)
     with dg.DagsterInstance.get() as instance:
         reporters = {
             str(column): MaterializationReporter(instance, column, names[str(column)])

@@ -1,4 +1,4 @@
-"""The folder in which the demonstration lives: an embedded server with its data and Dagster's, and Dagster's home."""
+"""The folder of the demo: an embedded server with the data of the demo and of Dagster, and DAGSTER_HOME."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ import click
 from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.config import CONFIG_VARIABLE, URL_VARIABLE
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
-from crdbvec_pipelines.orchestration.storage import URL_VARIABLE as DAGSTER_URL_VARIABLE
-from crdbvec_pipelines.orchestration.storage import start_embedded
+from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE as DAGSTER_URL_VARIABLE
+from crdbvec_pipelines.orchestration.instance.storage import start_embedded
 
 DATABASE = "crdbvec_demo"
 
@@ -20,13 +20,13 @@ folder_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=DEFAULT_FOLDER,
     show_default=True,
-    help="Where the demonstration keeps its data.",
+    help="The folder with the demo data.",
 )
 
 
 @dataclass(frozen=True)
 class DemoHome:
-    """A running demonstration server and Dagster's home beside it."""
+    """The running server of the demo and its configuration file."""
 
     folder: Path
     url: str
@@ -34,7 +34,7 @@ class DemoHome:
 
 
 def open_home(folder: Path) -> DemoHome:
-    """Starts the embedded server and points this process, and those it starts, at it and at Dagster's home."""
+    """Start the embedded server and set the environment variables that this process and its children read."""
     folder = folder.resolve()
     dagster_home = folder / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)

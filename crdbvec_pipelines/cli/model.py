@@ -1,11 +1,12 @@
-"""`crdbvec model list` and `crdbvec model desc`. No database is involved."""
+"""`crdbvec model list` and `crdbvec model desc`. They do not connect to a database."""
 
 from pathlib import Path
 
 import click
 
 from crdbvec_pipelines.cli.output import print_json
-from crdbvec_pipelines.cli.target import build_registry, model_options, read_config
+from crdbvec_pipelines.cli.target import model_options, read_config
+from crdbvec_pipelines.encoding.registry import load_registry
 
 
 @click.group()
@@ -17,8 +18,11 @@ def command() -> None:
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_models(config_path: Path | None, as_json: bool) -> None:
-    """List the models, one a line: name and label."""
-    registry = build_registry(read_config(config_path))
+    """List the models.
+
+    Prints one line per model: name and label.
+    """
+    registry = load_registry(read_config(config_path))
     models = [(name, registry.load(name).label) for name in registry.names()]
     if as_json:
         print_json([{"name": name, "label": label} for name, label in models])
@@ -32,8 +36,11 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def describe(config_path: Path | None, name: str, as_json: bool) -> None:
-    """Describe a model: dimension, metric, limits."""
-    encoder = build_registry(read_config(config_path)).load(name)
+    """Describe a model.
+
+    Prints its label, its description, its dimension and its metric.
+    """
+    encoder = load_registry(read_config(config_path)).load(name)
     facts = {"name": name, "label": encoder.label, "dimension": encoder.dim, "metric": encoder.metric}
     if as_json:
         print_json({**facts, "description": encoder.description})

@@ -1,4 +1,4 @@
-"""What commands print and how: people's text, JSON alone on stdout, progress on stderr."""
+"""Output of the commands: text or JSON on stdout, notices and progress on stderr."""
 
 import json
 import sys
@@ -12,13 +12,13 @@ from uuid import UUID
 import click
 
 
-def say(line: str) -> None:
-    """Tells a person something beside the output."""
+def print_info(line: str) -> None:
+    """Print a notice on stderr."""
     click.echo(f"[INFO] {line}", err=True)
 
 
 def print_json(value: object) -> None:
-    """Prints a value as JSON, alone on stdout."""
+    """Print a value as JSON; nothing else is printed on stdout."""
     click.echo(json.dumps(value, default=_jsonable, ensure_ascii=False))
 
 
@@ -33,12 +33,12 @@ def _jsonable(value: object) -> object:
 
 
 def key_text(key: Any) -> str:
-    """A primary key as people read it, its values separated by commas."""
+    """Return the values of a primary key, separated by commas."""
     return ", ".join(map(str, key))
 
 
 def bytes_text(count: float) -> str:
-    """A number of bytes as people read it."""
+    """Return a number of bytes with a decimal unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
@@ -47,22 +47,22 @@ def bytes_text(count: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration as people read it."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:,.1f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 5_400 else f"{seconds / 3600:,.1f} h"
 
 
 @contextmanager
-def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with rows, rate and time left; yields a function that advances it by some rows.
+def progress(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr with rows, rate and remaining time; yield a function that advances it.
 
-    It is for people: with `shown`, and where stderr is a terminal.
+    The bar is shown only with `shown` and if stderr is a terminal.
     """
     if not (shown and sys.stderr.isatty()):
         yield lambda rows: None
         return
-    # Imported for who sees it: a search has no bar, and ends before it would have been imported.
+    # Imported here, because the import takes longer than most commands that show no progress bar.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -75,7 +75,7 @@ def progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], 
         console=Console(stderr=True),
         speed_estimate_period=60,
     ) as bar:
-        task = bar.add_task(what, total=total, rate=0.0)
+        task = bar.add_task(label, total=total, rate=0.0)
 
         def advance(rows: int) -> None:
             bar.advance(task, rows)

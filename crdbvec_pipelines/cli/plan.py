@@ -1,4 +1,4 @@
-"""`crdbvec plan`: what embedding would do and cost. Writes nothing."""
+"""`crdbvec plan`: an estimate of work and cost. Changes nothing."""
 
 from dataclasses import asdict
 
@@ -6,7 +6,7 @@ import click
 
 from crdbvec_pipelines.cli.output import bytes_text, print_json, seconds_text
 from crdbvec_pipelines.cli.target import Selection, column_options
-from crdbvec_pipelines.planning import Plan, make_plan
+from crdbvec_pipelines.estimate import Estimate, estimate_refresh
 
 
 @click.command()
@@ -16,10 +16,16 @@ def command(
     selection: Selection,
     as_json: bool,
 ) -> None:
-    """Show what embedding the pending rows would do and cost. Writes nothing."""
+    """Estimate what embedding the pending rows would do and cost.
+
+    Prints counts by reason, tokens, time, storage and the statements that would be executed. Changes nothing.
+    """
     target = selection.resolve()
     with target.open() as database:
-        plans = [(column, make_plan(database, column, target.registry.load(column.model))) for column in target.columns]
+        estimates = [
+            (column, estimate_refresh(database, column, target.registry.load(column.model)))
+            for column in target.columns
+        ]
     if as_json:
         print_json(
             [
@@ -27,34 +33,36 @@ def command(
                     "table": str(column.table),
                     "output": column.output,
                     "model": column.model,
-                    "pending": plan.reasons.pending,
-                    "duplicates": plan.reasons.duplicates,
-                    **asdict(plan.reasons),
-                    **{key: value for key, value in asdict(plan).items() if key != "reasons"},
+                    "pending": estimate.reasons.pending,
+                    "duplicates": estimate.reasons.duplicates,
+                    **asdict(estimate.reasons),
+                    **{key: value for key, value in asdict(estimate).items() if key != "reasons"},
                 }
-                for column, plan in plans
+                for column, estimate in estimates
             ]
         )
         return
-    for column, plan in plans:
+    for column, estimate in estimates:
         click.echo(f"{column} by {column.model}")
-        click.echo("".join(f"  {line}\n" for line in _lines(plan)))
+        click.echo("".join(f"  {line}\n" for line in _lines(estimate)))
 
 
-def _lines(plan: Plan) -> list[str]:
-    reasons = plan.reasons
+def _lines(estimate: Estimate) -> list[str]:
+    reasons = estimate.reasons
     lines = [
         f"{reasons.rows:,} rows: {reasons.embedded:,} embedded, {reasons.pending:,} pending, {reasons.blank:,} blank",
-        f"pending: {reasons.never_embedded:,} never embedded, {reasons.edited:,} edited, "
-        f"{reasons.other_model:,} by another model; {reasons.duplicates:,} repeat another's input",
+        f"pending: {reasons.never_embedded:,} unembedded, {reasons.edited:,} edited, "
+        f"{reasons.other_model:,} from another model; {reasons.duplicates:,} duplicate inputs",
     ]
-    if plan.sampled:
-        tokens = "tokens unknown for this model" if plan.tokens is None else f"about {plan.tokens:,} tokens"
-        took = "time unknown, as the model encoded no row of the sample"
-        if plan.rows_per_second and plan.seconds is not None:
-            took = f"{seconds_text(plan.seconds)} at {plan.rows_per_second:,.0f} rows/s"
-        lines.append(f"{tokens}, {took} (measured on {plan.sampled} rows)")
+    if estimate.sampled:
+        tokens = (
+            "token count unknown for this model" if estimate.tokens is None else f"about {estimate.tokens:,} tokens"
+        )
+        duration = "time unknown, because the model encoded no row of the sample"
+        if estimate.rows_per_second and estimate.seconds is not None:
+            duration = f"{seconds_text(estimate.seconds)} at {estimate.rows_per_second:,.0f} rows/s"
+        lines.append(f"{tokens}, {duration} (measured on {estimate.sampled} rows)")
     lines.append(
-        f"storage: {bytes_text(plan.column_bytes)} for the column, {bytes_text(plan.index_bytes)} for an index"
+        f"storage: {bytes_text(estimate.column_bytes)} for the column, {bytes_text(estimate.index_bytes)} for an index"
     )
-    return [*lines, "statements:", *(f"  {line}" for text in plan.statements for line in f"{text};".splitlines())]
+    return [*lines, "statements:", *(f"  {line}" for text in estimate.statements for line in f"{text};".splitlines())]

@@ -1,4 +1,4 @@
-"""`crdbvec status`: how complete each vector column is. Changes nothing."""
+"""`crdbvec status`: the row counts of each vector column. Changes nothing."""
 
 import click
 from rich.console import Console
@@ -7,8 +7,9 @@ from rich.table import Table
 from crdbvec_pipelines.cli.output import print_json
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.status import column_counts
+from crdbvec_pipelines.database.rows.counts import column_counts
 
 
 @click.command()
@@ -18,23 +19,25 @@ def command(
     selection: Selection,
     as_json: bool,
 ) -> None:
-    """Show how complete the vector columns are."""
+    """Show the row counts of each vector column.
+
+    Prints how many rows exist and how many are embedded, pending and failed. Changes nothing.
+    """
     target = selection.resolve()
     with target.open() as database:
         columns = [_status(database, target, column) for column in target.columns]
     if as_json:
         print_json(columns)
         return
-    shown = Table("table", "output", "model", "rows", "embedded", "pending", "failed", box=None)
+    output = Table("table", "output", "model", "rows", "embedded", "pending", "failed", box=None)
     for facts in columns:
-        shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in facts.values()))
-    # Names are shown as they are, brackets and colons included.
-    Console(markup=False, emoji=False).print(shown)
+        output.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in facts.values()))
+    # Names may contain brackets and colons, which rich would interpret.
+    Console(markup=False, emoji=False).print(output)
 
 
 def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, str | int]:
-    encoder = target.registry.load(column.model)
-    counts = column_counts(database, column, encoder.dim, encoder.model_id)
+    counts = column_counts(open_column(database, column, target.registry.load(column.model)))
     return {
         "table": str(column.table),
         "output": column.output,

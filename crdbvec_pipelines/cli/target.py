@@ -1,4 +1,4 @@
-"""Which vector columns, on which database, by which models: from options, from crdbvec.yaml, or from both."""
+"""The vector columns, database and models of a command: from options, from crdbvec.yaml, or from both."""
 
 import functools
 import os
@@ -12,16 +12,15 @@ import click
 from crdbvec_pipelines.config import (
     CONFIG_VARIABLE,
     DatabaseSpec,
-    ModelsSpec,
     ProjectConfig,
     VectorColumn,
     find_config,
     load_config,
     vector_column,
 )
+from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.introspect import check_column, read_table
-from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.encoding.registry import ModelRegistry, load_registry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.naming import TableName
 
@@ -30,56 +29,62 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Target:
-    """What a command works on."""
+    """The vector columns and the database that a command works on.
+
+    Attributes:
+        columns: The vector columns.
+        registry: The models.
+        url: The URL of the database.
+        config: The configuration file; None if there is none.
+    """
 
     columns: tuple[VectorColumn, ...]
     registry: ModelRegistry
     url: str
     config: ProjectConfig | None
-    """The configuration file, where there is one."""
 
     @property
     def column(self) -> VectorColumn:
         """The only column.
 
         Raises:
-            ConfigurationError: the options and crdbvec.yaml leave several.
+            ConfigurationError: Several columns match the options.
         """
         if len(self.columns) > 1:
             raise ConfigurationError(
-                f"This works on one vector column, and there are {', '.join(map(str, self.columns))}; "
-                "choose one with -t and -o."
+                f"This command works on one vector column, but several match: {', '.join(map(str, self.columns))}. "
+                "Choose one with -t and -o."
             )
         return self.columns[0]
 
     def open(self) -> Database:
-        """Opens the database."""
+        """Open the database."""
         return Database(self.url)
 
     def check(self, database: Database) -> None:
-        """Checks all columns before work on the first one starts.
+        """Check all columns, before work on the first one starts.
 
         Raises:
-            TableError: a table cannot carry its column.
+            TableError: A table cannot hold its column.
         """
         for column in self.columns:
-            check_column(read_table(database, column.table), column, self.registry.load(column.model).dim)
+            open_column(database, column, self.registry.load(column.model))
 
 
 def model_options(command: F) -> F:
-    """The option that says where models are configured."""
+    """Add the option --config to a command."""
     return click.option(
         "-c",
         "--config",
         "config_path",
         type=click.Path(path_type=Path),
-        help="The configuration file. [default: $CRDBVEC_CONFIG or crdbvec.yaml, if there is one]",
+        help="The configuration file.  [default: $CRDBVEC_CONFIG, otherwise crdbvec.yaml if it exists]",
     )(command)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the command line says about the vector column, before the configuration file is read."""
+    """The options that choose or describe vector columns, before the configuration file is read."""
 
     config_path: Path | None
     url: str | None
@@ -89,16 +94,16 @@ class Selection:
     model: str | None
 
     def resolve(self, **overrides: object) -> Target:
-        """The target that options and configuration file describe together.
+        """Return the target that the options and the configuration file describe together.
 
-        A column described by -t, -i, -o and -m needs no file. Where the file has an entry for the same table and
-        output, the options replace its values.
+        A column described by -t, -i, -o and -m needs no file. If the file has an entry for the same table and output,
+        the options replace its values.
 
         Args:
-            overrides: values for all columns; None leaves what the file says.
+            overrides: Values for all columns; None keeps the value of the file.
 
         Raises:
-            ConfigurationError: nothing is described, or something impossible.
+            ConfigurationError: No vector column is described, or a value is invalid.
         """
         config = read_config(self.config_path)
         given = {key: value for key, value in overrides.items() if value is not None}
@@ -113,10 +118,10 @@ class Selection:
             columns = (vector_column(table=self.table, output=self.output, **given),)
         else:
             raise ConfigurationError(
-                "Say which vector column: -t <table> -i <input> -o <output> -m <model>, or an entry of crdbvec.yaml "
-                "(chosen with -t and -o, if it has several)."
+                "No vector column is selected. Give -t <table> -i <input> -o <output> -m <model>, or add an entry to "
+                "crdbvec.yaml and, if it has several, choose one with -t and -o."
             )
-        registry = build_registry(config)
+        registry = load_registry(config)
         for column in columns:
             registry.find(column.model)
         return Target(columns, registry, self.url or (config.database if config else DatabaseSpec()).read_url(), config)
@@ -131,7 +136,7 @@ class Selection:
 
 
 def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose or describe a vector column; the command gets them as one `selection`."""
+    """Add the options that choose or describe vector columns; the command receives them as `selection`."""
 
     @functools.wraps(command)
     def with_selection(
@@ -142,22 +147,22 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         input_columns: tuple[str, ...],
         output: str | None,
         model: str | None,
-        **others: Any,
+        **options: Any,
     ) -> Any:
-        return command(*args, selection=Selection(config_path, url, table, input_columns, output, model), **others)
+        return command(*args, selection=Selection(config_path, url, table, input_columns, output, model), **options)
 
     decorated: Callable[..., Any] = with_selection
     for option in reversed(
         [
             click.option(
-                "-u", "--url", help="The database's URL; $CRDBVEC_URL is safer, as others see a command's options."
+                "-u", "--url", help="The database URL; prefer $CRDBVEC_URL, which other users cannot see in `ps`."
             ),
             click.option("-t", "--table", help="The table: name or schema.name."),
             click.option(
-                "-i", "--input", "input_columns", multiple=True, help="The column to embed; several make a text."
+                "-i", "--input", "input_columns", multiple=True, help="The column to embed; repeat -i to join columns."
             ),
             click.option("-o", "--output", help="The vector column."),
-            click.option("-m", "--model", help="The model; `crdbvec model list` shows them."),
+            click.option("-m", "--model", help="The model; run `crdbvec model list` for the names."),
         ]
     ):
         decorated = option(decorated)
@@ -165,15 +170,9 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_config(path: Path | None) -> ProjectConfig | None:
-    """The configuration file, if one is named or lies in the working directory."""
+    """Read the configuration file if one is given, or if crdbvec.yaml is in the working directory."""
     file = find_config(path)
     return load_config(file) if path or os.environ.get(CONFIG_VARIABLE) or file.exists() else None
-
-
-def build_registry(config: ProjectConfig | None) -> ModelRegistry:
-    """The models, with what the configuration says about them."""
-    models = config.models if config else ModelsSpec()
-    return ModelRegistry(models.directories, models.settings)
 
 
 def _with(entry: VectorColumn, given: dict[str, object]) -> VectorColumn:

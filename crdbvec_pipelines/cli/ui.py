@@ -1,4 +1,4 @@
-"""`crdbvec ui`: Dagster's webserver and daemon on the demonstration's data."""
+"""`crdbvec ui`: Dagster's webserver and daemon on the demo data."""
 
 import signal
 import subprocess
@@ -11,7 +11,8 @@ from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.cli.follow import stopped_by_signals
 from crdbvec_pipelines.cli.home import folder_option, open_home
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+# The longest delay between Ctrl-C and the signal to Dagster.
+_POLL_SECONDS = 0.5
 
 
 @click.command()
@@ -19,22 +20,22 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 @click.option("-p", "--port", type=int, default=3000, show_default=True, help="The port to listen on.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 def command(folder: Path, port: int, host: str) -> None:
-    """Open Dagster's UI on the demonstration's data.
+    """Open Dagster's UI for the demo data.
 
-    The embedded server stays up for as long as Dagster does; Ctrl-C ends both.
+    The embedded PostgreSQL runs until Dagster exits. Ctrl-C stops both.
     """
     home = open_home(folder)
-    click.echo(f"Dagster opens at http://{host}:{port}")
+    click.echo(f"Dagster's UI opens at http://{host}:{port}")
     workspace = str(bundled("workspace.yaml"))
-    # Dagster warns of its own commands and of a dagster.yaml beside us; nothing that a newcomer could act on.
+    # Dagster emits deprecation warnings about its own command, which a user of the demo cannot act on.
     dagster = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "-w", workspace, "-p", str(port), "-h", host]
     with (
         stopped_by_signals() as stop,
         subprocess.Popen(dagster, cwd=home.folder, start_new_session=True) as process,  # noqa: S603
     ):
         while process.poll() is None:
-            # Dagster ends its webserver, daemon and code servers on this signal, and on no other.
-            if stop.wait(_SECONDS_BETWEEN_LOOKS):
+            # SIGINT is the only signal on which `dagster dev` stops its webserver, daemon and code servers.
+            if stop.wait(_POLL_SECONDS):
                 process.send_signal(signal.SIGINT)
                 process.wait()
     sys.exit(0 if stop.is_set() else process.returncode)

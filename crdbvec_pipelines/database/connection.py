@@ -1,13 +1,14 @@
-"""A pool of connections that finds its dialect, retries by class, speaks in sentences, and closes what it opens.
+"""A connection pool that detects the server's dialect, retries retryable errors and translates the others.
 
-Every statement runs in autocommit: no transaction is ever open while a model works.
+Every statement runs in autocommit, so no transaction is open while a model encodes.
 """
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -15,11 +16,11 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from crdbvec_pipelines.database.dialects import Dialect, detect
-from crdbvec_pipelines.database.dialects.vectors import Settings
+from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
-from crdbvec_pipelines.database.session import EVERY_SESSION, reset_session, set_session
+from crdbvec_pipelines.database.session import SESSION_SETTINGS, reset_session, set_session
 from crdbvec_pipelines.database.statement import Statement
-from crdbvec_pipelines.database.vectors import accept_vectors
+from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
 from crdbvec_pipelines.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -29,27 +30,48 @@ Parameters = Mapping[str, object]
 Row = tuple[Any, ...]
 
 APPLICATION_NAME = "crdbvec"
+# Covers a TLS handshake over a slow network; an unreachable host is still reported soon.
 CONNECT_TIMEOUT_SECONDS = 10
-ATTEMPTS = 8
-LONGEST_WAIT_SECONDS = 5.0
-# CockroachDB Cloud closes connections after 30 minutes; staying below it avoids an error at a random moment.
-LONGEST_LIFE_SECONDS = 1_200
+# Each attempt waits up to three connect timeouts for a connection, so eight attempts take up to four minutes, which is
+# longer than a server needs to restart.
+MAX_ATTEMPTS = 8
+# The longest backoff after a retryable error; such errors end when a concurrent transaction ends.
+MAX_RETRY_WAIT_SECONDS = 5.0
+# CockroachDB Cloud closes connections after 30 minutes; a shorter lifetime avoids an error in the middle of the work.
+MAX_CONNECTION_LIFETIME_SECONDS = 1_200
+
+
+class Executed(NamedTuple):
+    """The result of a group of statements.
+
+    Attributes:
+        rows: The number of affected rows.
+        retries: How often the group was sent again.
+    """
+
+    rows: int
+    retries: int
 
 
 class Database:
     """An open connection pool to one database.
 
     Args:
-        url: a libpq URL or connection string; Unix sockets included (`postgresql://user@/name?host=/folder`).
-        application_name: what the server's own views show.
-        max_connections: at most this many at once.
-        statement_timeout: seconds after which the server ends a statement; None leaves the server's setting.
-        attempts: how often a statement is sent, or half a minute waited for a connection, before the server counts as
-            gone. The pool asks a server that is away more and more rarely, so patience is what survives its restart.
+        url: A libpq URL or connection string, also for a Unix socket (`postgresql://user@/name?host=/folder`).
+        application_name: The name that the server's own views show.
+        max_connections: The maximum number of connections.
+        statement_timeout: Seconds after which the server cancels a statement; None keeps the server's setting.
+        attempts: The maximum number of attempts of a statement. Each waits up to half a minute for a connection; the
+            pool tries to connect to an unavailable server at growing intervals.
+
+    Attributes:
+        dialect: The dialect of the server.
+        name: The name of the database.
+        retries: How often any thread has sent a statement again so far.
 
     Raises:
-        ConfigurationError: the URL cannot be read.
-        DatabaseUnavailable: the server cannot be reached.
+        ConfigurationError: The URL is not valid.
+        DatabaseUnavailable: The server cannot be reached.
     """
 
     def __init__(
@@ -59,30 +81,32 @@ class Database:
         application_name: str = APPLICATION_NAME,
         max_connections: int = 8,
         statement_timeout: float | None = None,
-        attempts: int = ATTEMPTS,
+        attempts: int = MAX_ATTEMPTS,
     ) -> None:
         self._url = url
         self._attempts = attempts
-        self._settings: dict[str, Any] = {
+        self._pool_timeout_seconds = 3 * CONNECT_TIMEOUT_SECONDS
+        self._connection_arguments: dict[str, Any] = {
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "autocommit": True,
         }
         timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
-        self._session: Settings = {**EVERY_SESSION, **timeout}
+        self._session_settings: Settings = {**SESSION_SETTINGS, **timeout}
         self.retries = 0
+        self._retries_lock = threading.Lock()
         with self._first_connection() as connection:
             self.dialect: Dialect = detect(connection)
             self.name: str = connection.info.dbname
         self._pool = ConnectionPool(
             url,
             connection_class=self.dialect.connection_class,
-            kwargs=self._settings,
+            kwargs=self._connection_arguments,
             min_size=1,
             max_size=max_connections,
-            max_lifetime=LONGEST_LIFE_SECONDS,
-            configure=functools.partial(_configure, session=self._session),
-            timeout=3 * CONNECT_TIMEOUT_SECONDS,
+            max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
+            configure=functools.partial(_configure, session=self._session_settings),
+            timeout=self._pool_timeout_seconds,
             name=APPLICATION_NAME,
             open=True,
         )
@@ -94,53 +118,74 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Close all connections."""
         self._pool.close()
 
     def fetch(
         self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
     ) -> list[Row]:
-        """All rows of a query, which runs under session settings that are reset behind it.
+        """Return all rows of a query.
+
+        Args:
+            statement: The query.
+            parameters: The values of its placeholders.
+            settings: Session settings for this query only.
 
         Raises:
-            DatabaseError: the server refused it, or could not be reached.
+            DatabaseError: The server rejected the query, or could not be reached.
         """
 
         def run(connection: psycopg.Connection) -> list[Row]:
-            with self._under(connection, settings or {}):
+            with self._with_settings(connection, settings or {}):
                 return connection.execute(statement.query, parameters or {}).fetchall()
 
         return self._run(run, statement)
 
     def fetch_one(self, statement: Statement, parameters: Parameters | None = None) -> Row:
-        """The only row of a query that always has one."""
+        """Return the row of a query that always returns exactly one."""
         (row,) = self.fetch(statement, parameters)
         return row
 
     def execute(
         self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
     ) -> int:
-        """Runs one statement, under session settings that are reset behind it, and returns how many rows it touched."""
+        """Run one statement and return the number of affected rows.
+
+        Args:
+            statement: The statement.
+            parameters: The values of its placeholders.
+            settings: Session settings for this statement only.
+
+        Raises:
+            DatabaseError: The server rejected the statement, or could not be reached.
+        """
 
         def run(connection: psycopg.Connection) -> int:
-            with self._under(connection, settings or {}):
+            with self._with_settings(connection, settings or {}):
                 return connection.execute(statement.query, parameters or {}).rowcount
 
         return self._run(run, statement)
 
-    def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> int:
-        """Runs one statement for each set of parameters, pipelined, and returns how many rows they touched in all."""
+    def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> Executed:
+        """Run one statement for each set of parameters in pipeline mode.
+
+        Returns:
+            The number of affected rows, and how often the whole group was sent again. The retries of other threads are
+            not counted.
+        """
 
         def run(connection: psycopg.Connection) -> int:
             with connection.cursor() as cursor:
                 cursor.executemany(statement.query, parameters)
                 return cursor.rowcount
 
-        return self._run(run, statement)
+        retrying = self._retrying()
+        rows = self._run(run, statement, retrying)
+        return Executed(rows, int(retrying.statistics["attempt_number"]) - 1)
 
     @contextmanager
-    def _under(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
-        """Sets the session for one statement, and puts back what it was."""
+    def _with_settings(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
+        """Change session settings for one statement, and restore them after it."""
         try:
             for setting in settings.items():
                 connection.execute(set_session(setting).query)
@@ -148,75 +193,78 @@ class Database:
         finally:
             if not connection.broken:
                 for name in settings:
-                    usual = self._session.get(name)
-                    # RESET would go back to the server's value, not to ours.
-                    back = reset_session(name) if usual is None else set_session((name, usual))
-                    connection.execute(back.query)
+                    value = self._session_settings.get(name)
+                    # RESET would restore the server's value, not the one that `_configure` has set.
+                    restore = reset_session(name) if value is None else set_session((name, value))
+                    connection.execute(restore.query)
 
     @contextmanager
     def _first_connection(self) -> Iterator[psycopg.Connection]:
         _check_url(self._url)
         try:
-            connection = psycopg.connect(self._url, **self._settings)
+            connection = psycopg.connect(self._url, **self._connection_arguments)
         except psycopg.Error as error:
             raise translate(error, "connecting") from None
         with connection:
             yield connection
 
-    def _run(self, work: Callable[[psycopg.Connection], T], statement: Statement) -> T:
+    def _run(
+        self, work: Callable[[psycopg.Connection], T], statement: Statement, retrying: Retrying | None = None
+    ) -> T:
         def attempt() -> T:
             with self._pool.connection() as connection:
                 return work(connection)
 
-        doing = f"running the statement {statement.name}"
+        action = f"running the statement {statement.name}"
         try:
-            return self._retrying()(attempt)
+            return (retrying or self._retrying())(attempt)
         except PoolTimeout:
-            seconds = self._attempts * 3 * CONNECT_TIMEOUT_SECONDS
+            seconds = self._attempts * self._pool_timeout_seconds
             raise DatabaseUnavailable(
-                f"The database gave no connection within {seconds} s while {doing}. "
-                "Nothing is lost: run the same command again when it answers."
+                f"No connection to the database could be opened within {seconds} s while {action}. "
+                "No work is lost. Run the same command again when the database is available."
             ) from None
         except psycopg.Error as error:
-            raise translate(error, doing) from error
+            raise translate(error, action) from error
 
     def _retrying(self) -> Retrying:
         return Retrying(
             retry=retry_if_exception(is_retryable),
             stop=stop_after_attempt(self._attempts),
-            wait=wait_random_exponential(multiplier=0.05, max=LONGEST_WAIT_SECONDS),
+            wait=wait_random_exponential(multiplier=0.05, max=MAX_RETRY_WAIT_SECONDS),
             before_sleep=self._before_retry,
             reraise=True,
         )
 
     def _before_retry(self, state: RetryCallState) -> None:
-        self.retries += 1
+        with self._retries_lock:
+            self.retries += 1
         error = state.outcome.exception() if state.outcome else None
         logger.info("retry %d after %s", state.attempt_number, getattr(error, "sqlstate", None) or "a lost connection")
         if error is not None and is_lost_connection(error):
-            # One lost connection usually means all of them, after a restart of the server.
+            # After a restart of the server usually all connections are lost, so the pool replaces those that are.
             self._pool.check()
 
 
 def _check_url(url: str) -> None:
-    """Refuses a URL that libpq would quote in its error, with the password or the rest of one."""
+    """Raise an error for a URL that libpq would quote in its own error, with the password or a part of it."""
     try:
         parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except psycopg.ProgrammingError:
         raise ConfigurationError(
-            "The database URL cannot be read; it should look like "
+            "The database URL is not valid. Write it as "
             "postgresql://user:password@host:26257/database?sslmode=verify-full."
         ) from None
-    # libpq ends the password at the first @ and takes what follows for the host. A socket's name may start with one.
+    # libpq ends the password at the first @ and takes the rest for the host. The name of a socket may start with an @.
     if "@" in parts.get("host", "")[1:]:
-        raise ConfigurationError("The database URL has an @ in its user name or password; write %40 for it.")
-    # It ends the host at the first /, and takes the password before it for the port and the rest for the database.
+        raise ConfigurationError("The database URL has an @ in its user name or password. Write it as %40.")
+    # libpq ends the host at the first /, and takes the password before it for the port and the rest for the database.
     if "@" in parts.get("dbname", ""):
-        raise ConfigurationError("The database URL has a / in its user name or password; write %2F for it.")
+        raise ConfigurationError("The database URL has a / in its user name or password. Write it as %2F.")
 
 
 def _configure(connection: psycopg.Connection, session: Settings) -> None:
-    """Makes a new connection ready."""
+    """Apply the session settings to a new connection, and register vectors as parameters."""
     for setting in session.items():
         connection.execute(set_session(setting).query)
-    accept_vectors(connection)
+    register_vector_dumper(connection)

@@ -1,36 +1,33 @@
-"""Pieces of SQL that several statements share: the input as text, its fingerprint, who is pending, key ranges.
+"""SQL expressions that several statements share: the input as text, its fingerprint, key ranges.
 
-Parameters, wherever these pieces are used: `seed` (what the fingerprint starts with, see `fingerprint_seed`),
-`lower_0`, `upper_0`, `after_0` and so on (one for each key column).
+Their parameters: `seed` (the text that every fingerprint of a model starts with, see `fingerprint_seed`), and `key_0`,
+`lower_0`, `upper_0`, `after_0` and so on, one for each key column.
 """
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from psycopg import sql
 
-from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.introspect import Column, Table
+from crdbvec_pipelines.database.column import ColumnDefinition
+from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
+# The characters that btrim removes before the comparison with the empty text.
 _BLANK = sql.SQL(r"E' \t\r\n\f\x0b'")
 
 
-def fingerprint_seed(model_id: str) -> str:
-    """What a fingerprint's text starts with. The line end keeps a model's name from running into the input."""
-    return f"{model_id}\n"
-
-
 def column_text(column: Column) -> sql.Composable:
-    """A column's value as text, the same in every session of ours."""
+    """Return a column's value as text, which is the same in every session of this project."""
     name = sql.Identifier(column.name)
     if column.is_bytes:
-        # Not a cast: that depends on the setting bytea_output.
+        # A cast to text would depend on the setting bytea_output.
         return sql.SQL("encode({}, 'hex')").format(name)
     return name if column.is_text else sql.SQL("{}::text").format(name)
 
 
 def has_content(column: Column) -> sql.Composable:
-    """Whether a column holds anything to embed: not NULL, not blank, not empty. Never NULL itself."""
+    """Return the predicate of rows whose column is not NULL, not blank and not empty. The predicate is never NULL."""
     name = sql.Identifier(column.name)
     if column.is_text:
         return sql.SQL("({0} IS NOT NULL AND btrim({0}, {1}) <> '')").format(name, _BLANK)
@@ -40,24 +37,24 @@ def has_content(column: Column) -> sql.Composable:
 
 
 class InputExpressions:
-    """The SQL of one vector column's input."""
+    """SQL expressions of the input of one vector column."""
 
-    def __init__(self, table: Table, spec: VectorColumn) -> None:
-        self._columns = [table.columns[name] for name in spec.input_columns]
-        self._spec = spec
+    def __init__(self, column: ColumnDefinition) -> None:
+        self._columns = [column.table.columns[name] for name in column.spec.input_columns]
+        self._spec = column.spec
 
     @property
     def value(self) -> sql.Composable:
-        """What the model is given: the column as it is, or one text made from several."""
+        """The value that the model encodes: the column itself, or one text from several columns."""
         return sql.Identifier(self._columns[0].name) if self._is_plain else self.text
 
     @property
     def text(self) -> sql.Composable:
-        """The input as text, as the fingerprint sees it."""
+        """The input as text, which the fingerprint is computed from."""
         if self._is_plain:
             return column_text(self._columns[0])
         if self._spec.template is None:
-            # concat_ws leaves out the NULLs and their separators.
+            # concat_ws omits NULLs and their separators.
             return sql.SQL("concat_ws(E'\\n', {})").format(sql.SQL(", ").join(map(column_text, self._columns)))
         columns = {column.name: column for column in self._columns}
         pieces: list[sql.Composable] = []
@@ -70,17 +67,17 @@ class InputExpressions:
 
     @property
     def fingerprint(self) -> sql.Composable:
-        """md5 over model and input; the one hash of text that both servers have under one name."""
+        """The md5 of model and input; md5 is the only text hash with the same name on both servers."""
         return sql.SQL("md5(%(seed)s::text || {})").format(self.text)
 
     @property
     def has_content(self) -> sql.Composable:
-        """Whether any input column holds something to embed."""
+        """The predicate of rows in which any input column has content to embed."""
         return sql.SQL("({})").format(sql.SQL(" OR ").join(map(has_content, self._columns)))
 
     @property
     def is_present(self) -> sql.Composable:
-        """Whether any input column is not NULL; the part of `has_content` that an index predicate may hold."""
+        """The predicate of rows in which any input column is not NULL: the part that an index predicate can contain."""
         tests = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name)) for column in self._columns]
         return tests[0] if len(tests) == 1 else sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
 
@@ -89,13 +86,20 @@ class InputExpressions:
         return self._spec.template is None and len(self._columns) == 1
 
 
+class BoundFlags(TypedDict):
+    """Which bounds a key range has: the keyword arguments of the builders of statements about a key range."""
+
+    has_lower: bool
+    has_upper: bool
+
+
 def key_list(table: Table) -> sql.Composable:
-    """The key columns, separated by commas."""
+    """Return the key columns, separated by commas."""
     return sql.SQL(", ").join(sql.Identifier(column.name) for column in table.key)
 
 
 def key_equals(table: Table) -> sql.Composable:
-    """`key = parameters key_0, key_1, ...`."""
+    """Return `column = parameter` for each key column, with the parameters key_0, key_1 and so on."""
     return sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier(column.name), placeholder(column, f"key_{position}"))
         for position, column in enumerate(table.key)
@@ -103,7 +107,7 @@ def key_equals(table: Table) -> sql.Composable:
 
 
 def key_compares(table: Table, operator: str, prefix: str) -> sql.Composable:
-    """`key <operator> parameters prefix_0, prefix_1, ...`, as a row comparison where the key is composite."""
+    """Return a comparison of the key with the parameters prefix_0, prefix_1 and so on, as rows if it is composite."""
     values = sql.SQL(", ").join(
         placeholder(column, f"{prefix}_{position}") for position, column in enumerate(table.key)
     )
@@ -112,28 +116,40 @@ def key_compares(table: Table, operator: str, prefix: str) -> sql.Composable:
     return sql.SQL("({}) {} ({})").format(key_list(table), sql.SQL(operator), values)
 
 
-def in_range(table: Table, *, lower: bool, upper: bool, after: bool = False) -> sql.Composable:
-    """The predicate of a key range with the ends that are not open, and of rows behind a key already read."""
+def in_range(table: Table, *, has_lower: bool, has_upper: bool, has_after: bool = False) -> sql.Composable:
+    """Return the predicate of a key range.
+
+    Args:
+        table: The table.
+        has_lower: Whether the range has a lower bound, in the parameters lower_0, lower_1 and so on.
+        has_upper: Whether the range has an upper bound, in the parameters upper_0, upper_1 and so on.
+        has_after: Whether only the keys after the one in the parameters after_0, after_1 and so on are wanted.
+    """
     tests = []
-    if lower and not after:
+    if has_lower and not has_after:
         tests.append(key_compares(table, ">=", "lower"))
-    if after:
+    if has_after:
         tests.append(key_compares(table, ">", "after"))
-    if upper:
+    if has_upper:
         tests.append(key_compares(table, "<", "upper"))
     return sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
 
 
 def bound_parameters(prefix: str, bound: Bound | Sequence[object] | None) -> dict[str, object]:
-    """The parameters of one bound, none for an open end."""
+    """Return the parameters of one bound; none if the range is open there."""
     return {f"{prefix}_{position}": value for position, value in enumerate(bound or ())}
 
 
+def bound_flags(key_range: KeyRange) -> BoundFlags:
+    """Return which bounds a key range has."""
+    return {"has_lower": key_range.lower is not None, "has_upper": key_range.upper is not None}
+
+
 def range_parameters(key_range: KeyRange) -> dict[str, object]:
-    """The parameters of a key range's ends."""
+    """Return the parameters of the bounds of a key range."""
     return {**bound_parameters("lower", key_range.lower), **bound_parameters("upper", key_range.upper)}
 
 
 def placeholder(column: Column, name: str) -> sql.Composable:
-    """A parameter cast to a column's type, since CockroachDB takes an uncast string for TEXT."""
+    """Return a parameter cast to a column's type, because CockroachDB takes a string without a cast as TEXT."""
     return sql.SQL("{}::{}").format(sql.Placeholder(name), sql.SQL(column.cast))

@@ -1,7 +1,7 @@
-"""A statement that may reach a server, and the catalogue of them all.
+"""SQL statements, and the register of the functions that build them.
 
-Every statement is built by a function marked with `@statement`. The ledger test builds each of them for each dialect
-and compares with `tests/snapshots/`, so nothing is sent to a production cluster that nobody has read.
+Every statement that reaches a server is built by a function that is marked with `@statement`. The ledger test builds
+all of them for each dialect and compares the texts with `tests/snapshots/`, so every change of SQL is reviewed.
 """
 
 import re
@@ -14,32 +14,40 @@ from psycopg import sql
 
 P = ParamSpec("P")
 
-_catalogue: set[str] = set()
+_registered: set[str] = set()
 
+# A percent sign that does not start a placeholder.
 _PERCENT = re.compile(r"%(?!\([a-z_0-9]+\)s)")
 _PLACEHOLDER = re.compile(r"%\(([a-z_0-9]+)\)s")
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One SQL statement with named parameters (`%(name)s`), and what it is called in the ledger."""
+    """One SQL statement with named parameters (`%(name)s`).
+
+    Attributes:
+        name: The name in the ledger and in messages.
+        composed: The SQL.
+        is_online: Whether it is a DDL statement that blocks neither readers nor writers while it runs.
+    """
 
     name: str
     composed: sql.Composable
+    is_online: bool = False
 
     @property
     def text(self) -> str:
-        """The statement as people read it."""
+        """The SQL text with its placeholders, for messages and the ledger."""
         return self.composed.as_string()
 
     @cached_property
     def query(self) -> bytes:
-        """What psycopg executes: percent signs that start no placeholder of ours are doubled."""
+        """The text that psycopg executes: percent signs that do not start a placeholder are doubled."""
         return _query(self.composed).encode()
 
     def with_values(self, values: Mapping[str, str]) -> str:
-        """The statement with SQL literals in place of its parameters, as somebody may copy it."""
-        return _filled(self.composed, values)
+        """Return the text with the given SQL literals in place of the placeholders, ready to be run in a SQL shell."""
+        return _with_values(self.composed, values)
 
 
 def _query(part: sql.Composable) -> str:
@@ -48,13 +56,13 @@ def _query(part: sql.Composable) -> str:
     text = part.as_string()
     if isinstance(part, sql.SQL):
         return _PERCENT.sub("%%", text)
-    # A name or a template may look like a placeholder, `%(this)s`, and is none.
+    # The text of a name or a literal may look like a placeholder, such as `%(this)s`.
     return text if isinstance(part, sql.Placeholder) else text.replace("%", "%%")
 
 
-def _filled(part: sql.Composable, values: Mapping[str, str]) -> str:
+def _with_values(part: sql.Composable, values: Mapping[str, str]) -> str:
     if isinstance(part, sql.Composed):
-        return "".join(_filled(each, values) for each in part)
+        return "".join(_with_values(each, values) for each in part)
     text = part.as_string()
     if isinstance(part, (sql.SQL, sql.Placeholder)):
         return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
@@ -62,17 +70,26 @@ def _filled(part: sql.Composable, values: Mapping[str, str]) -> str:
 
 
 def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
-    """Turns a function that composes SQL into one that makes a `Statement` of the function's name."""
+    """Decorate a function that composes SQL, so that it returns a `Statement` with the function's name."""
+    return _registered_builder(build, is_online=False)
+
+
+def online_ddl(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
+    """Decorate as `statement`, for a DDL statement that blocks neither readers nor writers while it runs."""
+    return _registered_builder(build, is_online=True)
+
+
+def _registered_builder(build: Callable[P, sql.Composable], *, is_online: bool) -> Callable[P, Statement]:
     name = build.__name__
-    _catalogue.add(name)
+    _registered.add(name)
 
     @wraps(build)
     def make(*args: P.args, **kwargs: P.kwargs) -> Statement:
-        return Statement(name, build(*args, **kwargs))
+        return Statement(name, build(*args, **kwargs), is_online)
 
     return make
 
 
-def catalogue() -> frozenset[str]:
-    """The names of all statements whose modules have been imported."""
-    return frozenset(_catalogue)
+def registered_statements() -> frozenset[str]:
+    """Return the names of all statements whose modules have been imported."""
+    return frozenset(_registered)

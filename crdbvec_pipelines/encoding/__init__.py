@@ -1,18 +1,21 @@
-"""Models to arrays: the layer that finds model wrappers and turns inputs into vectors.
+"""From inputs to vectors: finding model wrappers, calling them, checking their results.
 
-Only the public names live here. Nothing in this layer knows of SQL or of Dagster, and nothing heavy (torch,
-sentence-transformers, openvino, tokenizers, httpx) is imported before a model is asked to encode.
+This module exports the public names. The layer contains no SQL and does not import Dagster. Heavy libraries (torch,
+sentence-transformers, openvino, tokenizers, httpx) are imported only when a model is loaded.
 """
 
 from crdbvec_pipelines.encoding.encoder import EncodedBatch, Encoder
 from crdbvec_pipelines.encoding.errors import (
     EncoderUnavailable,
     EncodingError,
-    InputRefused,
+    InputRejected,
     InputTooLong,
     ModelError,
 )
 from crdbvec_pipelines.encoding.registry import ModelRegistry
+
+# The name of `InputRejected` in release 0.1.0, kept because users' model wrappers import it.
+InputRefused = InputRejected
 
 __all__ = [
     "EncodedBatch",
@@ -20,6 +23,7 @@ __all__ = [
     "EncoderUnavailable",
     "EncodingError",
     "InputRefused",
+    "InputRejected",
     "InputTooLong",
     "ModelError",
     "ModelRegistry",

@@ -1,19 +1,16 @@
-"""What a model wrapper must look like, and the check that a loaded module does.
+"""The functions of a model wrapper, and the check that a module defines them.
 
-A wrapper is a module whose file name is the model's name. Five functions are required, and a wrapper written for
-those alone works; the rest are optional. How to write one is in `docs/models.md`. Calling a wrapper is `encoder`'s
-affair, finding one is `registry`'s.
+A wrapper is a module whose file name is the name of the model. Five functions are required, the others are optional.
+`docs/models.md` describes how to write a wrapper. `registry` finds wrappers, `encoder` calls them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Protocol, cast
 
+from crdbvec_pipelines.config import Metric
 from crdbvec_pipelines.encoding.backends import Backend
 from crdbvec_pipelines.encoding.errors import ModelError
-
-Metric = Literal["cosine", "l2", "ip"]
-METRICS: tuple[str, ...] = get_args(Metric)
 
 REQUIRED = (
     "embedding_label",
@@ -25,22 +22,22 @@ REQUIRED = (
 
 
 class ModelModule(Protocol):
-    """The five functions that every wrapper has."""
+    """The five required functions of a wrapper."""
 
     def embedding_label(self) -> str:
-        """Return one line for the list of models."""
+        """Return the line that the list of models shows."""
         ...
 
     def embedding_description(self) -> str:
-        """Return a paragraph: dimension, language, limits, link."""
+        """Return a paragraph with dimension, language, limits and a link."""
         ...
 
     def embedding_dim(self) -> int:
-        """Return the vectors' dimension, without loading the weights where that is possible."""
+        """Return the dimension of the vectors, if possible without loading the weights."""
         ...
 
     def embedding_encode(self, input_data: Any, verbose: bool = False) -> Sequence[float]:
-        """Encode the input of one row, of whatever type its column holds."""
+        """Encode the input of one row; its type is that of the column."""
         ...
 
     def embedding_encode_batch(
@@ -51,30 +48,30 @@ class ModelModule(Protocol):
 
 
 class OptionalFunctions(Protocol):
-    """The functions that a wrapper may have; each has a default that `encoder` supplies."""
+    """The optional functions of a wrapper; `encoder` supplies the defaults."""
 
     def embedding_metric(self) -> Metric:
-        """Return the distance that the vectors are made for. Default: cosine."""
+        """Return the distance that the vectors are made for. Default: `cosine`."""
         ...
 
     def embedding_encode_query(self, text: str) -> Sequence[float]:
-        """Encode what is searched for. Default: `embedding_encode`."""
+        """Encode a search query. Default: `embedding_encode`."""
         ...
 
     def embedding_id(self) -> str:
-        """Return what tells this model's vectors from another's (name, revision, normalisation). Default: the name."""
+        """Return the model id, which changes whenever the vectors change. Default: the name of the model."""
         ...
 
     def embedding_configure(self, settings: Mapping[str, object]) -> None:
-        """Take the model's settings, before any other function that depends on them. Default: there are none."""
+        """Receive the settings of the model before any other call. Default: the model has no settings."""
         ...
 
     def embedding_is_thread_safe(self) -> bool:
-        """Say whether several threads may encode at once. Default: no, and calls are made one after the other."""
+        """Return whether several threads may encode at the same time. Default: False; calls are serialized."""
         ...
 
     def embedding_backend(self, threads: int | None) -> Backend:
-        """Return the loaded engine, for at most so many processor threads. Default: the five functions are called."""
+        """Return the loaded backend, which uses at most `threads` threads. Default: the other functions are called."""
         ...
 
 
@@ -82,23 +79,23 @@ def check_module(module: ModuleType, origin: str) -> ModelModule:
     """Check that a module is a model wrapper.
 
     Args:
-        module: The loaded module.
-        origin: The file or entry point it came from, for the message.
+        module: The imported module.
+        origin: Its file or entry point, for the message.
 
     Returns:
         The same module, typed.
 
     Raises:
-        ModelError: A required function is missing, or a name of the contract is not a function.
+        ModelError: A required function is missing, or a name of the contract is not callable.
     """
     missing = [name for name in REQUIRED if not hasattr(module, name)]
     if missing:
         raise ModelError(
-            f"{origin} is not a model: it lacks {', '.join(missing)}. "
-            "A model wrapper defines all of " + ", ".join(REQUIRED) + "."
+            f"{origin} is not a model wrapper: it does not define {', '.join(missing)}. "
+            f"Define all of {', '.join(REQUIRED)}."
         )
     optional = [name for name in vars(OptionalFunctions) if name.startswith("embedding_")]
     uncallable = [name for name in (*REQUIRED, *optional) if not callable(getattr(module, name, print))]
     if uncallable:
-        raise ModelError(f"{origin} is not a model: {', '.join(uncallable)} must be a function.")
+        raise ModelError(f"{origin} is not a model wrapper: {', '.join(uncallable)} must be a function.")
     return cast(ModelModule, module)

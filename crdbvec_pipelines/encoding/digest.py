@@ -1,6 +1,6 @@
-"""The SHA-256 of a model's weights, remembered between processes so that naming a model's revision costs no reading.
+"""The SHA-256 of model weights, cached across processes so that computing a model id does not read large files.
 
-A digest is remembered under the file's path with its size and modification time, and computed anew when either changed.
+A digest is cached by path, with the size and the modification time of the file, and recomputed when either changes.
 """
 
 import contextlib
@@ -8,11 +8,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from crdbvec_pipelines.encoding.cache import cache_folder, write_atomically
+from crdbvec_pipelines.encoding.cache_folder import cache_folder, write_atomically
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, by reading it.
+    """Return the SHA-256 of a file as 64 hexadecimal digits; read the whole file.
 
     Raises:
         OSError: The file cannot be read.
@@ -22,7 +22,7 @@ def sha256_of(path: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, from memory when the file is unchanged.
+    """Return the SHA-256 of a file as 64 hexadecimal digits; use the cached value if the file is unchanged.
 
     Raises:
         OSError: The file cannot be read.
@@ -30,20 +30,20 @@ def file_digest(path: Path) -> str:
     status = path.stat()
     state = [status.st_size, status.st_mtime_ns]
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    memory = cache_folder("digests", f"{name}.json")
+    cache_file = cache_folder("digests", f"{name}.json")
     with contextlib.suppress(OSError, ValueError, KeyError):
-        remembered = json.loads(memory.read_text(encoding="utf-8"))
-        if remembered["state"] == state:
-            return str(remembered["sha256"])
+        cached = json.loads(cache_file.read_text(encoding="utf-8"))
+        if cached["state"] == state:
+            return str(cached["sha256"])
     digest = sha256_of(path)
-    # A cache folder that cannot be written only costs time: the digest is right all the same.
+    # If the cache folder cannot be written, the digest is still correct; the next call computes it again.
     with contextlib.suppress(OSError):
-        write_atomically(memory, json.dumps({"path": str(path), "state": state, "sha256": digest}))
+        write_atomically(cache_file, json.dumps({"path": str(path), "state": state, "sha256": digest}))
     return digest
 
 
 def combined_digest(paths: list[Path]) -> str:
-    """Return the SHA-256 that stands for several files: of the only one itself, else of all their digests in order.
+    """Return one SHA-256 for several files: that of a single file, otherwise the hash of all digests in order.
 
     Raises:
         OSError: A file cannot be read.

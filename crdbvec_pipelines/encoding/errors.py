@@ -1,36 +1,45 @@
-"""What can go wrong between an input and its vector, sorted by who has to act.
+"""Errors of the encoding layer, one class for each way in which a caller reacts.
 
-The caller chooses by class: configuration is reported to the user, an unavailable encoder is tried again later, a
-refused batch is halved until the row at fault stands alone. No message here or elsewhere in the layer may carry
-the text of a row.
+A `ModelError` is reported to the user, an unavailable model is called again later, and a rejected batch is bisected
+until the failed row is found. No message in this layer contains the text of a row.
 """
 
 from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
 
 
 class EncodingError(CrdbvecError):
-    """The model answered, and the answer cannot be used (a vector is missing, has another dimension, holds a NaN)."""
+    """The model returned a result that cannot be used: a missing vector, a wrong dimension, or a NaN."""
+
+    remedy = "Correct the model wrapper that the message names."
 
 
 class ModelError(ConfigurationError):
-    """The model cannot be used as configured: unknown, incomplete, without its weights, with a key that is refused."""
+    """The model cannot be used as configured: unknown, incomplete, without weights, or with a rejected API key."""
+
+    remedy = "Correct the setting, the wrapper or the environment variable that the message names."
 
 
 class EncoderUnavailable(EncodingError):
-    """The model cannot answer now, through no fault of the rows: overload, time-out or a broken connection.
+    """The model is temporarily unavailable: overload, timeout or a failed connection.
 
     Attributes:
-        retry_after: Seconds that the model asked to be left alone, or None when it did not say.
+        retry_after: Seconds to wait before the next attempt, as the model requested; None if it did not say.
     """
+
+    remedy = "Check that the embeddings server is running and can be reached, then run the command again."
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
-class InputRefused(EncodingError):
-    """The model refused the batch because of what one of its inputs holds; halve the batch to find the input."""
+class InputRejected(EncodingError):
+    """The model rejected an input of the batch."""
+
+    remedy = "Run `crdbvec errors list` to find the row, then correct its input."
 
 
-class InputTooLong(InputRefused):
-    """The model refused the batch because an input, or the batch as a whole, is too large for it."""
+class InputTooLong(InputRejected):
+    """The model rejected the batch because an input, or the batch as a whole, is too long."""
+
+    remedy = "Run `crdbvec errors list` to find the row, then shorten its input or reduce `batch_size`."

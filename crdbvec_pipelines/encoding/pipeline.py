@@ -1,7 +1,7 @@
-"""What a sentence-transformers folder says of itself: its modules, pooling, window and casing, read from its own files.
+"""The configuration of a sentence-transformers model folder: modules, pooling, maximum sequence length, casing.
 
-The layout is that of sentence-transformers (`modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`), in
-the spelling of version 6 or the one before. What is not understood is said to be so, never assumed.
+The layout is that of sentence-transformers (`modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`), with
+the keys of version 6 or of earlier versions. Unknown modules and pooling modes are reported by name.
 """
 
 import json
@@ -25,84 +25,87 @@ _POOLING_FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """How a model makes one vector of a text.
+    """The steps by which a model computes one vector from a text.
 
     Attributes:
-        modules: The class names of its modules in order, lower case.
-        pooling: How token vectors become one; several modes are concatenated.
-        normalized: Whether the vector is scaled to length 1.
-        max_seq_length: The window in tokens, special tokens included; None when the tokenizer decides.
-        lower_case: Whether texts are lower-cased before the tokenizer sees them.
-        prompted: Whether every text gets a prompt in front of it by default.
-        architecture: The transformer's kind, as transformers names it; empty when it is not stated.
-        pad_token: The number of the token that fills up shorter texts.
+        modules: The class names of the modules in order, in lower case.
+        pooling: The pooling modes that combine token vectors; the results of several modes are concatenated.
+        is_normalized: Whether the vector is scaled to length 1.
+        max_seq_length: The maximum number of tokens, special tokens included; None if the tokenizer decides.
+        lowercases_text: Whether texts are converted to lower case before they are tokenized.
+        has_default_prompt: Whether a prompt is added to every text by default.
+        architecture: The `model_type` of transformers; empty if it is not specified.
+        pad_token_id: The id of the padding token.
     """
 
     modules: tuple[str, ...]
     pooling: tuple[str, ...]
-    normalized: bool
+    is_normalized: bool
     max_seq_length: int | None
-    lower_case: bool
-    prompted: bool
+    lowercases_text: bool
+    has_default_prompt: bool
     architecture: str
-    pad_token: int
+    pad_token_id: int
 
     @property
     def identity(self) -> str:
-        """Return what of this changes the vectors, for the model's id."""
-        known = [*self.pooling, str(self.max_seq_length)] + (["normalized"] if self.normalized else [])
-        return "-".join(known if self.modules[1:2] == ("pooling",) else self.modules)
+        """The part of the model id that contains everything here that changes the vectors."""
+        steps = [*self.pooling, str(self.max_seq_length)] + (["normalized"] if self.is_normalized else [])
+        return "-".join(steps if self.modules[1:2] == ("pooling",) else self.modules)
 
 
 def read_pipeline(directory: Path) -> Pipeline:
-    """Read a sentence-transformers folder's configuration.
+    """Return the configuration of a sentence-transformers model folder.
 
     Raises:
-        ModelError: The folder is none of that kind, or a file of it is not JSON.
+        ModelError: The folder is not a sentence-transformers model, or a configuration file is not valid JSON.
     """
     entries = _read(directory / "modules.json", required=True)
     types = [str(entry["type"]).rpartition(".")[2].lower() for entry in entries]
     folders = dict(zip(types, [directory / str(entry["path"]) for entry in entries], strict=True))
     transformer = folders.get("transformer", directory)
-    window = _read(transformer / "sentence_bert_config.json")
+    tokenization = _read(transformer / "sentence_bert_config.json")
     config = _read(transformer / "config.json")
     return Pipeline(
         modules=tuple(types),
         pooling=_pooling(_read(folders["pooling"] / "config.json")) if "pooling" in folders else (),
-        normalized="normalize" in types,
-        max_seq_length=window.get("max_seq_length") or _tokenizer_window(transformer, config),
-        lower_case=bool(window.get("do_lower_case", False)),
-        prompted=bool(_read(directory / "config_sentence_transformers.json").get("default_prompt_name")),
+        is_normalized="normalize" in types,
+        max_seq_length=tokenization.get("max_seq_length") or _tokenizer_max_length(transformer, config),
+        lowercases_text=bool(tokenization.get("do_lower_case", False)),
+        has_default_prompt=bool(_read(directory / "config_sentence_transformers.json").get("default_prompt_name")),
         architecture=str(config.get("model_type", "")),
-        pad_token=int(config.get("pad_token_id") or 0),
+        pad_token_id=int(config.get("pad_token_id") or 0),
     )
 
 
 def configuration_files(directory: Path) -> list[Path]:
-    """List the small files that say how a model makes vectors, its tokenizer's included."""
+    """Return the configuration files of a model folder, including those of the tokenizer."""
     return sorted(directory.glob("*.json")) + sorted(directory.glob("*/config.json"))
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """List the files that hold a model's weights, one kind a module, as sentence-transformers would choose them.
+    """Return the weight files of a model folder, the format of each module chosen as sentence-transformers does.
 
     Raises:
-        ModelError: There are none.
+        ModelError: The folder contains no weights.
     """
     files: list[Path] = []
     for entry in _read(directory / "modules.json", required=True):
         folder = directory / str(entry["path"])
         files += sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not files:
-        raise ModelError(f"The folder {directory} holds no weights (model.safetensors or pytorch_model.bin).")
+        raise ModelError(
+            f"The folder {directory} contains no weights (model.safetensors or pytorch_model.bin). "
+            "Set the model's `weights` to a complete model folder."
+        )
     return files
 
 
-def _tokenizer_window(folder: Path, config: dict[str, Any]) -> int | None:
-    """Return the window as sentence-transformers reckons it when the model's own file does not say."""
+def _tokenizer_max_length(folder: Path, config: dict[str, Any]) -> int | None:
+    """Return the maximum length that sentence-transformers derives if sentence_bert_config.json has none."""
     limits = [_read(folder / "tokenizer_config.json").get("model_max_length"), config.get("max_position_embeddings")]
-    stated = [int(limit) for limit in limits if limit]
-    return min(stated) if len(stated) == 2 else None
+    specified = [int(limit) for limit in limits if limit]
+    return min(specified) if len(specified) == 2 else None
 
 
 def _pooling(config: dict[str, Any]) -> tuple[str, ...]:
@@ -119,7 +122,8 @@ def _read(path: Path, required: bool = False) -> Any:
         if not required:
             return {}
         raise ModelError(
-            f"{path.parent} is not the folder of a sentence-transformers model: it holds no {path.name}."
+            f"{path.parent} is not the folder of a sentence-transformers model: it does not contain {path.name}. "
+            "Set the model's `weights` to a complete model folder."
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {type(error).__name__}.") from error
+        raise ModelError(f"{path} cannot be read ({type(error).__name__}). Restore it.") from error

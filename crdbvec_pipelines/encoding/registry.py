@@ -1,6 +1,6 @@
-"""Finding model wrappers by name, and loading each once.
+"""The registry: finds model wrappers by name and loads each once.
 
-Where wrappers may lie is in `sources`, what one must define in `contract`, how it is called in `encoder`.
+`sources` lists the locations of wrappers, `contract` the functions that they define, `encoder` calls them.
 """
 
 import difflib
@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
+from crdbvec_pipelines.config import ModelsSpec, ProjectConfig
 from crdbvec_pipelines.encoding.contract import check_module
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import ModelError
@@ -21,11 +22,11 @@ from crdbvec_pipelines.errors import CrdbvecError
 
 
 class ModelRegistry:
-    """The models that one configuration can use.
+    """The models that a configuration can use.
 
     Args:
-        directories: Folders of wrappers, searched before the built-in ones and the installed entry points.
-        settings: Per model name, what its wrapper's `embedding_configure` is given.
+        directories: Folders of wrappers, searched before the built-in folder and the installed entry points.
+        settings: By model name, the settings that `embedding_configure` of its wrapper receives.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class ModelRegistry:
         for name in self._settings:
             if name not in sources:
                 raise ModelError(
-                    f"There are settings for the model {name!r}, and no such model. {_advice(name, sources)}"
+                    f"The configuration has settings for the model {name!r}, which does not exist. "
+                    f"{_available_models(name, sources)}"
                 )
         return sources
 
@@ -53,34 +55,35 @@ class ModelRegistry:
         """Return the names of all models, sorted.
 
         Raises:
-            ModelError: A folder of models does not exist, or there are settings for an unknown model.
+            ModelError: A model folder does not exist, or the configuration has settings for an unknown model.
         """
         return sorted(self._sources)
 
     def find(self, name: str) -> ModelSource:
-        """Locate a model's wrapper without importing it, so that a configuration is checked in no time.
+        """Return the location of a wrapper without importing it, so that checking a configuration is fast.
 
         Raises:
-            ModelError: There is no such model; the message lists those there are and suggests the nearest.
+            ModelError: The model does not exist; the message lists the models and suggests the most similar name.
         """
         try:
             return self._sources[name]
         except KeyError:
-            raise ModelError(f"There is no model {name!r}. {_advice(name, self._sources)}") from None
+            raise ModelError(f"The model {name!r} does not exist. {_available_models(name, self._sources)}") from None
 
     def load(self, name: str, threads: int | None = None) -> Encoder:
-        """Import a model's wrapper, hand it its settings and return its encoder; the weights are not loaded yet.
+        """Import a wrapper, configure it and return its encoder; the weights are not loaded.
 
         Args:
-            name: The model's name.
-            threads: How many processor threads the model may use, for a caller who runs several; None leaves it to
-                the model.
+            name: The name of the model.
+            threads: The maximum number of processor threads, for a caller that runs several encoders; None uses the
+                model's default.
 
         Returns:
-            The encoder: the same one for the same arguments.
+            The encoder, the same object for the same arguments.
 
         Raises:
-            ModelError: The model is unknown, or its wrapper cannot be imported, is incomplete or refuses its settings.
+            ModelError: The model does not exist, or its wrapper cannot be imported, is incomplete or rejects its
+                settings.
         """
         with self._lock:
             encoder = self._encoders.get((name, threads))
@@ -106,13 +109,32 @@ class ModelRegistry:
                 raise
             except Exception as error:
                 raise ModelError(
-                    f"The model {name} refuses its settings (models.settings.{name}): {type(error).__name__}: {error}"
+                    f"The model {name} rejects its settings (models.settings.{name}): {type(error).__name__}: {error}"
                 ) from error
         elif settings:
             raise ModelError(
-                f"The model {name} takes no settings, and was given {', '.join(map(repr, settings))}: "
-                f"remove them, or define embedding_configure in {source.origin}."
+                f"The model {name} has no settings, but models.settings.{name} contains "
+                f"{', '.join(map(repr, settings))}. Remove them, or define embedding_configure in {source.origin}."
             )
+
+
+def load_registry(config: ProjectConfig | None) -> ModelRegistry:
+    """Return the registry of a configuration; without a configuration, the built-in models and the entry points."""
+    models = config.models if config else ModelsSpec()
+    return ModelRegistry(models.directories, models.settings)
+
+
+def check_models(config: ProjectConfig, registry: ModelRegistry) -> None:
+    """Check that the model of each configuration entry exists; no wrapper is imported.
+
+    Raises:
+        ConfigurationError: A model does not exist; the message names the entry.
+    """
+    for spec in config.vectors:
+        try:
+            registry.find(spec.model)
+        except ModelError as error:
+            raise ModelError(f"{spec.origin}.model: {error}") from None
 
 
 def _import(source: ModelSource) -> ModuleType:
@@ -122,9 +144,9 @@ def _import(source: ModelSource) -> ModuleType:
             return importlib.import_module(source.module)
         spec = importlib.util.spec_from_file_location(module_name, source.path)
         if spec is None or spec.loader is None:
-            raise ModelError(f"{source.origin} cannot be loaded as a Python file.")
+            raise ModelError(f"{source.origin} is not a Python file that can be imported.")
         module = importlib.util.module_from_spec(spec)
-        # A module must be in sys.modules while it runs: dataclasses and pickle look it up by name.
+        # The module must be in sys.modules while its code runs, because dataclasses and pickle look it up by name.
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
     except ModelError:
@@ -138,7 +160,7 @@ def _import(source: ModelSource) -> ModuleType:
     return module
 
 
-def _advice(name: str, sources: Mapping[str, ModelSource]) -> str:
-    near = difflib.get_close_matches(name, sources, n=1)
-    suggestion = f" Did you mean {near[0]}?" if near else ""
-    return f"Models: {', '.join(sorted(sources)) or 'none'}.{suggestion}"
+def _available_models(name: str, sources: Mapping[str, ModelSource]) -> str:
+    similar = difflib.get_close_matches(name, sources, n=1)
+    suggestion = f" Did you mean {similar[0]}?" if similar else ""
+    return f"Available models: {', '.join(sorted(sources)) or 'none'}.{suggestion}"

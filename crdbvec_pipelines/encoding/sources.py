@@ -1,6 +1,6 @@
-"""Where model wrappers lie: folders of the user's, the built-in ones, entry points of installed packages.
+"""The locations of model wrappers: folders of the user, the built-in folder, entry points of installed packages.
 
-Nothing here imports a wrapper; a listing of names and places is all.
+This module lists names and locations. It imports no wrapper.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ ENTRY_POINT_GROUP = "crdbvec.models"
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where one model's wrapper is.
+    """The location of one model wrapper.
 
     Attributes:
-        name: The model's name.
-        path: The wrapper's file; None for an entry point.
+        name: The name of the model.
+        path: The file of the wrapper; None for an entry point.
         module: The dotted module of an entry point; empty for a file.
     """
 
@@ -29,21 +29,21 @@ class ModelSource:
 
     @property
     def origin(self) -> str:
-        """Return the place in words, for messages."""
+        """The location as text, for messages."""
         return str(self.path) if self.path else f"{self.module} (entry point of the group {ENTRY_POINT_GROUP})"
 
 
 def discover(directories: Sequence[Path]) -> dict[str, ModelSource]:
-    """List all wrappers by model name; where a name occurs twice, the user's folders win, then the built-in ones.
+    """Return all wrappers by model name; the user's folders precede the built-in folder and the entry points.
 
     Raises:
-        ModelError: One of the folders does not exist.
+        ModelError: A folder does not exist.
     """
     found: dict[str, ModelSource] = {}
     for directory in directories:
         if not directory.is_dir():
             raise ModelError(
-                f"The folder of models {directory} does not exist: create it, or remove it from models.directories."
+                f"The model folder {directory} does not exist. Create it, or remove it from `models.directories`."
             )
         for source in _in_directory(directory):
             found.setdefault(source.name, source)
@@ -55,7 +55,7 @@ def discover(directories: Sequence[Path]) -> dict[str, ModelSource]:
 
 
 def builtin_directory() -> Path:
-    """Return the folder of the wrappers that ship with the product: inside the package, or in a checkout beside it."""
+    """Return the folder of the built-in wrappers: inside an installed package, or next to the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "_builtin_models"
     return packaged if packaged.is_dir() else package.parent / "models"

@@ -1,1 +1,1 @@
-"""Everything that imports Dagster, one concept a module. `build` puts the pieces together."""
+"""Everything that imports Dagster, one concept per module. `build` combines the parts."""

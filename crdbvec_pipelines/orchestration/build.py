@@ -1,48 +1,33 @@
-"""A configuration -> Dagster definitions. Touches no database and imports no model."""
+"""Dagster definitions from a configuration. Connects to no database and imports no model."""
 
 import dagster as dg
 
 from crdbvec_pipelines.config import ProjectConfig
-from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.errors import ConfigurationError
-from crdbvec_pipelines.orchestration.assets import build_source, build_vector_asset
-from crdbvec_pipelines.orchestration.checks import build_checks
+from crdbvec_pipelines.encoding.registry import check_models, load_registry
+from crdbvec_pipelines.orchestration.asset_names import asset_names
+from crdbvec_pipelines.orchestration.assets.checks import build_checks
+from crdbvec_pipelines.orchestration.assets.freshness import with_freshness
+from crdbvec_pipelines.orchestration.assets.index import build_index_definitions
+from crdbvec_pipelines.orchestration.assets.vector_column import build_source, build_vector_asset
 from crdbvec_pipelines.orchestration.executors import multiprocess
-from crdbvec_pipelines.orchestration.freshness import with_freshness
-from crdbvec_pipelines.orchestration.index_asset import build_index_definitions
-from crdbvec_pipelines.orchestration.jobs import build_jobs
-from crdbvec_pipelines.orchestration.maintenance import build_maintenance
-from crdbvec_pipelines.orchestration.names import names_of
+from crdbvec_pipelines.orchestration.jobs.build import build_jobs
+from crdbvec_pipelines.orchestration.jobs.maintenance import build_maintenance
 from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource, for_ticks
 
 
-def build_registry(config: ProjectConfig) -> ModelRegistry:
-    """The models of a configuration, each entry's model known to exist.
-
-    Raises:
-        ConfigurationError: an entry names a model that there is not.
-    """
-    registry = ModelRegistry(config.models.directories, config.models.settings)
-    for vector in config.vectors:
-        try:
-            registry.find(vector.model)
-        except ConfigurationError as error:
-            raise type(error)(f"{vector.origin}.model: {error}") from None
-    return registry
-
-
 def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | None = None) -> dg.Definitions:
-    """All that Dagster shows and runs for a configuration.
+    """Return all definitions for a configuration.
 
     Args:
-        config: what crdbvec.yaml says.
-        cockroach: another database resource than the configuration's.
+        config: The configuration.
+        cockroach: A database resource to use instead of the configured one.
 
     Raises:
-        ConfigurationError: an entry names a model that there is not.
+        ConfigurationError: An entry names a model that does not exist.
     """
-    registry = build_registry(config)
-    names = names_of(config)
+    registry = load_registry(config)
+    check_models(config, registry)
+    names = asset_names(config)
     resource = cockroach or build_resource(config.database)
     sources: dict[tuple[str, ...], dg.AssetSpec] = {}
     parts = []

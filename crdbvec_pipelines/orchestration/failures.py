@@ -1,4 +1,4 @@
-"""Our errors as Dagster failures: the sentence as description, and no retry where a retry cannot help."""
+"""This project's errors as Dagster failures: the message as description, and no retry of what a retry cannot fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
 
 
 @contextmanager
-def as_failures() -> Iterator[None]:
-    """Raises `dg.Failure` for our own errors within; anything else passes, with its traceback, as the bug it is."""
+def as_dagster_failures() -> Iterator[None]:
+    """Raise `dg.Failure` for this project's errors; any other exception is a bug and keeps its traceback."""
     try:
         yield
     except CrdbvecError as error:

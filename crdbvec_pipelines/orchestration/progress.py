@@ -1,31 +1,31 @@
-"""A running step's progress in its log: seldom enough that the event log stays small."""
+"""The progress of a running step in its log, rarely enough that the event log stays small."""
 
 import time
 from collections.abc import Callable
 
 import dagster as dg
 
-from crdbvec_pipelines.refresh import BatchDone
+from crdbvec_pipelines.refresh.report import WrittenBatch
 
-_SECONDS_BETWEEN_LINES = 15.0
+_LOG_INTERVAL_SECONDS = 15.0
 
 
-def log_progress(context: dg.AssetExecutionContext, what: str, pending: int) -> Callable[[BatchDone], None]:
-    """An `on_batch` that logs rows done, rate and time left, at most every 15 seconds.
+def log_progress(context: dg.AssetExecutionContext, what: str, pending: int) -> Callable[[WrittenBatch], None]:
+    """Return an `on_batch` that logs rows done, rate and time left, at most once per interval.
 
     Args:
-        context: the op's context.
-        what: the slice or table, for the line's start.
-        pending: rows to embed in all.
+        context: The op's context.
+        what: The slice or table, for the start of the line.
+        pending: The number of rows to embed.
     """
     started = last = time.monotonic()
     done = 0
 
-    def on_batch(batch: BatchDone) -> None:
+    def on_batch(batch: WrittenBatch) -> None:
         nonlocal last, done
         done += batch.embedded
         now = time.monotonic()
-        if now - last < _SECONDS_BETWEEN_LINES:
+        if now - last < _LOG_INTERVAL_SECONDS:
             return
         last = now
         rate = done / (now - started)

@@ -1,4 +1,4 @@
-"""The database as a Dagster resource. Models are no resource: an op loads the one it needs."""
+"""The database as a Dagster resource. Models are not resources: an op loads the one that it needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,32 +7,34 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from crdbvec_pipelines.config import DatabaseSpec
-from crdbvec_pipelines.database.connection import ATTEMPTS, Database
+from crdbvec_pipelines.database.connection import MAX_ATTEMPTS, Database
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0
 
 
 class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The database that holds the tables: one pool of connections for each process that runs steps.
+    """The database with the tables: one connection pool for each process that runs steps.
 
-    Opened when a step starts, never when definitions load, so a forked step process inherits no socket.
+    It is opened when a step starts, never when definitions load, so that a forked step process inherits no socket.
     """
 
-    # Masked in the UI even where somebody writes the URL itself instead of an EnvVar.
+    # Masked in the UI even if the URL itself is written here instead of an EnvVar.
     url: str = Field(description="The database's URL.", json_schema_extra={"dagster__is_secret": True})
-    max_connections: int = Field(default=4, ge=1, description="Connections of one process at most.")
+    max_connections: int = Field(default=4, ge=1, description="Maximum number of connections per process.")
 
-    statement_timeout_seconds: float | None = Field(default=None, description="The server ends longer statements.")
+    statement_timeout_seconds: float | None = Field(
+        default=None, description="Seconds after which the server ends a statement."
+    )
 
     attempts: int = Field(
-        default=ATTEMPTS, ge=1, description="How often a statement is tried while the server is away."
+        default=MAX_ATTEMPTS, ge=1, description="How often a statement is sent while the server is unavailable."
     )
 
     _database: Database = PrivateAttr()
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["CockroachResource"]:
-        """Opens the pool for as long as the process's steps run."""
+        """Open the pool while the steps of the process run."""
         with Database(
             self.url,
             max_connections=self.max_connections,
@@ -49,13 +51,13 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def build_resource(spec: DatabaseSpec) -> CockroachResource:
-    """The resource of a configuration; a URL from the environment is read when a run starts."""
+    """Return the resource of a configuration; a URL from the environment is read when a run starts."""
     url = spec.url if isinstance(spec.url, str) else dg.EnvVar(spec.url.env)
     return CockroachResource(url=url)
 
 
 def for_ticks(cockroach: CockroachResource) -> CockroachResource:
-    """The same database for sensors: Dagster kills a tick after 60 s, and all it found with it."""
+    """Return the same database for sensors, with timeouts that end before Dagster ends the tick (60 s)."""
     return CockroachResource(
         url=cockroach.url, max_connections=1, statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS, attempts=1
     )

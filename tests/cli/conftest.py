@@ -1,4 +1,4 @@
-"""A project in a working directory of its own, and the command line run in it."""
+"""Fixtures for the command line: a project in its own working directory, and functions that run `crdbvec` in it."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Json = Callable[..., Any]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: CallLog) -> Path:
-    """The working directory, empty."""
+    """Return the working directory, which is empty."""
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: CallLog) -> 
 
 @pytest.fixture
 def invoke() -> Invoke:
-    """Runs `crdbvec` with these arguments; an exception that is a bug fails the test."""
+    """Return a function that runs `crdbvec`; an unexpected exception fails the test."""
 
     def invoke(*arguments: object) -> Result:
         result = CliRunner().invoke(main, list(map(str, arguments)))
@@ -39,7 +39,7 @@ def invoke() -> Invoke:
 
 @pytest.fixture
 def read_json(invoke: Invoke) -> Json:
-    """Runs `crdbvec` with these arguments and reads what it prints, which must be one JSON value and nothing else."""
+    """Return a function that runs `crdbvec` with --json and parses stdout, which must be exactly one JSON value."""
 
     def read(*arguments: object) -> Any:
         result = invoke(*arguments, "--json")

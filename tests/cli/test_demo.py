@@ -1,4 +1,4 @@
-"""`crdbvec demo`: from nothing to searches, in a folder; a second time there is nothing left to do."""
+"""`crdbvec demo`: the first run loads, embeds and searches; a second run has nothing to embed."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.processes import run_crdbvec
 ROWS = 60
 
 
-def test_it_loads_embeds_through_dagster_and_searches(folder: Path) -> None:
+def test_demo_loads_embeds_with_dagster_and_searches(folder: Path) -> None:
     first = run_crdbvec(["demo", "--rows", str(ROWS), "--folder", "here"], folder)
     assert first.returncode == 0, first.stdout + first.stderr
     assert f"public.gloss: {ROWS} glosses loaded into the embedded PostgreSQL in here" in first.stdout

@@ -1,4 +1,4 @@
-"""`crdbvec embed`: with flags alone, with crdbvec.yaml, and with both; its lines and its JSON."""
+"""`crdbvec embed`: with options only, with crdbvec.yaml, and with both; its text output and its JSON."""
 
 import re
 from dataclasses import fields
@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.cli.output import key_text
-from crdbvec_pipelines.refresh import RefreshReport
+from crdbvec_pipelines.refresh.report import RefreshReport
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import WRAPPERS, CallLog
 from tests.support.processes import run_crdbvec
@@ -24,7 +24,7 @@ def texts(count: int) -> list[str | None]:
 
 @pytest.fixture
 def configured(project: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose crdbvec.yaml names the table of the tests."""
+    """Return a project whose crdbvec.yaml names the table of the tests."""
     monkeypatch.setenv("CRDBVEC_URL", url)
     write_config(project)
     return project
@@ -34,7 +34,9 @@ def embedded(connection: psycopg.Connection, output: str = "passage_vector") -> 
     return sum(vector is not None for vector in vectors(connection, output=output).values())
 
 
-def test_flags_alone_are_enough(project: Path, url: str, connection: psycopg.Connection, invoke: Invoke) -> None:
+def test_options_without_configuration_file(
+    project: Path, url: str, connection: psycopg.Connection, invoke: Invoke
+) -> None:
     create_table(connection, texts=["a gloss", None])
     flags = ["-u", url, "-t", "passage", "-i", "passage", "-o", "v", "-m", "hf_st_all_minilm_l6"]
     result = invoke("embed", *flags, "-b", 10, "-n", 1, "-w", 2)
@@ -44,7 +46,7 @@ def test_flags_alone_are_enough(project: Path, url: str, connection: psycopg.Con
     assert embedded(connection, "v") == 1
 
 
-def test_the_url_may_come_from_the_environment(
+def test_url_from_the_environment(
     project: Path, url: str, connection: psycopg.Connection, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_table(connection)
@@ -55,7 +57,7 @@ def test_the_url_may_come_from_the_environment(
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_configuration_file_of_the_working_directory_is_used(
+def test_configuration_file_of_the_working_directory_is_used(
     configured: Path, connection: psycopg.Connection, shape: KeyShape, read_json: Json
 ) -> None:
     create_table(connection, shape, [*texts(20), None])
@@ -64,7 +66,7 @@ def test_the_configuration_file_of_the_working_directory_is_used(
     assert read_json("embed")["rows_read"] == 0
 
 
-def test_another_configuration_file_can_be_named(
+def test_configuration_file_given_as_option(
     project: Path, url: str, connection: psycopg.Connection, invoke: Invoke, tmp_path: Path
 ) -> None:
     create_table(connection, texts=texts(3))
@@ -73,7 +75,7 @@ def test_another_configuration_file_can_be_named(
     assert embedded(connection) == 3
 
 
-def test_flags_replace_what_the_file_says(
+def test_options_replace_values_of_the_file(
     configured: Path, connection: psycopg.Connection, calls: CallLog, read_json: Json
 ) -> None:
     create_table(connection, texts=texts(30))
@@ -86,9 +88,7 @@ def test_flags_replace_what_the_file_says(
     assert embedded(connection) == 30
 
 
-def test_an_entry_is_chosen_by_table_and_output(
-    configured: Path, connection: psycopg.Connection, read_json: Json
-) -> None:
+def test_entry_is_chosen_by_table_and_output(configured: Path, connection: psycopg.Connection, read_json: Json) -> None:
     create_table(connection, texts=texts(3))
     write_config(configured, {"output": "first"}, {"output": "second"})
     report = read_json("embed", "-o", "second")
@@ -96,7 +96,7 @@ def test_an_entry_is_chosen_by_table_and_output(
     assert read_json("embed", "-t", "passage")["rows_embedded"] == 3
 
 
-def test_the_report_as_json(configured: Path, connection: psycopg.Connection, read_json: Json) -> None:
+def test_report_as_json(configured: Path, connection: psycopg.Connection, read_json: Json) -> None:
     create_table(connection, texts=[*texts(5), " "])
     write_config(configured, {"batch_size": 2}, {"output": "other"})
     report = read_json("embed")
@@ -109,7 +109,7 @@ def test_the_report_as_json(configured: Path, connection: psycopg.Connection, re
     }
 
 
-def test_verbose_says_one_line_a_row_as_the_toolkit_does(
+def test_verbose_prints_one_line_per_row_like_the_toolkit(
     configured: Path, connection: psycopg.Connection, invoke: Invoke
 ) -> None:
     create_table(connection, texts=["x" * 50, "two", "three", "four", "five"])
@@ -124,7 +124,7 @@ def test_verbose_says_one_line_a_row_as_the_toolkit_does(
     assert invoke("embed", "-v").stderr.splitlines() == ["[INFO] Column passage_vector already exists"]
 
 
-def test_verbose_shows_odd_texts_and_keys_as_they_are(
+def test_verbose_does_not_interpret_texts_and_keys(
     configured: Path, connection: psycopg.Connection, invoke: Invoke
 ) -> None:
     create_table(connection, COMPOSITE_SHAPE, [":smile: [red]it's[/red]\nnext line " + "long " * 40])
@@ -134,19 +134,19 @@ def test_verbose_shows_odd_texts_and_keys_as_they_are(
     )
 
 
-def test_what_happened_is_said_in_words(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
+def test_summary_names_blank_and_cleared_rows(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
     create_table(connection, texts=texts(4))
     invoke("embed")
     set_text(connection, INT_SHAPE, 0, None)
     (line,) = invoke("embed").stdout.splitlines()
     assert re.fullmatch(
         r"public\.passage\.passage_vector: 0 rows embedded in \d+\.\d s \(0 rows/s\), 3 of 4 have a vector, 0 pending, "
-        r"1 blank and skipped, 1 cleared since their input is gone\.",
+        r"1 blank and skipped, 1 cleared because their input is gone\.",
         line,
     )
 
 
-def test_a_real_process_says_json_alone_on_stdout(
+def test_process_prints_only_json_on_stdout(
     configured: Path, url: str, connection: psycopg.Connection, calls: CallLog
 ) -> None:
     create_table(connection, texts=texts(10))
@@ -158,13 +158,13 @@ def test_a_real_process_says_json_alone_on_stdout(
     assert embedded(connection) == 10
 
 
-def test_wrappers_of_the_project_come_before_the_built_in_ones(
+def test_wrapper_of_the_project_replaces_a_built_in_one(
     configured: Path, connection: psycopg.Connection, read_json: Json, calls: CallLog
 ) -> None:
-    mine = configured / "mine"
-    mine.mkdir()
-    (mine / "color_histogram.py").write_text((WRAPPERS / "stub_counting.py").read_text(), encoding="utf-8")
-    write_config(configured, {"model": "color_histogram"}, models={"directories": ["mine"]})
+    wrappers = configured / "wrappers"
+    wrappers.mkdir()
+    (wrappers / "color_histogram.py").write_text((WRAPPERS / "stub_counting.py").read_text(), encoding="utf-8")
+    write_config(configured, {"model": "color_histogram"}, models={"directories": ["wrappers"]})
     create_table(connection, texts=texts(2))
     assert read_json("embed")["rows_embedded"] == 2
     assert sorted(calls.inputs()) == ["text 0", "text 1"]

@@ -1,18 +1,18 @@
-"""`crdbvec embed` beside a vector index: large backfills are told what it costs, and nothing is dropped unasked."""
+"""`crdbvec embed` with a vector index: the hint for large backfills, and --rebuild-index."""
 
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from crdbvec_pipelines.cli.embed_output import _LARGE_BACKFILL
+from crdbvec_pipelines.cli.embed_output import LARGE_BACKFILL_ROWS
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import CallLog
 from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table, insert_rows
 
 NAME = "passage_passage_vector_index"
-HINT = f"rows of public.passage are pending, and the index {NAME} is kept up row by row; --rebuild-index drops it,"
+HINT = f"rows of public.passage are pending, and the index {NAME} is updated row by row. With --rebuild-index it is"
 
 
 @pytest.fixture
@@ -33,31 +33,27 @@ def oid(connection: psycopg.Connection) -> int | None:
     return None if found is None else int(found[0])
 
 
-def test_a_large_backfill_is_told_of_the_choice_and_the_index_stays(
-    indexed: psycopg.Connection, invoke: Invoke
-) -> None:
+def test_large_backfill_prints_a_hint_and_keeps_the_index(indexed: psycopg.Connection, invoke: Invoke) -> None:
     before = oid(indexed)
-    insert_rows(indexed, INT_SHAPE, dict.fromkeys(range(10, 10 + _LARGE_BACKFILL), "again"))
+    insert_rows(indexed, INT_SHAPE, dict.fromkeys(range(10, 10 + LARGE_BACKFILL_ROWS), "again"))
     result = invoke("embed", "-n", 1, "-b", 2)
     assert result.exit_code == 0
-    assert f"[INFO] {_LARGE_BACKFILL:,} {HINT}" in result.stderr
+    assert f"[INFO] {LARGE_BACKFILL_ROWS:,} {HINT}" in result.stderr
     assert oid(indexed) == before
 
 
-def test_a_small_one_is_not(indexed: psycopg.Connection, invoke: Invoke) -> None:
+def test_small_backfill_prints_no_hint(indexed: psycopg.Connection, invoke: Invoke) -> None:
     insert_rows(indexed, INT_SHAPE, {10: "ten"})
     assert "--rebuild-index" not in invoke("embed").stderr
 
 
-def test_without_an_index_there_is_nothing_to_choose(
-    indexed: psycopg.Connection, invoke: Invoke, calls: CallLog
-) -> None:
+def test_without_an_index_no_hint_is_printed(indexed: psycopg.Connection, invoke: Invoke, calls: CallLog) -> None:
     indexed.execute(f"DROP INDEX {NAME}")
-    insert_rows(indexed, INT_SHAPE, dict.fromkeys(range(10, 10 + _LARGE_BACKFILL), "again"))
+    insert_rows(indexed, INT_SHAPE, dict.fromkeys(range(10, 10 + LARGE_BACKFILL_ROWS), "again"))
     assert "--rebuild-index" not in invoke("embed", "-n", 1, "-b", 2).stderr
 
 
-def test_on_request_it_is_dropped_and_built_again_behind_the_rows(
+def test_rebuild_index_drops_the_index_and_builds_it_after_the_rows(
     indexed: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     before = oid(indexed)
@@ -68,7 +64,7 @@ def test_on_request_it_is_dropped_and_built_again_behind_the_rows(
     assert read_json("index", "status")["exists"]
 
 
-def test_a_run_that_was_stopped_in_between_is_finished_by_the_same_command(
+def test_same_command_finishes_an_interrupted_rebuild(
     indexed: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     indexed.execute(f"DROP INDEX {NAME}")
@@ -78,7 +74,9 @@ def test_a_run_that_was_stopped_in_between_is_finished_by_the_same_command(
 
 
 @pytest.mark.parametrize("other", [["-n", "1"], ["-F"]])
-def test_it_needs_a_run_that_embeds_all(indexed: psycopg.Connection, invoke: Invoke, other: list[str]) -> None:
+def test_rebuild_index_requires_a_run_that_embeds_all_rows(
+    indexed: psycopg.Connection, invoke: Invoke, other: list[str]
+) -> None:
     before = oid(indexed)
     result = invoke("embed", "--rebuild-index", *other)
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""`crdbvec errors`: what is shown of rows that failed, and releasing them."""
+"""`crdbvec errors`: listing failed rows and releasing them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -24,59 +24,59 @@ def failed(
     calls: CallLog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Failed:
-    """Makes a table with three rows, of which the second failed."""
+    """Return a function that creates a table with three rows, of which the second failed."""
     monkeypatch.setenv("CRDBVEC_URL", url)
 
-    def make(shape: KeyShape = INT_SHAPE, text: str = "POISON geheim") -> None:
+    def make(shape: KeyShape = INT_SHAPE, text: str = "REJECTED topsecret") -> None:
         create_table(connection, shape, ["a", text, "c"])
-        write_config(project, {"model": "stub_moody"})
+        write_config(project, {"model": "stub_failing"})
         result = invoke("embed")
         assert result.exit_code == 0, result.output
-        assert "1 failed (see crdbvec errors list)" in result.output
+        assert "1 failed (run `crdbvec errors list`)" in result.output
 
     return make
 
 
 @pytest.mark.parametrize("shape", [INT_SHAPE, UUID_SHAPE, COMPOSITE_SHAPE], ids=str)
-def test_a_failed_row_is_listed_with_its_reason_and_without_its_text(
+def test_failed_row_is_listed_with_its_reason_and_without_its_text(
     failed: Failed, invoke: Invoke, read_json: Json, shape: KeyShape
 ) -> None:
     failed(shape)
     (found,) = read_json("errors", "list")
     assert list(map(str, found["key"])) == list(map(str, shape.key(1)))
     assert (found["table"], found["output"]) == ("public.passage", "passage_vector")
-    assert (found["error_class"], found["attempts"]) == ("poison", 1)
-    assert datetime.fromisoformat(found["next_try"]) > datetime.fromisoformat(found["last_seen"])
+    assert (found["status"], found["attempts"]) == ("rejected", 1)
+    assert datetime.fromisoformat(found["next_retry_at"]) > datetime.fromisoformat(found["last_seen"])
     assert "ValueError" in found["message"]
     text = invoke("errors", "list").output
-    assert "poison" in text
-    assert "geheim" not in text + str(found)
+    assert "rejected" in text
+    assert "topsecret" not in text + str(found)
 
 
-def test_where_nothing_failed_that_is_said(
+def test_no_failed_rows(
     url: str, connection: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
 ) -> None:
     create_table(connection, texts=["a"])
     write_config(project)
-    # Neither before the column is there nor after.
+    # Both before and after the column is created.
     assert invoke("errors", "list", "-u", url).output == "No rows have failed.\n"
     invoke("embed", "-u", url)
     assert invoke("errors", "list", "-u", url).output == "No rows have failed.\n"
     assert read_json("errors", "list", "-u", url) == []
-    assert invoke("errors", "retry", "-u", url).output == "0 failed rows are due now.\n"
+    assert invoke("errors", "retry", "-u", url).output == "0 failed rows released; the next refresh tries them again.\n"
 
 
-def test_no_more_rows_are_listed_than_asked_for(
+def test_limit_of_listed_rows(
     url: str, connection: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
 ) -> None:
-    create_table(connection, texts=[f"POISON {number}" for number in range(5)] + ["a"])
-    write_config(project, {"model": "stub_moody"})
+    create_table(connection, texts=[f"REJECTED {number}" for number in range(5)] + ["a"])
+    write_config(project, {"model": "stub_failing"})
     invoke("embed", "-u", url)
     assert len(read_json("errors", "list", "-u", url, "-l", "2")) == 2
     assert len(read_json("errors", "list", "-u", url)) == 5
 
 
-def test_a_released_row_is_tried_by_the_next_refresh(
+def test_released_row_is_tried_by_the_next_refresh(
     failed: Failed, invoke: Invoke, read_json: Json, calls: CallLog
 ) -> None:
     failed()
@@ -95,25 +95,25 @@ def test_one_row_is_released_by_its_key(failed: Failed, invoke: Invoke, read_jso
     assert read_json("errors", "retry", *key) == {"released": 1}
 
 
-def test_a_key_with_too_few_parts_is_refused_with_the_parts_there_are(failed: Failed, invoke: Invoke) -> None:
+def test_key_with_too_few_columns_is_rejected_with_the_column_names(failed: Failed, invoke: Invoke) -> None:
     failed(COMPOSITE_SHAPE)
     result = invoke("errors", "retry", "-k", "one")
     assert result.exit_code == 2
-    assert "The key of public.passage is (realm, chapter, verse); give -k once for each of them." in result.output
+    assert "The key of public.passage is (realm, chapter, verse). Give -k once for each column." in result.output
 
 
-def test_a_repaired_row_is_no_longer_listed(
+def test_repaired_row_is_no_longer_listed(
     failed: Failed, connection: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     failed()
-    connection.execute("UPDATE passage SET passage = 'mended' WHERE passage LIKE 'POISON%'")
+    connection.execute("UPDATE passage SET passage = 'repaired' WHERE passage LIKE 'REJECTED%'")
     assert read_json("embed")["rows_embedded"] == 1
     assert read_json("errors", "list") == []
     (status,) = read_json("status")
     assert (status["embedded"], status["failed"]) == (3, 0)
 
 
-def test_a_failed_row_is_counted_in_the_status(failed: Failed, read_json: Json) -> None:
+def test_failed_row_is_counted_in_the_status(failed: Failed, read_json: Json) -> None:
     failed()
     (status,) = read_json("status")
     assert (status["rows"], status["embedded"], status["pending"], status["failed"]) == (3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""`crdbvec embed --follow` as a process: killed, stopped, idle, and seen by Dagster."""
+"""`crdbvec embed --follow` as a process: killed, stopped, idle, and reporting to Dagster."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.config import load_config
-from crdbvec_pipelines.orchestration.names import names_of
+from crdbvec_pipelines.orchestration.asset_names import asset_names
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import CallLog, stub_vector
 from tests.support.processes import run_crdbvec, start_crdbvec
@@ -25,13 +25,13 @@ TEXTS = [f"text {number}" for number in range(ROWS)]
 
 
 def check_vectors(connection: psycopg.Connection) -> None:
-    """Every row has the vector of its text."""
+    """Check that every row has the vector of its text."""
     found = vectors(connection)
     expected = {INT_SHAPE.key(number): stub_vector(text).tolist() for number, text in enumerate(TEXTS)}
     assert {key: None if vector is None else vector.tolist() for key, vector in found.items()} == expected
 
 
-def test_a_killed_process_loses_nothing_and_repeats_only_what_it_had_in_hand(
+def test_killed_process_loses_no_row_and_repeats_only_unwritten_batches(
     url: str, connection: psycopg.Connection, project: Path, calls: CallLog
 ) -> None:
     create_table(connection, texts=TEXTS)
@@ -46,12 +46,12 @@ def test_a_killed_process_loses_nothing_and_repeats_only_what_it_had_in_hand(
     assert done.returncode == 0, done.stderr
     check_vectors(connection)
     repeated = Counter(calls.inputs()) - Counter(TEXTS)
-    # At each of three moments, one batch was with the model and at most one on its way to the table.
+    # At each of the three kills, one batch was being encoded and at most one was being written.
     assert repeated.total() <= 3 * 2 * BATCH
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_stopped_process_ends_cleanly_and_nothing_is_done_twice(
+def test_stopped_process_exits_with_0_and_encodes_no_row_twice(
     url: str, connection: psycopg.Connection, project: Path, calls: CallLog, number: signal.Signals
 ) -> None:
     create_table(connection, texts=TEXTS)
@@ -61,7 +61,7 @@ def test_a_stopped_process_ends_cleanly_and_nothing_is_done_twice(
     process.send_signal(number)
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
-    assert "Following public.passage.passage_vector; Ctrl-C stops after the batch in hand." in stderr
+    assert "Following public.passage.passage_vector. Ctrl-C stops after the current batch." in stderr
     embedded = sum(vector is not None for vector in vectors(connection).values())
     assert json.loads(stdout)["rows_embedded"] == embedded == len(calls.inputs()) < ROWS
     run_crdbvec(["embed"], project, CRDBVEC_URL=url)
@@ -69,7 +69,7 @@ def test_a_stopped_process_ends_cleanly_and_nothing_is_done_twice(
     assert sorted(calls.inputs()) == sorted(TEXTS)
 
 
-def test_an_idle_process_ends_by_itself_with_its_counts_alone_on_stdout(
+def test_idle_process_exits_and_prints_only_its_counts_on_stdout(
     url: str, connection: psycopg.Connection, project: Path, read_json: Json
 ) -> None:
     create_table(connection, texts=["a", "b", ""])
@@ -80,13 +80,13 @@ def test_an_idle_process_ends_by_itself_with_its_counts_alone_on_stdout(
     assert text.stdout.startswith("0 rows embedded in ")
 
 
-def test_dagster_is_told_which_partitions_were_touched_where_it_has_a_home(
+def test_touched_partitions_are_reported_to_dagster_if_dagster_home_is_set(
     url: str, connection: psycopg.Connection, project: Path, calls: CallLog, invoke: Invoke
 ) -> None:
     create_table(connection, texts=TEXTS[:20])
     write_config(project, {"partitions": {"target_rows": 5}})
     with dg.instance_for_test(set_dagster_home=True) as instance:
-        names = names_of(load_config(project / "crdbvec.yaml"))["public.passage.passage_vector"]
+        names = asset_names(load_config(project / "crdbvec.yaml"))["public.passage.passage_vector"]
         low, high = "public:passage::min::i0", "public:passage::i0::max"
         instance.add_dynamic_partitions(names.partitions, [low, high])
         result = invoke("embed", "-u", url, "-F", "--max-idle", "0.1")

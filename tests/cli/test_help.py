@@ -1,4 +1,4 @@
-"""Every command and every option says what it is for, and help is there at once."""
+"""The help texts: every command and every option has one, in one style, and they are shown without heavy imports."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,9 @@ from crdbvec_pipelines import __version__
 from crdbvec_pipelines.cli import main
 from tests.cli.conftest import Invoke
 from tests.support.processes import ROOT, run_crdbvec, run_python
+
+# The help text of a command starts with one of these verbs.
+VERBS = {"Build", "Describe", "Embed", "Estimate", "Find", "List", "Measure", "Open", "Release", "Show"}
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -26,31 +29,48 @@ ALL = list(commands(main))
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
-def test_a_command_has_a_help_text_for_itself_and_each_option(path: tuple[str, ...], command: click.Command) -> None:
+def test_command_starts_with_an_imperative_and_a_full_stop(path: tuple[str, ...], command: click.Command) -> None:
     assert command.help
+    first, *paragraphs = [" ".join(paragraph.split()) for paragraph in command.help.split("\n\n")]
+    assert first.split()[0] in VERBS
+    assert all(paragraph.endswith(".") for paragraph in (first, *paragraphs))
+    # Click shortens what does not fit into one line of the list of commands.
+    assert len(first) <= 65
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_option_has_a_help_text(path: tuple[str, ...], command: click.Command) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option):
-            assert parameter.help, f"{' '.join(path)} {parameter.opts[0]} says nothing of itself"
+            name = f"{' '.join(path)} {parameter.opts[0]}"
+            assert parameter.help, f"{name} has no help text"
+            sentence, _, default = parameter.help.partition("  [default: ")
+            assert sentence.endswith("."), f"{name} does not end with a full stop"
+            assert sentence[0].isupper(), f"{name} does not start with a capital letter"
+            assert not default or default.endswith("]")
 
 
 @pytest.mark.parametrize("path", [path for path, _ in ALL], ids=" ".join)
-def test_help_is_shown_and_ends_well(path: tuple[str, ...], invoke: Invoke) -> None:
+def test_help_is_printed_with_exit_code_0(path: tuple[str, ...], invoke: Invoke) -> None:
     result = invoke(*path, "-h")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: main {' '.join(path)}")
 
 
-def test_the_list_of_commands_agrees_with_their_own_help(invoke: Invoke) -> None:
-    listed = invoke("--help").stdout
-    for path, _ in ALL:
-        assert path[0] in listed
+def test_list_of_commands_shows_the_first_line_of_each_help(invoke: Invoke) -> None:
+    listed = " ".join(invoke("--help").stdout.split())
+    for path, command in ALL:
+        if len(path) == 1:
+            assert command.help is not None
+            first, *_ = command.help.split("\n\n")
+            assert f" {path[0]} {' '.join(first.split())}" in listed
 
 
-def test_the_version_is_the_packages(tmp_path: Path) -> None:
+def test_version_is_that_of_the_package(tmp_path: Path) -> None:
     assert run_crdbvec(["--version"], tmp_path).stdout == f"crdbvec, version {__version__}\n"
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_heavy_package() -> None:
     source = (
         "import sys; from click.testing import CliRunner; from crdbvec_pipelines.cli import main; "
         "CliRunner().invoke(main, ['--help']); "

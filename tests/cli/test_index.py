@@ -1,4 +1,4 @@
-"""`crdbvec index status`, `build` and `tune`: what they do, say and write."""
+"""`crdbvec index status`, `build` and `tune`: their effects, output and files."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def configure(project: Path, **index: object) -> None:
 def embedded(
     project: Path, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> psycopg.Connection:
-    """A table with all its vectors, and an index asked for in crdbvec.yaml."""
+    """A table with all its vectors, and an index entry in crdbvec.yaml."""
     monkeypatch.setenv("CRDBVEC_URL", preferring_indexes(url))
     configure(project)
     create_table(connection, texts=TEXTS)
@@ -44,85 +44,86 @@ def test_status_before_and_after_building(embedded: psycopg.Connection, invoke: 
     assert after["definition"]["predicate"] == "IS NOT NULL"
     assert (after["differences"], after["others"]) == ([], [])
     assert 0 < after["index_bytes"] < after["table_bytes"]
-    told = invoke("index", "status").stdout
-    assert f"index {NAME} exists" in told
-    assert "200 vectors in full precision take 8.0 kB" in told
+    shown = invoke("index", "status").stdout
+    assert f"index {NAME} exists" in shown
+    assert "200 vectors in full precision: 8.0 kB" in shown
 
 
-def test_build_builds_once_and_says_which_it_was(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
-    assert invoke("index", "build").stdout == f"The index {NAME} is built.\n"
-    assert invoke("index", "build").stdout == f"The index {NAME} was there already, as asked.\n"
+def test_build_says_whether_it_built_the_index(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
+    assert invoke("index", "build").stdout == f"The index {NAME} has been built.\n"
+    assert invoke("index", "build").stdout == f"The index {NAME} is up to date.\n"
     assert read_json("index", "build") == {"index": NAME, "built": False}
 
 
-def test_an_index_that_differs_is_told_and_replaced_only_when_asked(
+def test_index_that_differs_is_reported_and_replaced_only_on_request(
     embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
 ) -> None:
     invoke("index", "build")
     configure(project, metric="l2")
-    difference = "metric is vector_cosine_ops and should be vector_l2_ops"
+    difference = "metric: cosine, configured: l2"
     assert read_json("index", "status")["differences"] == [difference]
-    assert f"not as asked: {difference}; crdbvec index build --replace" in invoke("index", "status").stdout
-    refused = invoke("index", "build")
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert difference in refused.stderr
-    assert invoke("index", "build", "--replace").stdout == f"The index {NAME} is built.\n"
+    sentence = f"The index differs from the configuration ({difference}). Run `crdbvec index build --replace`."
+    assert sentence in invoke("index", "status").stdout
+    result = invoke("index", "build")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert difference in result.stderr
+    assert invoke("index", "build", "--replace").stdout == f"The index {NAME} has been built.\n"
     assert read_json("index", "status")["differences"] == []
 
 
-def test_an_index_of_somebody_else_is_named(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
+def test_other_vector_indexes_are_listed(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
     embedded.execute("CREATE INDEX theirs ON passage USING hnsw (passage_vector vector_l2_ops)")
     assert read_json("index", "status")["others"] == ["theirs"]
-    assert "there is also the vector index theirs over this column" in invoke("index", "status").stdout
+    assert "another vector index over this column: theirs" in invoke("index", "status").stdout
 
 
-def test_rows_that_are_pending_are_embedded_first(
+def test_pending_rows_must_be_embedded_before_the_build(
     embedded: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     insert_rows(embedded, INT_SHAPE, {500: "another"})
-    refused = invoke("index", "build")
-    assert refused.exit_code == 1
-    assert "have a fresh vector in passage_vector, and the index is built from 100.0% on" in refused.stderr
+    result = invoke("index", "build")
+    assert result.exit_code == 1
+    assert "have a current vector in passage_vector; the index build requires 100.0%" in result.stderr
     assert not read_json("index", "status")["exists"]
     invoke("embed")
     assert read_json("index", "build")["built"]
 
 
-def test_what_the_server_has_not_is_said_in_a_sentence(
-    embedded: psycopg.Connection, project: Path, invoke: Invoke
-) -> None:
+def test_unsupported_options_are_reported(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:
     configure(project, prefix=["id"], m=8, min_partition_size=8)
     lines = invoke("index", "build").stderr.splitlines()
-    missing = "m" if is_cockroachdb(embedded) else "prefix columns, min_partition_size"
+    unsupported = "m" if is_cockroachdb(embedded) else "prefix, min_partition_size"
     assert len(lines) == 1
-    assert f" has no {missing} in a vector index, so the index is built without" in lines[0]
+    assert f"The vector index is built without {unsupported}, which " in lines[0]
 
 
-def test_tune_shows_a_line_an_effort_and_writes_the_picture(
+def test_tune_shows_one_line_per_effort_and_writes_the_plot(
     embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
 ) -> None:
     invoke("index", "build")
-    result = invoke("index", "tune", "-q", 5, "-k", 3, "--picture", "curve.png")
+    result = invoke("index", "tune", "-q", 5, "-k", 3, "--plot", "curve.png")
     assert result.exit_code == 0
     assert "recall at 3" in result.stdout
-    assert "is the smallest that reaches recall 0.95; an exact search takes" in result.stdout
+    assert "is the smallest value that reaches the target recall of 0.95; an exact scan takes" in result.stdout
     assert Image.open(project / "curve.png").format == "PNG"
-    told = read_json("index", "tune", "-q", 5)
-    assert (told["queries"], told["k"], told["wanted"]) == (5, 10, 0.95)
-    assert told["smallest"] == told["measurements"][0]["effort"]
-    assert {"effort", "recall", "worst", "p50", "p95", "by_index"} == set(told["measurements"][0])
+    curve = read_json("index", "tune", "-q", 5)
+    assert (curve["queries"], curve["k"], curve["target_recall"]) == (5, 10, 0.95)
+    assert curve["smallest_effort"] == curve["measurements"][0]["effort"]
+    assert set(curve["measurements"][0]) == {"effort", "recall", "worst_recall", "p50_ms", "p95_ms", "used_index"}
 
 
 def test_tune_without_an_index_says_that_none_was_used(
     embedded: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     result = invoke("index", "tune", "-q", 2)
-    assert "the server did not answer every query by the index" in result.stdout
-    assert "No " in result.stdout
-    assert read_json("index", "tune", "-q", 2)["smallest"] is None
+    assert "the server did not use the index for every query" in result.stdout
+    assert "No measured value of " in result.stdout
+    assert read_json("index", "tune", "-q", 2)["smallest_effort"] is None
 
 
-def test_a_prefix_column_that_there_is_not_is_told(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:
+def test_unknown_prefix_column_is_reported_with_its_entry(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke
+) -> None:
     configure(project, prefix=["tenent"])
     for command in ("status", "build"):
         result = invoke("index", command)
@@ -136,8 +137,8 @@ def test_status_changes_nothing_and_needs_no_vector_column(
     monkeypatch.setenv("CRDBVEC_URL", url)
     configure(project)
     create_table(connection, texts=TEXTS)
-    told = read_json("index", "status")
-    assert (told["exists"], told["vectors"]) == (False, 0)
+    facts = read_json("index", "status")
+    assert (facts["exists"], facts["vectors"]) == (False, 0)
     found = connection.execute(
         "SELECT count(*) FROM information_schema.columns WHERE table_name = 'passage'"
     ).fetchone()

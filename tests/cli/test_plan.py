@@ -1,4 +1,4 @@
-"""`crdbvec plan`: what people and programs read of a plan."""
+"""`crdbvec plan`: the estimate as text and as JSON."""
 
 from pathlib import Path
 
@@ -9,23 +9,23 @@ from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table, set_text
 
 
-def test_a_plan_is_told_in_a_few_lines(url: str, connection: psycopg.Connection, project: Path, invoke: Invoke) -> None:
+def test_estimate_as_text(url: str, connection: psycopg.Connection, project: Path, invoke: Invoke) -> None:
     create_table(connection, texts=["a", "b", "a", ""])
     write_config(project, {"model": "stub_hash"})
     lines = invoke("plan", "-u", url).output.splitlines()
     assert lines[:3] == [
         "public.passage.passage_vector by stub_hash",
         "  4 rows: 0 embedded, 3 pending, 1 blank",
-        "  pending: 3 never embedded, 0 edited, 0 by another model; 1 repeat another's input",
+        "  pending: 3 unembedded, 0 edited, 0 from another model; 1 duplicate inputs",
     ]
-    assert lines[3].startswith("  tokens unknown for this model, ")
+    assert lines[3].startswith("  token count unknown for this model, ")
     assert lines[3].endswith(" rows/s (measured on 3 rows)")
     assert lines[4].startswith("  storage: 219 B for the column, ")
     assert lines[5] == "  statements:"
     assert any('ALTER TABLE "public"."passage" ADD COLUMN' in line and line.endswith(";") for line in lines[6:])
 
 
-def test_a_plan_of_nothing_gives_no_rate(
+def test_estimate_without_pending_rows_has_no_rate(
     url: str, connection: psycopg.Connection, project: Path, invoke: Invoke
 ) -> None:
     create_table(connection, texts=["a"])
@@ -36,7 +36,7 @@ def test_a_plan_of_nothing_gives_no_rate(
     assert "rows/s" not in output
 
 
-def test_a_plan_for_programs_has_all_numbers(
+def test_estimate_as_json(
     url: str, connection: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
 ) -> None:
     create_table(connection, texts=["a", "b", "c", ""])

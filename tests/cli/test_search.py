@@ -1,4 +1,4 @@
-"""`crdbvec search`: distance, key and text of the nearest rows, for people and as JSON."""
+"""`crdbvec search`: distance, key and input of the nearest rows, as text and as JSON."""
 
 from pathlib import Path
 
@@ -23,34 +23,34 @@ def configured(project: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def expected(query: str) -> list[tuple[float, int]]:
-    """Cosine distance and number of each row with a text, nearest first."""
-    wanted = stub_vector(query)
+    """Return the cosine distance and number of each row with a text, nearest first."""
+    query_vector = stub_vector(query)
     distances = []
     for number, text in enumerate(TEXTS):
         if text is not None:
             vector = stub_vector(text)
-            cosine = float(wanted @ vector / np.linalg.norm(wanted) / np.linalg.norm(vector))
+            cosine = float(query_vector @ vector / np.linalg.norm(query_vector) / np.linalg.norm(vector))
             distances.append((1 - cosine, number))
     return sorted(distances)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_hits_come_nearest_first_with_distance_key_and_input(
+def test_hits_have_distance_key_and_input_and_are_sorted(
     configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json, shape: KeyShape
 ) -> None:
     create_table(connection, shape, TEXTS)
     invoke("embed")
     hits = read_json("search", "two")
     assert [set(hit) for hit in hits] == [{"distance", "key", "input"}] * 4
-    wanted = expected("two")
-    assert [hit["distance"] for hit in hits] == pytest.approx([distance for distance, _ in wanted], abs=1e-6)
-    assert [hit["input"] for hit in hits] == [TEXTS[number] for _, number in wanted]
+    nearest = expected("two")
+    assert [hit["distance"] for hit in hits] == pytest.approx([distance for distance, _ in nearest], abs=1e-6)
+    assert [hit["input"] for hit in hits] == [TEXTS[number] for _, number in nearest]
     assert [tuple(hit["key"]) for hit in hits] == [tuple(shape.columns)] * 4
     found = [tuple(map(str, hit["key"].values())) for hit in hits]
-    assert found == [tuple(map(str, shape.key(number))) for _, number in wanted]
+    assert found == [tuple(map(str, shape.key(number))) for _, number in nearest]
 
 
-def test_people_see_the_toolkits_form(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
+def test_text_output_of_a_hit(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
     create_table(connection, UUID_SHAPE, TEXTS)
     invoke("embed")
     result = invoke("search", "five :smile: [red]", "-l", 2, "-v")
@@ -61,21 +61,21 @@ def test_people_see_the_toolkits_form(configured: Path, connection: psycopg.Conn
     assert key == str(UUID_SHAPE.key(4)[0])
     assert text == "five :smile: [red]"
     assert len(result.stdout.splitlines()) == 6
-    assert result.stderr.splitlines()[0] == "[INFO] PK: id (uuid)"
+    assert result.stderr.splitlines()[0] == "[INFO] Primary key: id (uuid)"
 
 
-def test_a_composite_key_is_shown_value_by_value(
+def test_composite_key_is_shown_with_all_values(
     configured: Path, connection: psycopg.Connection, invoke: Invoke
 ) -> None:
     create_table(connection, COMPOSITE_SHAPE, TEXTS)
     invoke("embed")
     result = invoke("search", "two", "-l", 1, "-v")
     assert f" --> {key_text(COMPOSITE_SHAPE.key(1))}\n" in result.stdout
-    assert result.stderr.splitlines()[0] == "[INFO] PK: realm (text), chapter (integer), verse (bigint)"
+    assert result.stderr.splitlines()[0] == "[INFO] Primary key: realm (text), chapter (integer), verse (bigint)"
 
 
 @pytest.mark.parametrize(("limit", "found"), [(1, 1), (3, 3), (50, 4)])
-def test_no_more_rows_than_asked_for_are_shown(
+def test_limit(
     configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json, limit: int, found: int
 ) -> None:
     create_table(connection, INT_SHAPE, TEXTS)
@@ -83,7 +83,7 @@ def test_no_more_rows_than_asked_for_are_shown(
     assert len(read_json("search", "two", "-l", limit)) == found
 
 
-def test_in_a_column_without_vectors_nothing_is_found(
+def test_search_of_a_column_without_vectors_finds_nothing(
     configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     create_table(connection, INT_SHAPE, [None])
@@ -93,7 +93,7 @@ def test_in_a_column_without_vectors_nothing_is_found(
     assert (result.exit_code, result.stdout) == (0, "")
 
 
-def test_bytes_are_shown_by_their_number(
+def test_binary_input_is_shown_as_its_size_and_as_hexadecimal_in_json(
     configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage BYTEA)")

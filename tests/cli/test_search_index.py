@@ -1,4 +1,4 @@
-"""`crdbvec search` with filters, by a row's key, as SQL, as a plan; what it says of how it found the rows."""
+"""`crdbvec search` with filters, by the key of a row, as SQL, as a query plan; the strategy that it reports."""
 
 import json
 from pathlib import Path
@@ -38,35 +38,33 @@ def ids(hits: list[dict[str, dict[str, object]]]) -> set[object]:
     return {hit["key"]["id"] for hit in hits}
 
 
-def test_filters_of_one_column_are_alternatives_and_of_several_all_hold(
+def test_filters_on_one_column_mean_or_and_on_several_columns_mean_and(
     searched: psycopg.Connection, read_json: Json
 ) -> None:
     hits = read_json("search", "a", "-l", 100, "--where", "tenant=t1", "--where", "tenant=t2", "--where", "year=2003")
     assert ids(hits) == {KEYS[number] for number in range(40) if number % 3 in (1, 2) and number % 4 == 3}
 
 
-def test_a_filter_may_hold_an_equals_sign_and_find_nothing(searched: psycopg.Connection, read_json: Json) -> None:
+def test_value_of_a_filter_may_contain_an_equals_sign(searched: psycopg.Connection, read_json: Json) -> None:
     assert read_json("search", "a", "--where", "tenant=t1=2") == []
 
 
-def test_how_filtered_rows_were_found_is_said_unasked_and_beside_the_json(
-    searched: psycopg.Connection, invoke: Invoke
-) -> None:
-    said = "[INFO] Found exactly, since there is no vector index."
-    assert invoke("search", "a", "--where", "tenant=t1").stderr.splitlines() == [said]
+def test_strategy_of_a_filtered_search_is_reported_on_stderr(searched: psycopg.Connection, invoke: Invoke) -> None:
+    reason = "[INFO] Exact scan: there is no vector index."
+    assert invoke("search", "a", "--where", "tenant=t1").stderr.splitlines() == [reason]
     as_json = invoke("search", "a", "--where", "tenant=t1", "--json")
-    assert as_json.stderr.splitlines() == [said]
+    assert as_json.stderr.splitlines() == [reason]
     assert len(json.loads(as_json.stdout)) == 10
     assert invoke("search", "a", "--where", "tenant=t1", "--exact").stderr == ""
     assert invoke("search", "a").stderr == ""
-    assert invoke("search", "a", "-v").stderr.splitlines()[-1] == said
+    assert invoke("search", "a", "-v").stderr.splitlines()[-1] == reason
 
 
-def test_what_the_distance_means_is_said_with_v(searched: psycopg.Connection, invoke: Invoke) -> None:
+def test_verbose_output_explains_the_distance(searched: psycopg.Connection, invoke: Invoke) -> None:
     assert "[INFO] Distance: cosine distance: 0 same direction, 2 opposite" in invoke("search", "a", "-v").stderr
 
 
-def test_rows_like_a_row_leave_that_row_out(searched: psycopg.Connection, read_json: Json) -> None:
+def test_rows_similar_to_a_row_do_not_include_that_row(searched: psycopg.Connection, read_json: Json) -> None:
     hits = read_json("search", "--like", KEYS[7], "-l", 100)
     assert ids(hits) == {key for number, key in enumerate(KEYS) if number not in (7, 40)}
     assert [hit["distance"] for hit in hits] == sorted(hit["distance"] for hit in hits)
@@ -74,7 +72,7 @@ def test_rows_like_a_row_leave_that_row_out(searched: psycopg.Connection, read_j
     assert hits[0]["distance"] == pytest.approx(texts[hits[0]["input"]], abs=1e-6)
 
 
-def test_a_composite_key_is_given_value_by_value(
+def test_composite_key_is_given_as_several_values(
     project: Path,
     url: str,
     connection: psycopg.Connection,
@@ -92,16 +90,18 @@ def test_a_composite_key_is_given_value_by_value(
     assert tuple(hits[0]["key"].values()) != COMPOSITE_SHAPE.key(7)
     result = invoke("search", "--like", "only one")
     assert result.exit_code == 2
-    assert "The key of public.passage is (realm, chapter, verse), and 1 values are given for it." in result.stderr
+    assert "The key of public.passage is (realm, chapter, verse); the number of values given is 1." in result.stderr
 
 
-def test_several_texts_are_answered_under_their_names(
+def test_each_of_several_texts_has_its_own_result(
     searched: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
-    answers = read_json("search", "text 3", "text 5", "-l", 2)
-    assert [set(answer) for answer in answers] == [{"query", "how", "hits"}] * 2
-    assert [answer["query"] for answer in answers] == ["text 3", "text 5"]
-    assert [answer["hits"][0]["input"] for answer in answers] == ["text 3", "text 5"]
+    results = read_json("search", "text 3", "text 5", "-l", 2)
+    assert [set(result) for result in results] == [{"query", "strategy", "reason", "hits"}] * 2
+    assert [result["query"] for result in results] == ["text 3", "text 5"]
+    assert [result["strategy"] for result in results] == ["exact_scan", "exact_scan"]
+    assert [result["reason"] for result in results] == ["Exact scan: there is no vector index."] * 2
+    assert [result["hits"][0]["input"] for result in results] == ["text 3", "text 5"]
     lines = invoke("search", "text 3", "text 5", "-l", 2).stdout.splitlines()
     assert [line for line in lines if line.endswith(":")] == ["text 3:", "text 5:"]
 
@@ -113,14 +113,14 @@ def test_further_columns_are_shown(searched: psycopg.Connection, invoke: Invoke,
     assert shown[-1] == "tenant: t2, year: 2001"
 
 
-def test_rows_beyond_a_distance_are_left_out(searched: psycopg.Connection, read_json: Json) -> None:
-    everything = read_json("search", "text 5", "-l", 100)
-    far = everything[4]["distance"] + 1e-9
-    assert read_json("search", "text 5", "-l", 100, "--max-distance", far) == everything[:5]
+def test_max_distance_excludes_farther_rows(searched: psycopg.Connection, read_json: Json) -> None:
+    all_hits = read_json("search", "text 5", "-l", 100)
+    far = all_hits[4]["distance"] + 1e-9
+    assert read_json("search", "text 5", "-l", 100, "--max-distance", far) == all_hits[:5]
 
 
 @pytest.mark.parametrize("arguments", [["text 5"], ["text 5", "--where", "tenant=it's"], ["--like", KEYS[5]]])
-def test_the_sql_can_be_copied_and_gives_the_same_rows(
+def test_printed_sql_returns_the_same_rows(
     searched: psycopg.Connection, invoke: Invoke, read_json: Json, arguments: list[object]
 ) -> None:
     hits = read_json("search", *arguments, "-l", 5)
@@ -133,14 +133,14 @@ def test_the_sql_can_be_copied_and_gives_the_same_rows(
     assert rows == [(hit["distance"], hit["input"], hit["key"]["id"]) for hit in hits]
 
 
-def test_the_plan_is_the_servers(searched: psycopg.Connection, invoke: Invoke) -> None:
-    plan = invoke("search", "text 5", "--explain").stdout
-    assert "passage" in plan
-    assert "text 5" not in plan
+def test_explain_prints_the_query_plan(searched: psycopg.Connection, invoke: Invoke) -> None:
+    query_plan = invoke("search", "text 5", "--explain").stdout
+    assert "passage" in query_plan
+    assert "text 5" not in query_plan
     assert invoke("search", "--like", KEYS[5], "--explain").stdout
 
 
-def test_by_the_index_is_said_where_it_is_so(
+def test_index_scan_is_reported_with_the_index_and_the_effort(
     postgres: Server, project: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, read_json: Json
 ) -> None:
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
@@ -149,20 +149,20 @@ def test_by_the_index_is_said_where_it_is_so(
         create_table(connection, texts=TEXTS)
         invoke("embed")
         invoke("index", "build")
-        exactly = read_json("search", "text 5", "--exact")
+        exact = read_json("search", "text 5", "--exact")
         name = "passage_passage_vector_index"
         for option in ([], ["--beam-size", 31], ["--ef-search", 31], ["--effort", 31]):
             result = invoke("search", "text 5", "-v", "--json", *option)
-            assert (
-                result.stderr.splitlines()[-1]
-                == f"[INFO] Found by the index {name}, hnsw.ef_search {30 + bool(option)}."
-            )
-            assert json.loads(result.stdout) == exactly
+            reason = f"Index scan on {name} (hnsw.ef_search {30 + bool(option)})."
+            assert result.stderr.splitlines()[-1] == f"[INFO] {reason}"
+            assert json.loads(result.stdout) == exact
+        (result, _) = read_json("search", "text 5", "text 6")
+        assert (result["strategy"], result["reason"]) == ("index_scan", f"Index scan on {name} (hnsw.ef_search 30).")
         assert name in invoke("search", "text 5", "--explain").stdout
         assert name not in invoke("search", "text 5", "--explain", "--exact").stdout
 
 
-def test_postgresql_has_no_past_and_says_so(
+def test_postgresql_reports_that_it_has_no_follower_reads(
     postgres: Server, project: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
@@ -170,28 +170,28 @@ def test_postgresql_has_no_past_and_says_so(
         write_config(project, {"model": "stub_hash"})
         create_table(connection, texts=TEXTS)
         invoke("embed")
-        result = invoke("search", "text 5", "--past", "-l", 1)
+        result = invoke("search", "text 5", "--follower-read", "-l", 1)
     assert result.exit_code == 0
-    assert result.stderr == "[INFO] postgres reads no past; this is the present.\n"
+    assert result.stderr == "[INFO] PostgreSQL has no follower reads; the search reads current data.\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Give texts to search for, or the key of a row with --like."),
-        (["a", "--like", KEYS[1]], "Give texts to search for, or the key of a row with --like."),
-        (["a", "--where", "tenant"], "--where takes COLUMN=VALUE, and got 'tenant'."),
-        (["a", "--where", "=t1"], "--where takes COLUMN=VALUE, and got '=t1'."),
-        (["a", "--sql", "--json"], "--json prints hits; --sql and --explain print something else."),
-        (["a", "--where", "tenent=t1"], "public.passage has no column tenent; its columns are id, passage,"),
-        (["a", "--columns", "tenent"], "public.passage has no column tenent; its columns are id, passage,"),
-        (["a", "--where", "year=soon"], "A value does not fit its column: "),
+        ([], "Give either texts to search for, or the key of a row with --like."),
+        (["a", "--like", KEYS[1]], "Give either texts to search for, or the key of a row with --like."),
+        (["a", "--where", "tenant"], "--where requires COLUMN=VALUE; the value given is 'tenant'."),
+        (["a", "--where", "=t1"], "--where requires COLUMN=VALUE; the value given is '=t1'."),
+        (["a", "--sql", "--json"], "--json prints hits and cannot be combined with --sql or --explain."),
+        (["a", "--where", "tenent=t1"], "public.passage has no column tenent. Its columns are id, passage,"),
+        (["a", "--columns", "tenent"], "public.passage has no column tenent. Its columns are id, passage,"),
+        (["a", "--where", "year=soon"], "A value is not valid for the type of its column: "),
         (["--like", "4711"], "public.passage has no row with the key 4711."),
-        (["--like", KEYS[40]], f"The row {KEYS[40]} of public.passage has no vector yet; run crdbvec embed first."),
-        (["--like", "one"], "A value does not fit its column: "),
+        (["--like", KEYS[40]], f"The row {KEYS[40]} of public.passage has no vector yet. Run `crdbvec embed` first."),
+        (["--like", "one"], "A value is not valid for the type of its column: "),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(
+def test_invalid_input_is_reported_without_a_traceback(
     searched: psycopg.Connection, invoke: Invoke, arguments: list[object], sentence: str
 ) -> None:
     result = invoke("search", *arguments)
@@ -201,7 +201,7 @@ def test_a_mistake_is_told_in_a_sentence(
     assert "Traceback" not in result.stderr
 
 
-def test_before_anything_is_embedded_it_says_what_to_do(
+def test_search_before_the_first_embed_says_what_to_run(
     project: Path, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
     monkeypatch.setenv("CRDBVEC_URL", url)
@@ -209,4 +209,6 @@ def test_before_anything_is_embedded_it_says_what_to_do(
     create_table(connection, texts=TEXTS)
     result = invoke("search", "a")
     assert result.exit_code == 2
-    assert result.stderr.endswith("public.passage has no vector column passage_vector yet; run crdbvec embed first.\n")
+    assert result.stderr.endswith(
+        "public.passage has no vector column passage_vector yet. Run `crdbvec embed` first.\n"
+    )

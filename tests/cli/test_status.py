@@ -1,4 +1,4 @@
-"""`crdbvec status`: how complete each vector column is, also one that is not there yet; it changes nothing."""
+"""`crdbvec status`: the row counts of each vector column, also of one that does not exist yet. It changes nothing."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def relations(connection: psycopg.Connection) -> list[tuple[object, ...]]:
     ).fetchall()
 
 
-def test_a_column_that_is_not_there_yet_has_everything_pending(
+def test_all_rows_of_a_missing_column_are_pending(
     configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     create_table(connection, texts=TEXTS)
@@ -41,7 +41,9 @@ def test_a_column_that_is_not_there_yet_has_everything_pending(
     assert relations(connection) == before
 
 
-def test_it_follows_the_rows(configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
+def test_counts_follow_the_rows(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
     create_table(connection, texts=TEXTS)
     invoke("embed", "-b", 1, "-n", 2)
     (status,) = read_json("status")

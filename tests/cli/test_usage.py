@@ -1,4 +1,4 @@
-"""What cannot be done as asked: one sentence on stderr, the documented exit code, and nothing done."""
+"""Rejected commands: one sentence on stderr, the documented exit code, and no change."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ COMMANDS = ("embed", "search", "status")
 
 @pytest.fixture
 def configured(project: Path, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project, and a table with rows that could be embedded."""
+    """Return a project, and create a table with pending rows."""
     monkeypatch.setenv("CRDBVEC_URL", url)
     create_table(connection, texts=["one", "two"])
     write_config(project)
     return project
 
 
-def refuse(invoke: Invoke, *arguments: str, code: int = 2) -> str:
-    """The one line on stderr with which a command refuses."""
+def error_of(invoke: Invoke, *arguments: str, code: int = 2) -> str:
+    """Run a command that must fail and return its error, which must be one line on stderr."""
     result = invoke(*arguments)
     assert result.exit_code == code, result.output
     assert result.stdout == ""
@@ -48,16 +48,16 @@ def is_untouched(connection: psycopg.Connection) -> bool:
     ("entry", "message"),
     [
         ({"outptu": "x"}, "vectors[0].outptu: there is no such key; did you mean output?"),
-        ({"model": "stub_cuonting"}, "There is no model 'stub_cuonting'. Models: "),
+        ({"model": "stub_cuonting"}, "The model 'stub_cuonting' does not exist. Available models: "),
         ({"input": "pasage"}, "vectors[0]: public.passage has no column pasage to embed; did you mean passage?"),
         ({"table": "pasage"}, "There is no table public.pasage in the database "),
-        ({"output": "id"}, "the column id of public.passage exists and is of type bigint, not VECTOR; choose another"),
-        ({"table": "passages"}, "public.passages is a view, which cannot hold a vector column; name the table that"),
-        ({"output": "three"}, "takes vectors of dimension 3, but the model stub_counting makes 8; choose another"),
+        ({"output": "id"}, "the column id of public.passage exists and is of type bigint, not VECTOR. Choose another"),
+        ({"table": "passages"}, "public.passages is a view, which cannot have a vector column. Name the table that"),
+        ({"output": "three"}, "takes vectors of dimension 3, but those of the model stub_counting have 8. Choose"),
     ],
     ids=["unknown key", "unknown model", "missing column", "missing table", "no vector", "view", "dimension"],
 )
-def test_an_impossible_entry_is_refused_before_any_work(
+def test_invalid_entry_is_rejected_before_any_work(
     configured: Path,
     connection: psycopg.Connection,
     calls: CallLog,
@@ -71,66 +71,70 @@ def test_an_impossible_entry_is_refused_before_any_work(
     if entry.get("output") == "three":
         connection.execute("ALTER TABLE passage ADD COLUMN three VECTOR(3)")
     write_config(configured, entry)
-    assert message in refuse(invoke, command, *(["text"] if command == "search" else []))
+    assert message in error_of(invoke, command, *(["text"] if command == "search" else []))
     assert calls.batches() == []
     assert entry.get("output") == "three" or is_untouched(connection)
 
 
-def test_an_impossible_entry_stops_the_ones_before_it_too(
+def test_invalid_entry_stops_the_entries_before_it_too(
     configured: Path, connection: psycopg.Connection, calls: CallLog, invoke: Invoke
 ) -> None:
     write_config(configured, {"output": "first"}, {"output": "second", "input": "pasage"})
-    assert "vectors[1]: public.passage has no column pasage" in refuse(invoke, "embed")
+    assert "vectors[1]: public.passage has no column pasage" in error_of(invoke, "embed")
     assert calls.batches() == []
     assert is_untouched(connection)
 
 
-def test_a_table_without_primary_key_is_refused(
+def test_table_without_primary_key_is_rejected(
     project: Path, postgres: Server, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE passage (passage TEXT)")
         monkeypatch.setenv("CRDBVEC_URL", url)
         write_config(project)
-        assert "public.passage has no primary key, so its rows cannot be told apart; add one" in refuse(invoke, "embed")
+        assert "public.passage has no primary key, which is needed to identify its rows. Add one" in error_of(
+            invoke, "embed"
+        )
 
 
-def test_what_to_embed_has_to_be_said(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRDBVEC_URL", "postgresql://nobody@localhost:1/nothing")
+def test_vector_column_must_be_selected(project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", "postgresql://user@localhost:1/database")
     for arguments in (["embed"], ["embed", "-t", "passage"], ["search", "x", "-t", "passage", "-m", "stub"]):
-        assert refuse(invoke, *arguments).startswith("Say which vector column: -t <table> -i <input> -o <output> -m")
+        assert error_of(invoke, *arguments).startswith("No vector column is selected. Give -t <table> -i <input> -o ")
 
 
-def test_the_url_has_to_be_said(project: Path, invoke: Invoke) -> None:
+def test_url_must_be_given(project: Path, invoke: Invoke) -> None:
     write_config(project)
-    assert refuse(invoke, "embed").startswith("The environment variable CRDBVEC_URL is not set; set it to the")
+    assert error_of(invoke, "embed").startswith("The environment variable CRDBVEC_URL is not set; set it to the")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_configuration_file_that_is_named_has_to_be_there(project: Path, invoke: Invoke, command: str) -> None:
+def test_given_configuration_file_must_exist(project: Path, invoke: Invoke, command: str) -> None:
     arguments = ["text"] if command == "search" else []
-    assert refuse(invoke, command, *arguments, "-c", "none.yaml").startswith("There is no configuration file none.yaml")
+    assert error_of(invoke, command, *arguments, "-c", "none.yaml").startswith(
+        "There is no configuration file none.yaml"
+    )
 
 
-def test_a_configuration_file_that_the_environment_names_has_to_be_there(
+def test_configuration_file_of_the_environment_must_exist(
     project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(project)
     monkeypatch.setenv("CRDBVEC_CONFIG", "none.yaml")
-    assert refuse(invoke, "embed").startswith("There is no configuration file none.yaml; create it, or name one with")
+    assert error_of(invoke, "embed").startswith("There is no configuration file none.yaml; create it, or name one with")
 
 
-def test_a_search_works_on_one_column(configured: Path, invoke: Invoke) -> None:
+def test_search_works_on_one_column(configured: Path, invoke: Invoke) -> None:
     write_config(configured, {"output": "first"}, {"output": "second"})
-    assert refuse(invoke, "search", "text") == (
-        "This works on one vector column, and there are public.passage.first, public.passage.second; "
-        "choose one with -t and -o."
+    assert error_of(invoke, "search", "text") == (
+        "This command works on one vector column, but several match: public.passage.first, public.passage.second. "
+        "Choose one with -t and -o."
     )
 
 
-def test_a_search_needs_a_column_that_has_been_filled(configured: Path, invoke: Invoke) -> None:
-    assert refuse(invoke, "search", "text") == (
-        "public.passage has no vector column passage_vector yet; run crdbvec embed first."
+def test_search_needs_an_existing_column(configured: Path, invoke: Invoke) -> None:
+    assert error_of(invoke, "search", "text") == (
+        "public.passage has no vector column passage_vector yet. Run `crdbvec embed` first."
     )
 
 
@@ -146,33 +150,33 @@ def test_a_search_needs_a_column_that_has_been_filled(configured: Path, invoke: 
         ["nothing"],
     ],
 )
-def test_wrong_usage_is_told_with_the_usage(project: Path, invoke: Invoke, arguments: list[str]) -> None:
+def test_invalid_usage_prints_the_usage(project: Path, invoke: Invoke, arguments: list[str]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Usage: ")
 
 
-def test_a_database_that_is_away_is_a_failure_of_the_work(project: Path, invoke: Invoke) -> None:
+def test_unavailable_database_exits_with_1(project: Path, invoke: Invoke) -> None:
     write_config(project)
-    url = "postgresql://me:geheim@127.0.0.1:1/db"
-    line = refuse(invoke, "embed", "-u", url, code=1)
-    assert line.startswith("The database could not be reached or kept asking for a retry while connecting: ")
-    assert "geheim" not in line
+    url = "postgresql://me:topsecret@127.0.0.1:1/db"
+    line = error_of(invoke, "embed", "-u", url, code=1)
+    assert line.startswith("The database could not be reached, or every attempt ended in a retryable error, while conn")
+    assert "topsecret" not in line
 
 
-def test_a_url_that_cannot_be_read_is_wrong_usage(project: Path, invoke: Invoke) -> None:
+def test_invalid_url_exits_with_2(project: Path, invoke: Invoke) -> None:
     write_config(project)
-    assert "The database URL cannot be read" in refuse(invoke, "embed", "-u", "geheim")
+    assert "The database URL is not valid." in error_of(invoke, "embed", "-u", "topsecret")
 
 
-def test_a_real_process_ends_with_one_sentence_and_the_code(project: Path) -> None:
+def test_process_prints_one_sentence_and_exits_with_the_code(project: Path) -> None:
     write_config(project)
     done = run_crdbvec(["embed"], project)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: The environment variable CRDBVEC_URL is not set")
     assert len(done.stderr.splitlines()) == 1
-    done = run_crdbvec(["embed"], project, CRDBVEC_URL="postgresql://me:geheim@127.0.0.1:1/db")
+    done = run_crdbvec(["embed"], project, CRDBVEC_URL="postgresql://me:topsecret@127.0.0.1:1/db")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "geheim" not in done.stderr
+    assert "topsecret" not in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,7 +1,7 @@
-"""Each statement that the product can send, built for a dialect and several kinds of vector column.
+"""The ledger: each statement that the product can send, built for a dialect and several kinds of vector column.
 
-Nothing here names a statement: whatever is marked with `@statement` is found and built, with an example for each of its
-parameters. A statement with a parameter of a new name needs an example in `_EXAMPLES`, and the test says so.
+The functions marked with `@statement` are found by the register, and each is built with examples of its parameters. A
+parameter with a new name needs an example in `_EXAMPLES`; otherwise the test fails with a message that says so.
 """
 
 import importlib
@@ -17,31 +17,45 @@ from psycopg import sql
 
 import crdbvec_pipelines
 from crdbvec_pipelines.config import VectorColumn, vector_column
-from crdbvec_pipelines.database.catalogue import KeptColumn
+from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
-from crdbvec_pipelines.database.introspect import Column, Table
-from crdbvec_pipelines.database.schema import pending_index_name
-from crdbvec_pipelines.database.session import EVERY_SESSION, NO_TIMEOUT
-from crdbvec_pipelines.database.similarity import Filter, Shape
-from crdbvec_pipelines.database.statement import Statement, catalogue
+from crdbvec_pipelines.database.schema.column_metadata import ColumnMetadata
+from crdbvec_pipelines.database.schema.statements import pending_index_name
+from crdbvec_pipelines.database.search.statements import Filter, SearchClauses
+from crdbvec_pipelines.database.session import NO_STATEMENT_TIMEOUT, SESSION_SETTINGS
+from crdbvec_pipelines.database.statement import Statement, registered_statements
+from crdbvec_pipelines.database.table import Column, Table
+from tests.support.vectors import METRICS
+from tests.support.work import FakeModel
 
-DIMENSION = 384
+MODEL = FakeModel(dim=384)
 
 _CASTS = {"int4": "integer", "int8": "bigint", "timestamptz": "timestamp with time zone"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of vector column: how it is called in the ledger, its table, and what the configuration says."""
+    """A kind of vector column.
+
+    Attributes:
+        title: Its title in the ledger.
+        table: The table.
+        spec: The configuration entry.
+    """
 
     title: str
     table: Table
     spec: VectorColumn
 
+    @property
+    def columns(self) -> list[ColumnDefinition]:
+        """The vector column, by models of each metric."""
+        return [ColumnDefinition(self.table, self.spec, replace(MODEL, metric=metric)) for metric in METRICS]
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One statement of the ledger; `title` says of what kind of column it is, and with which arguments."""
+    """One statement of the ledger. The title names the kind of column and the arguments."""
 
     title: str
     statement: Statement
@@ -54,14 +68,14 @@ def _case(title: str, columns: Mapping[str, str], key: Sequence[str], **spec: ob
         vector.output: "vector",
         **({vector.fingerprint_column: "text"} if vector.fingerprint_column else {}),
     }
-    made = {name: Column(name, kind, _CASTS.get(kind, kind), -1) for name, kind in types.items()}
-    return Case(title, Table(vector.table, made, tuple(made[name] for name in key)), vector)
+    by_name = {name: Column(name, kind, _CASTS.get(kind, kind), -1) for name, kind in types.items()}
+    return Case(title, Table(vector.table, by_name, tuple(by_name[name] for name in key)), vector)
 
 
 CASES = (
     _case("one text", {"id": "uuid", "passage": "text"}, ["id"], table="passage", input="passage"),
     _case(
-        "template, composite key, odd names",
+        "template, composite key, special characters in names",
         {"realm": "text", "chapter": "int4", "verse": "int8", "the title": "text", "body": "text"},
         ["realm", "chapter", "verse"],
         table='"Sales eu"."order.lines"',
@@ -88,54 +102,57 @@ CASES = (
 )
 
 
-def _kept(case: Case) -> KeptColumn:
+def _metadata(case: Case) -> ColumnMetadata:
     spec = case.spec
-    return KeptColumn(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ("m",))
+    return ColumnMetadata(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ("m",))
 
 
-def _shapes(dialect: Dialect, case: Case) -> list[Shape]:
+_CLAUSES_TITLES = ("default", "without the predicate of a partial index", "all")
+
+
+def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
+    """The search clauses in the order of `_CLAUSES_TITLES`."""
     text = next(column for column in case.table.columns.values() if column.name not in case.spec.input_columns)
     return [
-        Shape(),
-        Shape(partial=False),
-        Shape(
-            pinned=(Filter(case.table.key[0], 1),),
-            filtered=(Filter(text, 2, or_null=True),),
+        SearchClauses(),
+        SearchClauses(requires_vector=False),
+        SearchClauses(
+            filters_inside=(Filter(case.table.key[0], 1),),
+            filters_outside=(Filter(text, 2, allows_null=True),),
             columns=tuple(name for name in case.table.columns if name != case.spec.output)[:1],
-            within=True,
-            without_self=True,
-            past=dialect.vectors.slightly_past,
+            has_max_distance=True,
+            excludes_key=True,
+            follower_read=dialect.vectors.follower_read_clause,
         ),
     ]
 
 
 def _settings(dialect: Dialect) -> dict[str, str | int]:
-    of_searches = {**dialect.vectors.settings(100, filtered=False), **dialect.vectors.settings(100, filtered=True)}
-    return {**EVERY_SESSION, "statement_timeout": "30000ms", **dialect.brief_lock, **of_searches}
+    search = {**dialect.vectors.settings(100, filtered=False), **dialect.vectors.settings(100, filtered=True)}
+    return {**SESSION_SETTINGS, "statement_timeout": "30000ms", **dialect.ddl_lock_settings, **search}
 
 
-# By parameter: its examples for a case. What has a Literal or a bool for its type needs none.
+# The examples of each parameter for a case. Parameters whose type is a Literal or bool need none.
 _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "dialect": lambda dialect, case: [dialect],
     "table": lambda dialect, case: [case.table],
-    "spec": lambda dialect, case: [case.spec],
-    "dimension": lambda dialect, case: [DIMENSION],
-    "column": lambda dialect, case: [case.spec.fingerprint_column or case.spec.output],
-    "columns": lambda dialect, case: [[_kept(case), replace(_kept(case), output="w", fingerprint=None)]],
+    "column": lambda dialect, case: case.columns,
+    "column_name": lambda dialect, case: [case.spec.fingerprint_column or case.spec.output],
+    "columns": lambda dialect, case: [[_metadata(case), replace(_metadata(case), output="w", fingerprint=None)]],
     "schema": lambda dialect, case: [case.table.name.schema],
     "index": lambda dialect, case: [pending_index_name(case.spec)],
     "function": lambda dialect, case: ["a_function"],
     "earlier": lambda dialect, case: [0, 2],
     "bounds": lambda dialect, case: [2],
     "keys": lambda dialect, case: [2],
-    "shape": _shapes,
+    "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
-    "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_TIMEOUT.items()],
-    "setting_name": lambda dialect, case: [name for name in _settings(dialect) if name not in EVERY_SESSION],
+    "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_STATEMENT_TIMEOUT.items()],
+    "setting_name": lambda dialect, case: [name for name in _settings(dialect) if name not in SESSION_SETTINGS],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
 }
 
-# Statements that are sent for some columns only.
+# Statements that are sent only for some vector columns.
 _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
     "count_edited": lambda case: case.spec.updated_at is not None,
     "has_edited": lambda case: case.spec.updated_at is not None,
@@ -145,7 +162,7 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
 
 
 def build(dialect: Dialect) -> Iterator[tuple[str, str, list[Entry]]]:
-    """Every statement for a dialect: its name, what it is for, and its texts, each once."""
+    """Yield every statement for a dialect: its name, its purpose, and its distinct texts."""
     for name, function in sorted(_functions().items()):
         entries: dict[str, Entry] = {}
         for title, arguments in _calls(function, dialect):
@@ -155,7 +172,7 @@ def build(dialect: Dialect) -> Iterator[tuple[str, str, list[Entry]]]:
 
 
 def render(dialect: Dialect) -> str:
-    """The ledger of a dialect, as it is kept in tests/snapshots."""
+    """Return the ledger of a dialect, as a file in tests/snapshots contains it."""
     lines = [
         f"-- Every statement that reaches a {dialect.name} server, for several kinds of vector column.",
         "-- Made by `CRDBVEC_UPDATE_SNAPSHOTS=1 python -m pytest tests/database/test_ledger.py`.",
@@ -169,37 +186,45 @@ def render(dialect: Dialect) -> str:
 
 
 def _functions() -> dict[str, Callable[..., Statement]]:
-    """The functions marked with `@statement`, wherever they are, by name."""
+    """Return the functions marked with `@statement`, by name."""
     found: dict[str, Callable[..., Statement]] = {}
     for module_info in pkgutil.walk_packages(crdbvec_pipelines.__path__, "crdbvec_pipelines."):
         if module_info.name.startswith("crdbvec_pipelines.database"):
             module = importlib.import_module(module_info.name)
             for name, value in vars(module).items():
-                if name in catalogue() and hasattr(value, "__wrapped__") and value.__module__ == module.__name__:
-                    assert name not in found, f"two statements are called {name}"
+                is_builder = name in registered_statements() and hasattr(value, "__wrapped__")
+                if is_builder and value.__module__ == module.__name__:
+                    assert name not in found, f"two statements are named {name}"
                     found[name] = value
-    assert found.keys() == catalogue()
+    assert found.keys() == registered_statements()
     return found
 
 
 def _calls(function: Callable[..., Statement], dialect: Dialect) -> Iterator[tuple[str, dict[str, object]]]:
-    """The arguments to build a statement with, and their title."""
+    """Yield the arguments to build a statement with, and their title."""
     hints = get_type_hints(inspect.unwrap(function))
     names = list(inspect.signature(function).parameters)
-    per_column = bool({"table", "spec"} & set(names))
+    is_per_case = bool({"table", "column"} & set(names))
     cases = [case for case in CASES if function.__name__ not in _SENT_FOR or _SENT_FOR[function.__name__](case)]
-    for case in cases if per_column else cases[:1]:
+    for case in cases if is_per_case else cases[:1]:
         calls = list(_arguments(names, hints, dialect, case))
-        # All combinations for the first kind of column; what is special about the others shows in the fullest one.
+        # All combinations for the first kind of column; for the others the last one, which has the most clauses.
         for arguments in calls if case is cases[0] else calls[-1:]:
-            told = [f"{name}={_shown(value)}" for name, value in arguments.items() if _is_told(hints[name], value)]
-            yield ", ".join(([case.title] if per_column else []) + told), arguments
+            parts = [case.title] if is_per_case else []
+            if _depends_on_metric(function, arguments, case):
+                parts.append(f"metric={arguments['column'].metric}")
+            for name, value in arguments.items():
+                if name == "clauses":
+                    parts.append(f"clauses={_CLAUSES_TITLES[_clauses(dialect, case).index(value)]}")
+                elif hints[name] is bool or get_origin(hints[name]) is Literal or isinstance(value, int):
+                    parts.append(f"{name}={value}")
+            yield ", ".join(parts), arguments
 
 
 def _arguments(
     names: Sequence[str], hints: Mapping[str, Any], dialect: Dialect, case: Case
-) -> Iterator[dict[str, object]]:
-    """All combinations, but for flags, which are set all together or none."""
+) -> Iterator[dict[str, Any]]:
+    """Yield all combinations of examples; flags are either all set or all not set."""
     flags = [name for name in names if hints[name] is bool]
     others = [name for name in names if name not in flags]
     choices = [_examples(name, hints[name], dialect, case) for name in others]
@@ -212,16 +237,12 @@ def _arguments(
 def _examples(name: str, hint: object, dialect: Dialect, case: Case) -> Sequence[object]:
     if get_origin(hint) is Literal:
         return get_args(hint)
-    assert name in _EXAMPLES, f"give the parameter {name} of a statement an example in tests/database/ledger.py"
+    assert name in _EXAMPLES, f"add an example of the parameter {name} to _EXAMPLES in tests/database/ledger.py"
     return _EXAMPLES[name](dialect, case)
 
 
-def _is_told(hint: object, value: object) -> bool:
-    return hint is bool or get_origin(hint) is Literal or (isinstance(value, (int, Shape)) and value != DIMENSION)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Shape):
-        told = [(Shape(), "plain"), (Shape(partial=False), "index of all rows")]
-        return next((name for shape, name in told if value == shape), "all that can be asked")
-    return str(value)
+def _depends_on_metric(function: Callable[..., Statement], arguments: Mapping[str, object], case: Case) -> bool:
+    """Return whether the text of a statement is different for another metric."""
+    if "column" not in arguments:
+        return False
+    return len({function(**{**arguments, "column": column}).text for column in case.columns}) > 1

@@ -1,4 +1,4 @@
-"""The ledger of all statements: nothing reaches a server unread, and the server understands each."""
+"""The ledger of all statements: every change of SQL is reviewed, and the server accepts each statement."""
 
 import os
 import re
@@ -10,24 +10,24 @@ from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import CockroachDialect, Dialect, PostgresDialect
-from crdbvec_pipelines.database.sample import create_sample_table
-from crdbvec_pipelines.database.schema import ensure_schema
-from crdbvec_pipelines.database.statement import catalogue
+from crdbvec_pipelines.database.sample_table import create_sample_table
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.database.statement import registered_statements
 from tests.database import ledger
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 UPDATE_VARIABLE = "CRDBVEC_UPDATE_SNAPSHOTS"
 DIALECTS = (PostgresDialect(), CockroachDialect())
 
-# What CockroachDB lacks, accepts and ignores, or warns of.
+# Features that CockroachDB does not have, ignores, or warns about.
 ABSENT_ON_COCKROACHDB = {
     "LISTEN and NOTIFY": r"\b(UN)?LISTEN\b|\bNOTIFY\b",
-    "advisory locks, which do nothing there": r"advisory",
+    "advisory locks, which have no effect there": r"advisory",
     "TABLESAMPLE": r"\bTABLESAMPLE\b",
     "crdb_internal, closed since 26.1": r"crdb_internal(?!')",
     "temporary tables": r"\bTEMP(ORARY)?\b",
     "SELECT *, which would read hidden columns": r"(SELECT|,|\.)\s*\*",
-    "CONCURRENTLY, which is noise there": r"\bCONCURRENTLY\b",
+    "CONCURRENTLY, which is ignored there": r"\bCONCURRENTLY\b",
     "system columns": r"\b(ctid|xmin|xmax|tableoid)\b",
     "extensions": r"\bEXTENSION\b",
     "the access methods of pgvector": r"\bivfflat\b",
@@ -36,30 +36,30 @@ ABSENT_ON_COCKROACHDB = {
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_the_ledger_is_what_has_been_read(dialect: Dialect) -> None:
+def test_ledger_equals_the_reviewed_snapshot(dialect: Dialect) -> None:
     snapshot = SNAPSHOTS / f"sql_{dialect.name}.sql"
     rendered = ledger.render(dialect)
     if os.environ.get(UPDATE_VARIABLE):
         snapshot.write_text(rendered, encoding="utf-8")
     assert rendered == snapshot.read_text(encoding="utf-8"), (
-        f"the statements have changed: run this test with {UPDATE_VARIABLE}=1 and read the difference before committing"
+        f"the statements have changed: run this test with {UPDATE_VARIABLE}=1 and review the difference before a commit"
     )
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_every_statement_is_in_the_ledger(dialect: Dialect) -> None:
+def test_ledger_lists_every_registered_statement(dialect: Dialect) -> None:
     listed = set(re.findall(r"^-- (\w+): ", (SNAPSHOTS / f"sql_{dialect.name}.sql").read_text(), re.MULTILINE))
-    assert listed == catalogue()
+    assert listed == registered_statements()
 
 
-@pytest.mark.parametrize("what", ABSENT_ON_COCKROACHDB)
-def test_cockroachdb_is_not_sent_what_it_does_not_have(what: str) -> None:
-    pattern = re.compile(ABSENT_ON_COCKROACHDB[what], re.IGNORECASE)
+@pytest.mark.parametrize("feature", ABSENT_ON_COCKROACHDB)
+def test_cockroachdb_statements_use_no_absent_feature(feature: str) -> None:
+    pattern = re.compile(ABSENT_ON_COCKROACHDB[feature], re.IGNORECASE)
     texts = [entry.statement.text for _, _, entries in ledger.build(CockroachDialect()) for entry in entries]
     assert [text for text in texts if pattern.search(text)] == []
 
 
-def test_each_statement_is_understood_by_the_server(database: Database, connection: psycopg.Connection) -> None:
+def test_server_accepts_every_statement(database: Database, connection: psycopg.Connection) -> None:
     for case in ledger.CASES:
         columns = [
             sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.type_name))
@@ -74,23 +74,23 @@ def test_each_statement_is_understood_by_the_server(database: Database, connecti
                 sql.SQL(", ").join(sql.Identifier(column.name) for column in case.table.key),
             )
         )
-        ensure_schema(database, case.spec, ledger.DIMENSION, "m")
+        prepare_column(database, case.spec, ledger.MODEL)
     database.execute(create_sample_table())
-    refused = [
+    rejected = [
         f"{name} ({entry.title}): {error}"
         for name, _, entries in ledger.build(database.dialect)
         for entry in entries
         if entry.statement.text and (error := _prepare(connection, entry.statement.query))
     ]
-    assert not refused, "\n".join(refused)
+    assert not rejected, "\n".join(rejected)
 
 
 def _prepare(connection: psycopg.Connection, query: bytes) -> str | None:
-    """Has the server parse and check a statement without running it; returns its complaint."""
-    names: dict[bytes, int] = {}
+    """Let the server parse and check a statement without running it, and return its error message, if any."""
+    numbers: dict[bytes, int] = {}
 
-    def place(match: re.Match[bytes]) -> bytes:
-        return b"%" if match[1] is None else b"$%d" % names.setdefault(match[1], len(names) + 1)
+    def numbered(match: re.Match[bytes]) -> bytes:
+        return b"%" if match[1] is None else b"$%d" % numbers.setdefault(match[1], len(numbers) + 1)
 
-    result = connection.pgconn.prepare(b"", re.sub(rb"%%|%\((\w+)\)s", place, query))
+    result = connection.pgconn.prepare(b"", re.sub(rb"%%|%\((\w+)\)s", numbered, query))
     return None if not result.error_message else result.error_message.decode()

@@ -1,11 +1,11 @@
-"""How a statement becomes what psycopg executes: only our own placeholders are placeholders."""
+"""The text that psycopg executes: only the placeholders of the statement are placeholders."""
 
 from psycopg import sql
 
 from crdbvec_pipelines.database.statement import Statement
 
 
-def test_percent_signs_in_names_and_texts_are_no_placeholders() -> None:
+def test_percent_signs_in_names_and_literals_are_escaped() -> None:
     composed = sql.SQL("SELECT {} % 2, {} FROM {} WHERE id = {} AND n = %(n)s").format(
         sql.Identifier("a%(n)s"), sql.Literal("100% %(n)s %s"), sql.Identifier("50%"), sql.Placeholder("id")
     )
@@ -16,7 +16,7 @@ def test_percent_signs_in_names_and_texts_are_no_placeholders() -> None:
     )
 
 
-def test_pieces_within_pieces_are_told_apart_too() -> None:
+def test_nested_parts_are_escaped() -> None:
     inner = sql.SQL("{} = {}").format(sql.Identifier("%"), sql.Placeholder("x"))
     outer = Statement("probe", sql.SQL("WHERE {} AND {}").format(inner, sql.SQL(" OR ").join([inner, inner])))
     assert outer.query == b'WHERE "%%" = %(x)s AND "%%" = %(x)s OR "%%" = %(x)s'

@@ -1,4 +1,4 @@
-"""What the tests of this layer share: real weights, texts of many kinds, wrappers written on the spot."""
+"""Fixtures of the encoding tests: real weights, texts of many kinds, generated wrappers."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 from crdbvec_pipelines.encoding.weights import Weights
 from tests.support.minilm import locate_minilm
 
-# Of many lengths, blank, beyond the window of 256 tokens, in scripts that the tokenizer splits differently.
+# Of many lengths, empty, longer than 256 tokens, in scripts that the tokenizer splits differently.
 _TEXTS = [
     "that which is perceived or known or inferred to have its own distinct existence",
     "a separate and self-contained entity",
@@ -41,7 +41,7 @@ def minilm_weights() -> Weights:
 
 @pytest.fixture(scope="session")
 def reference(minilm_weights: Weights, texts: list[str]) -> NDArray[np.float32]:
-    """What sentence-transformers itself makes of the texts, in float32."""
+    """The vectors that sentence-transformers computes for the texts, in float32."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(minilm_weights.directory), device="cpu")
@@ -55,7 +55,7 @@ def torch_backend(minilm_weights: Weights) -> TorchBackend:
 
 @pytest.fixture
 def write_wrapper(tmp_path: Path) -> Callable[..., Path]:
-    """Write `<name>.py` with the five required functions, then whatever a test adds or redefines; return its folder."""
+    """Write `<name>.py` with the five required functions and the code of the test; return its folder."""
 
     def write(name: str, extra: str = "", required: bool = True) -> Path:
         directory = tmp_path / "wrappers"
@@ -69,20 +69,20 @@ def write_wrapper(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def run_python() -> Callable[..., str]:
-    """Run Python source in a process of its own and return what it prints."""
+    """Run Python source in a separate process and return its output."""
 
     def run(source: str, *arguments: str) -> str:
         command = [sys.executable, "-c", textwrap.dedent(source), *arguments]
         root = Path(__file__).parents[2]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        completed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout.strip()
 
     return run
 
 
 _FIVE_FUNCTIONS = '''
-    """Two numbers that say something of a text."""
+    """Length and number of vowels of a text."""
 
     def embedding_label():
         return "Length and vowels"

@@ -1,4 +1,4 @@
-"""What makes a module a model."""
+"""The check of the functions of a wrapper."""
 
 from types import ModuleType
 
@@ -14,19 +14,21 @@ def _module(**members: object) -> ModuleType:
     return module
 
 
-def test_five_functions_make_a_model() -> None:
+def test_module_with_the_five_functions_is_accepted() -> None:
     module = _module()
     assert check_module(module, "wrapper.py") is module
 
 
-def test_missing_functions_are_named_with_the_file() -> None:
+def test_missing_functions_and_the_file_are_named() -> None:
     module = _module()
     del module.embedding_dim, module.embedding_encode
-    with pytest.raises(ModelError, match=r"^wrapper\.py is not a model: it lacks embedding_dim, embedding_encode\. "):
+    with pytest.raises(
+        ModelError, match=r"^wrapper\.py is not a model wrapper: it does not define embedding_dim, embedding_encode\. "
+    ):
         check_module(module, "wrapper.py")
 
 
 @pytest.mark.parametrize("name", ["embedding_dim", "embedding_metric"])
-def test_a_constant_is_not_a_function(name: str) -> None:
+def test_constant_in_place_of_a_function_is_rejected(name: str) -> None:
     with pytest.raises(ModelError, match=f"{name} must be a function"):
         check_module(_module(**{name: "cosine"}), "wrapper.py")

@@ -1,4 +1,4 @@
-"""Encoders of wrappers written for the five functions alone: order, checks of the answer, whose fault an error is."""
+"""Encoders: order of the results, checks of the results, translation of errors, backends."""
 
 import sys
 from collections.abc import Callable
@@ -13,10 +13,11 @@ from crdbvec_pipelines.encoding import (
     EncoderUnavailable,
     EncodingError,
     InputRefused,
+    InputRejected,
+    InputTooLong,
     ModelError,
     ModelRegistry,
 )
-from crdbvec_pipelines.encoding.errors import InputTooLong
 from tests.support.waiting import wait_until
 
 BATCH = [("k1", "one"), ("k2", "three"), ("k3", "eleven")]
@@ -31,7 +32,7 @@ def encoder(write_wrapper: Callable[..., Path]) -> Callable[[str], Encoder]:
     return make
 
 
-def test_the_five_functions_are_enough(encoder: Callable[..., Encoder]) -> None:
+def test_wrapper_with_only_the_required_functions(encoder: Callable[..., Encoder]) -> None:
     tiny = encoder()
     encoded = tiny.encode(BATCH)
     assert (tiny.name, tiny.label, tiny.dim, tiny.metric) == ("tiny", "Length and vowels", 2, "cosine")
@@ -42,7 +43,7 @@ def test_the_five_functions_are_enough(encoder: Callable[..., Encoder]) -> None:
     assert not encoded.truncated.any()
     assert encoded.vectors.flags.c_contiguous
     assert tiny.encode_query("query").tolist() == [5, 2]
-    tiny.warm_up()
+    tiny.load()
 
 
 def test_optional_functions_are_used(encoder: Callable[..., Encoder]) -> None:
@@ -56,7 +57,7 @@ def test_optional_functions_are_used(encoder: Callable[..., Encoder]) -> None:
     assert (tiny.metric, tiny.model_id, tiny.encode_query("x").tolist()) == ("l2", "tiny-v2", [7, 7])
 
 
-def test_results_in_any_order_and_any_iterable(encoder: Callable[..., Encoder]) -> None:
+def test_results_may_be_any_iterable_in_any_order(encoder: Callable[..., Encoder]) -> None:
     tiny = encoder(
         """
         def embedding_encode_batch(batch_index, batch, verbose=False):
@@ -66,7 +67,7 @@ def test_results_in_any_order_and_any_iterable(encoder: Callable[..., Encoder]) 
     assert tiny.encode(BATCH).vectors.tolist() == [[3, 2], [5, 2], [6, 3]]
 
 
-def test_an_empty_batch_has_the_models_dimension(encoder: Callable[..., Encoder]) -> None:
+def test_result_of_an_empty_batch_has_the_dimension_of_the_model(encoder: Callable[..., Encoder]) -> None:
     assert encoder().encode([]).vectors.shape == (0, 2)
 
 
@@ -75,27 +76,27 @@ def test_keys_may_be_composite(encoder: Callable[..., Encoder]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("result", "message"),
     [
         ("[('k1', [1, 2]), ('k2', [1, 2])]", "no result for 1 of the keys, the first at position 2"),
         ("[('k1', [1, 2]), ('k9', [1, 2])]", "result 1 has a key that is not in the batch"),
         ("[('k1', [1, 2]), ('k1', [1, 2])]", "two results for the key at position 0"),
-        ("[('k2', [1, 2, 3])]", r"position 1: the vector has the shape \(3,\), where the model's dimension is 2"),
-        ("[('k3', [1, float('nan')])]", "position 2: the vector holds a value that is not finite"),
-        ("[('k3', [1, 1e300])]", "position 2: the vector holds a value that is not finite"),
+        ("[('k2', [1, 2, 3])]", r"position 1: the vector has the shape \(3,\); the dimension of the model is 2"),
+        ("[('k3', [1, float('nan')])]", "position 2: the vector contains a value that is not finite"),
+        ("[('k3', [1, 1e300])]", "position 2: the vector contains a value that is not finite"),
         ("[('k3', 'ab')]", "position 2: the vector is not a list of numbers"),
         ("['k1', 'k2', 'k3']", "must return \\(key, vector\\) pairs"),
         ("[({}, [1, 2])]", "must return \\(key, vector\\) pairs"),
     ],
 )
-def test_an_answer_that_cannot_be_used(encoder: Callable[..., Encoder], answer: str, message: str) -> None:
-    tiny = encoder(f"def embedding_encode_batch(batch_index, batch, verbose=False): return {answer}")
+def test_unusable_result_is_rejected(encoder: Callable[..., Encoder], result: str, message: str) -> None:
+    tiny = encoder(f"def embedding_encode_batch(batch_index, batch, verbose=False): return {result}")
     with pytest.raises(EncodingError, match=message) as caught:
         tiny.encode(BATCH, batch_index=7)
     assert "The model tiny, batch 7 of 3 rows" in str(caught.value)
 
 
-def test_the_same_key_twice_in_a_batch(encoder: Callable[..., Encoder]) -> None:
+def test_duplicate_key_in_a_batch_is_rejected(encoder: Callable[..., Encoder]) -> None:
     with pytest.raises(EncodingError, match="two rows have the same key"):
         encoder().encode([(1, "a"), (1, "b")])
 
@@ -103,9 +104,9 @@ def test_the_same_key_twice_in_a_batch(encoder: Callable[..., Encoder]) -> None:
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
-        ("ValueError(batch)", InputRefused),
-        ("RuntimeError(batch)", InputRefused),
-        ("UnicodeDecodeError('utf8', b'x', 0, 1, 'y')", InputRefused),
+        ("ValueError(batch)", InputRejected),
+        ("RuntimeError(batch)", InputRejected),
+        ("UnicodeDecodeError('utf8', b'x', 0, 1, 'y')", InputRejected),
         ("MemoryError()", MemoryError),
         ("KeyboardInterrupt()", KeyboardInterrupt),
         ("ModuleNotFoundError('no', name='some_library')", ModelError),
@@ -114,7 +115,7 @@ def test_the_same_key_twice_in_a_batch(encoder: Callable[..., Encoder]) -> None:
         ("FileNotFoundError(2, 'No such file')", EncoderUnavailable),
     ],
 )
-def test_whose_fault_an_exception_is(
+def test_exceptions_of_a_wrapper_are_translated(
     encoder: Callable[..., Encoder], raised: str, expected: type[BaseException]
 ) -> None:
     tiny = encoder(f"def embedding_encode_batch(batch_index, batch, verbose=False): raise {raised}")
@@ -124,7 +125,11 @@ def test_whose_fault_an_exception_is(
     assert SECRET not in str(caught.value)
 
 
-def test_the_layers_own_errors_pass_as_they_are(encoder: Callable[..., Encoder]) -> None:
+def test_the_name_of_release_0_1_0_is_the_same_class() -> None:
+    assert InputRefused is InputRejected
+
+
+def test_errors_of_the_layer_are_raised_unchanged(encoder: Callable[..., Encoder]) -> None:
     tiny = encoder(
         """
         from crdbvec_pipelines.encoding import InputTooLong, EncoderUnavailable
@@ -145,14 +150,14 @@ def test_the_layers_own_errors_pass_as_they_are(encoder: Callable[..., Encoder])
         (
             "def embedding_metric(): return 'manhattan'",
             "metric",
-            "'manhattan': embedding_metric must return one of cosine, l2, ip",
+            "is 'manhattan'. Return one of cosine, l2, ip from embedding_metric",
         ),
-        ("def embedding_dim(): return 0", "dim", "embedding_dim must return 1 or more"),
-        ("def embedding_dim(): return '2'", "dim", "embedding_dim must return 1 or more"),
-        ("def embedding_dim(): return 1 / 0", "dim", "failed in embedding_dim: ZeroDivisionError"),
+        ("def embedding_dim(): return 0", "dim", "is 0. Return an integer of 1 or more from embedding_dim"),
+        ("def embedding_dim(): return '2'", "dim", "is '2'. Return an integer of 1 or more from embedding_dim"),
+        ("def embedding_dim(): return 1 / 0", "dim", "failed in embedding_dim with ZeroDivisionError"),
     ],
 )
-def test_a_wrapper_that_describes_itself_wrongly(
+def test_invalid_description_of_a_model_is_rejected(
     encoder: Callable[..., Encoder], extra: str, property_name: str, message: str
 ) -> None:
     tiny = encoder(extra)
@@ -175,15 +180,15 @@ _COUNTS_CALLERS = """
 """
 
 
-def test_calls_are_made_one_at_a_time_by_default(encoder: Callable[..., Encoder]) -> None:
+def test_calls_are_serialized_by_default(encoder: Callable[..., Encoder]) -> None:
     tiny = encoder(_COUNTS_CALLERS + "    def barrier_wait(): time.sleep(0.005)\n")
     with ThreadPoolExecutor(4) as pool:
         most = list(pool.map(lambda _: tiny.encode(BATCH).vectors[0, 0], range(12)))
     assert max(most) == 1
 
 
-def test_a_thread_safe_wrapper_is_called_at_once(encoder: Callable[..., Encoder]) -> None:
-    # The barrier is passed only when two threads are inside; a lock around the calls would break it.
+def test_calls_of_a_thread_safe_wrapper_are_concurrent(encoder: Callable[..., Encoder]) -> None:
+    # Both threads must be inside at the same time to pass the barrier. With a lock around the calls, it times out.
     tiny = encoder(
         _COUNTS_CALLERS
         + "    barrier_wait = threading.Barrier(2, timeout=20).wait\n    def embedding_is_thread_safe(): return True\n"
@@ -193,26 +198,26 @@ def test_a_thread_safe_wrapper_is_called_at_once(encoder: Callable[..., Encoder]
     assert max(most) == 2
 
 
-_ENGINE = """
+_FAKE_BACKEND = """
     import numpy as np
     from pathlib import Path
     loads = []
-    class Engine:
+    class FakeBackend:
         def encode(self, texts):
-            return ANSWER, np.array([text.startswith("t") for text in texts])
+            return VECTORS, np.array([text.startswith("t") for text in texts])
         def count_tokens(self, texts):
             return [len(text) for text in texts]
     def embedding_backend(threads):
         loads.append(threads)
-        return Engine()
+        return FakeBackend()
 """
 
 
-def test_an_engine_is_asked_instead_of_the_functions(write_wrapper: Callable[..., Path]) -> None:
-    extra = _ENGINE.replace("ANSWER", "np.array([[len(text), 9] for text in texts], dtype=np.float64)")
-    registry = ModelRegistry([write_wrapper("engine", extra + "    def embedding_id(): return str(loads)\n")])
-    encoder = registry.load("engine", threads=3)
-    encoder.warm_up()
+def test_backend_is_used_instead_of_the_functions(write_wrapper: Callable[..., Path]) -> None:
+    extra = _FAKE_BACKEND.replace("VECTORS", "np.array([[len(text), 9] for text in texts], dtype=np.float64)")
+    registry = ModelRegistry([write_wrapper("fake", extra + "    def embedding_id(): return str(loads)\n")])
+    encoder = registry.load("fake", threads=3)
+    encoder.load()
     encoded = encoder.encode(BATCH)
     assert (encoded.vectors.tolist(), encoded.truncated.sum()) == ([[3, 9], [5, 9], [6, 9]], 1)
     assert encoded.vectors.dtype == np.float32
@@ -221,7 +226,7 @@ def test_an_engine_is_asked_instead_of_the_functions(write_wrapper: Callable[...
     assert encoder.encode_query("seven").tolist() == [5, 9]
 
 
-def test_weights_can_be_loaded_aside_and_a_failure_is_told_to_who_asks(write_wrapper: Callable[..., Path]) -> None:
+def test_error_of_background_loading_is_raised_by_the_next_call(write_wrapper: Callable[..., Path]) -> None:
     failing = """
         import threading
         loaded_by = []
@@ -229,44 +234,44 @@ def test_weights_can_be_loaded_aside_and_a_failure_is_told_to_who_asks(write_wra
             loaded_by.append(threading.current_thread().name)
             raise OSError("no space left")
     """
-    encoder = ModelRegistry([write_wrapper("engine", failing)]).load("engine")
-    encoder.warm_up_aside()
+    encoder = ModelRegistry([write_wrapper("fake", failing)]).load("fake")
+    encoder.load_in_background()
     with pytest.raises(ModelError, match="OSError"):
         encoder.encode(BATCH)
-    wait_until(lambda: "crdbvec-warm-up" in sys.modules["crdbvec_models.engine"].loaded_by)
+    wait_until(lambda: "crdbvec-load-model" in sys.modules["crdbvec_models.fake"].loaded_by)
 
 
-def test_only_an_engine_counts_tokens(encoder: Callable[..., Encoder]) -> None:
+def test_only_a_backend_counts_tokens(encoder: Callable[..., Encoder]) -> None:
     assert encoder().count_tokens(["one"]) is None
 
 
-def test_an_engine_is_loaded_once_by_threads_that_meet(write_wrapper: Callable[..., Path]) -> None:
-    extra = _ENGINE.replace("ANSWER", "np.zeros((len(texts), 2))").replace(
+def test_concurrent_threads_load_the_backend_once(write_wrapper: Callable[..., Path]) -> None:
+    extra = _FAKE_BACKEND.replace("VECTORS", "np.zeros((len(texts), 2))").replace(
         "        loads", "        import time; time.sleep(0.02); loads"
     )
-    encoder = ModelRegistry([write_wrapper("engine", extra + "    def embedding_id(): return str(loads)\n")]).load(
-        "engine"
-    )
+    encoder = ModelRegistry([write_wrapper("fake", extra + "    def embedding_id(): return str(loads)\n")]).load("fake")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: encoder.encode(BATCH), range(4)))
     assert encoder.model_id == "[None]"
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("vectors", "message"),
     [
-        ("np.zeros((1, 2))", r"shape \(1, 2\), where \(3, 2\) was expected"),
-        ("np.array([[1, 1], [np.inf, 1], [1, 1]])", "the vector at position 1 holds a value that is not finite"),
-        ("np.ones((3, 2)), 1 #", "must say of each of 3 texts whether it was cut"),
+        ("np.zeros((1, 2))", r"shape \(1, 2\); expected \(3, 2\)"),
+        ("np.array([[1, 1], [np.inf, 1], [1, 1]])", "the vector at position 1 contains a value that is not finite"),
+        ("np.ones((3, 2)), 1 #", "must return one truncation flag per text; expected 3"),
     ],
 )
-def test_an_engines_answer_that_cannot_be_used(write_wrapper: Callable[..., Path], answer: str, message: str) -> None:
-    registry = ModelRegistry([write_wrapper("engine", _ENGINE.replace("ANSWER", answer))])
+def test_unusable_result_of_a_backend_is_rejected(
+    write_wrapper: Callable[..., Path], vectors: str, message: str
+) -> None:
+    registry = ModelRegistry([write_wrapper("fake", _FAKE_BACKEND.replace("VECTORS", vectors))])
     with pytest.raises(EncodingError, match=message):
-        registry.load("engine").encode(BATCH)
+        registry.load("fake").encode(BATCH)
 
 
-def test_an_engine_takes_text_alone(write_wrapper: Callable[..., Path]) -> None:
-    registry = ModelRegistry([write_wrapper("engine", _ENGINE)])
-    with pytest.raises(ModelError, match="encodes text, and the input is of type bytes"):
-        registry.load("engine").encode([(1, b"not text")])
+def test_input_of_a_backend_must_be_text(write_wrapper: Callable[..., Path]) -> None:
+    registry = ModelRegistry([write_wrapper("fake", _FAKE_BACKEND)])
+    with pytest.raises(ModelError, match="encodes text, but the input has the type bytes"):
+        registry.load("fake").encode([(1, b"not text")])

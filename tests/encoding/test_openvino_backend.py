@@ -1,4 +1,4 @@
-"""The OpenVINO engine: the vectors of PyTorch, without PyTorch, from several threads and processes at once."""
+"""The OpenVINO backend: the same vectors as PyTorch, without importing it, with several threads and processes."""
 
 import json
 import shutil
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding import ModelError
 from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend
-from crdbvec_pipelines.encoding.backends.openvino_model import UnfaithfulConversion, load_openvino, unsupported
-from crdbvec_pipelines.encoding.cache import cache_folder
+from crdbvec_pipelines.encoding.backends.openvino_model import InexactConversion, load_openvino, unsupported_reason
+from crdbvec_pipelines.encoding.cache_folder import cache_folder
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
-from crdbvec_pipelines.encoding.weights import Weights, locate
+from crdbvec_pipelines.encoding.weights import Weights, locate_weights
 
 ENCODE = """
     import sys
@@ -37,7 +37,7 @@ def backend(minilm_weights: Weights) -> OpenVinoBackend:
 
 @pytest.fixture(scope="module")
 def small_model(minilm_weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    """A RoBERTa with random weights: what it says of a text is nonsense, but must be the same nonsense everywhere."""
+    """A RoBERTa with random weights; its vectors are meaningless, but must be the same with every backend."""
     from transformers import RobertaConfig, RobertaModel, set_seed
 
     folder = tmp_path_factory.mktemp("small") / "model"
@@ -54,7 +54,7 @@ def small_model(minilm_weights: Weights, tmp_path_factory: pytest.TempPathFactor
         pad_token_id=1,
     )
     RobertaModel(config).save_pretrained(folder)
-    return locate("a/b", path=folder)
+    return locate_weights("a/b", path=folder)
 
 
 def _load(weights: Weights, full_precision: bool = False) -> OpenVinoBackend:
@@ -66,7 +66,7 @@ def _least_cosine(vectors: NDArray[np.float32], reference: NDArray[np.float32]) 
     return float(((vectors * reference).sum(axis=1) / norms).min())
 
 
-def test_vectors_are_those_of_sentence_transformers(
+def test_vectors_equal_those_of_sentence_transformers(
     backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
 ) -> None:
     vectors, truncated = backend.encode(texts)
@@ -76,19 +76,21 @@ def test_vectors_are_those_of_sentence_transformers(
     assert truncated.tolist() == [text.count(" ") + 3 > 256 for text in texts]
 
 
-def test_no_texts_and_one(backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]) -> None:
+def test_empty_batch_and_single_text(
+    backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
+) -> None:
     assert backend.encode([])[0].shape == (0, 384)
     assert _least_cosine(backend.encode(texts[:1])[0], reference[:1]) >= 0.9999
 
 
 def test_threads_share_the_requests(backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]) -> None:
-    # More threads than requests, each with several batches, so that some wait for others.
+    # More threads than requests, each with several batches, so that some threads wait.
     with ThreadPoolExecutor(8) as pool:
         for vectors, _ in pool.map(backend.encode, [texts * 2] * 9):
             assert _least_cosine(vectors, np.concatenate([reference, reference])) >= 0.9999
 
 
-def test_an_error_in_one_call_leaves_the_next_unharmed(
+def test_call_succeeds_after_a_failed_call(
     backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
 ) -> None:
     for _ in range(10):
@@ -97,13 +99,11 @@ def test_an_error_in_one_call_leaves_the_next_unharmed(
     assert _least_cosine(backend.encode(texts)[0], reference) >= 0.9999
 
 
-def test_a_process_that_finds_the_model_imports_no_torch(
-    backend: OpenVinoBackend, run_python: Callable[..., str]
-) -> None:
+def test_torch_is_not_imported_for_a_cached_model(backend: OpenVinoBackend, run_python: Callable[..., str]) -> None:
     assert run_python(ENCODE) == "1.0 False False"
 
 
-def test_processes_that_start_at_once_convert_once(
+def test_concurrent_processes_convert_once(
     small_model: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = """
@@ -111,8 +111,8 @@ def test_processes_that_start_at_once_convert_once(
         from pathlib import Path
         from crdbvec_pipelines.encoding.backends.openvino_model import load_openvino
         from crdbvec_pipelines.encoding.pipeline import read_pipeline
-        from crdbvec_pipelines.encoding.weights import locate
-        weights = locate("a/b", path=Path(sys.argv[1]))
+        from crdbvec_pipelines.encoding.weights import locate_weights
+        weights = locate_weights("a/b", path=Path(sys.argv[1]))
         backend = load_openvino(weights, read_pipeline(weights.directory), 1, False)
         print("torch" in sys.modules, len(backend.encode(["an entity"])[0][0]))
     """
@@ -129,19 +129,19 @@ def test_processes_that_start_at_once_convert_once(
     assert len(list(compiled.iterdir())) == 1
 
 
-def test_what_openvino_made_of_the_model_is_read_the_next_time(
+def test_compiled_model_is_read_from_the_cache(
     minilm_weights: Weights, backend: OpenVinoBackend, texts: list[str], reference: NDArray[np.float32]
 ) -> None:
-    def kept() -> dict[Path, int]:
+    def cached_files() -> dict[Path, int]:
         return {file: file.stat().st_mtime_ns for file in cache_folder("openvino").glob("*/*/*.blob")}
 
-    before = kept()
+    before = cached_files()
     assert before
     assert _least_cosine(_load(minilm_weights).encode(texts)[0], reference) >= 0.9999
-    assert kept() == before
+    assert cached_files() == before
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
+def test_unwritable_cache_is_not_used(
     minilm_weights: Weights,
     backend: OpenVinoBackend,
     texts: list[str],
@@ -152,7 +152,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     shutil.copytree(cache_folder("openvino"), tmp_path / "openvino")
     for compiled in [path.parent for path in (tmp_path / "openvino").glob("*/*/*.blob")]:
         shutil.rmtree(compiled)
-        # Neither made nor locked, by root either, where the lock's name is taken by a folder.
+        # A folder with the name of the lock file prevents locking and building, even for root.
         lock = compiled.with_name(f"{compiled.name}.lock")
         lock.unlink()
         lock.mkdir()
@@ -160,7 +160,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert _least_cosine(_load(minilm_weights).encode(texts)[0], reference) >= 0.9999
 
 
-def test_an_architecture_whose_positions_depend_on_the_padding(small_model: Weights, texts: list[str]) -> None:
+def test_architecture_whose_positions_depend_on_padding(small_model: Weights, texts: list[str]) -> None:
     from sentence_transformers import SentenceTransformer
 
     expected = SentenceTransformer(str(small_model.directory), device="cpu").encode(texts, show_progress_bar=False)
@@ -168,10 +168,10 @@ def test_an_architecture_whose_positions_depend_on_the_padding(small_model: Weig
     np.testing.assert_allclose(_load(small_model, full_precision=True).encode(texts)[0], expected, atol=1e-5)
 
 
-def test_a_conversion_that_moves_the_vectors_is_refused_once_and_for_all(
+def test_rejection_of_an_inexact_conversion_is_cached(
     small_model: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A tokenizer.json that contradicts tokenizer_config.json: transformers heeds the latter.
+    # A tokenizer.json that differs from tokenizer_config.json; transformers uses the latter.
     folder = tmp_path / "contradictory"
     shutil.copytree(small_model.directory, folder)
     content = json.loads((folder / "tokenizer.json").read_text())
@@ -179,12 +179,12 @@ def test_a_conversion_that_moves_the_vectors_is_refused_once_and_for_all(
     (folder / "tokenizer.json").write_text(json.dumps(content))
     monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path / "cache"))
     for _ in range(2):
-        with pytest.raises(UnfaithfulConversion, match="differ from PyTorch's by up to"):
+        with pytest.raises(InexactConversion, match="differ from PyTorch's by up to"):
             _load(replace(small_model, directory=folder), full_precision=True)
     assert {path.name for path in (tmp_path / "cache" / "openvino").glob("*/*")} == {"refused.txt"}
 
 
-def test_a_damaged_converted_model_is_named(
+def test_damaged_converted_model_is_reported(
     minilm_weights: Weights, backend: OpenVinoBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(cache_folder("openvino"), tmp_path / "openvino")
@@ -201,15 +201,15 @@ def test_a_damaged_converted_model_is_named(
         ({"architecture": "qwen3"}, "its architecture is qwen3"),
         ({"modules": ("transformer", "pooling", "dense")}, "its modules are transformer, pooling, dense"),
         ({"pooling": ("mean", "lasttoken")}, "its pooling is mean, lasttoken"),
-        ({"prompted": True}, "it puts a prompt before every text"),
-        ({"max_seq_length": None}, "its window is not stated"),
+        ({"has_default_prompt": True}, "it adds a prompt to every text"),
+        ({"max_seq_length": None}, "its maximum sequence length is not specified"),
     ],
 )
-def test_what_openvino_is_not_tried_with(minilm_weights: Weights, change: dict[str, object], reason: str) -> None:
+def test_unsupported_configuration_is_reported(minilm_weights: Weights, change: dict[str, object], reason: str) -> None:
     pipeline = read_pipeline(minilm_weights.directory)
-    assert unsupported(pipeline, minilm_weights.directory) is None
-    assert unsupported(replace(pipeline, **change), minilm_weights.directory) == reason  # type: ignore[arg-type]
+    assert unsupported_reason(pipeline, minilm_weights.directory) is None
+    assert unsupported_reason(replace(pipeline, **change), minilm_weights.directory) == reason  # type: ignore[arg-type]
 
 
-def test_a_model_without_tokenizer_json(minilm_weights: Weights, tmp_path: Path) -> None:
-    assert unsupported(read_pipeline(minilm_weights.directory), tmp_path) == "it has no tokenizer.json"
+def test_model_without_tokenizer_json_is_unsupported(minilm_weights: Weights, tmp_path: Path) -> None:
+    assert unsupported_reason(read_pipeline(minilm_weights.directory), tmp_path) == "it has no tokenizer.json"

@@ -1,4 +1,4 @@
-"""What a model's folder says of itself, in the older spelling of its files and the newer."""
+"""The configuration of a model folder, with the keys of older and newer versions of sentence-transformers."""
 
 import json
 from pathlib import Path
@@ -21,10 +21,10 @@ def _folder(path: Path, modules: list[str], files: dict[str, Any]) -> Path:
     return path
 
 
-def test_minilm(minilm_weights: Weights) -> None:
+def test_configuration_of_minilm(minilm_weights: Weights) -> None:
     pipeline = read_pipeline(minilm_weights.directory)
     assert (pipeline.modules, pipeline.pooling) == (("transformer", "pooling", "normalize"), ("mean",))
-    assert (pipeline.normalized, pipeline.max_seq_length, pipeline.lower_case) == (True, 256, False)
+    assert (pipeline.is_normalized, pipeline.max_seq_length, pipeline.lowercases_text) == (True, 256, False)
     assert pipeline.identity == "mean-256-normalized"
 
 
@@ -38,24 +38,24 @@ def test_minilm(minilm_weights: Weights) -> None:
         ({}, ("mean",)),
     ],
 )
-def test_pooling_in_both_spellings(tmp_path: Path, pooling: dict[str, Any], modes: tuple[str, ...]) -> None:
+def test_pooling_keys_of_both_versions(tmp_path: Path, pooling: dict[str, Any], modes: tuple[str, ...]) -> None:
     folder = _folder(tmp_path, [OLD + "Transformer", OLD + "Pooling"], {"1_x/config.json": pooling})
     pipeline = read_pipeline(folder)
     assert pipeline.pooling == modes
-    assert not pipeline.normalized
+    assert not pipeline.is_normalized
     assert pipeline.identity == "-".join(modes) + "-None"
 
 
-def test_window_case_and_prompt(tmp_path: Path) -> None:
+def test_maximum_length_casing_and_prompt(tmp_path: Path) -> None:
     files = {
         "1_x/config.json": {"pooling_mode": "mean"},
         "sentence_bert_config.json": {"max_seq_length": 128, "do_lower_case": True},
         "config_sentence_transformers.json": {"default_prompt_name": "query"},
     }
     pipeline = read_pipeline(_folder(tmp_path, [NEW + "Transformer", NEW + "Pooling"], files))
-    assert (pipeline.max_seq_length, pipeline.lower_case, pipeline.prompted) == (128, True, True)
+    assert (pipeline.max_seq_length, pipeline.lowercases_text, pipeline.has_default_prompt) == (128, True, True)
 
 
-def test_unknown_modules_are_in_the_identity(tmp_path: Path) -> None:
+def test_identity_contains_unknown_modules(tmp_path: Path) -> None:
     folder = _folder(tmp_path, [OLD + "Transformer", OLD + "WordWeights", OLD + "Pooling"], {"2_x/config.json": {}})
     assert read_pipeline(folder).identity == "transformer-wordweights-pooling"

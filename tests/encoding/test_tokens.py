@@ -1,4 +1,4 @@
-"""The tokenizer without transformers against the one that sentence-transformers uses."""
+"""The tokenizer compared with that of transformers."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def tokenizer(minilm_weights: Weights) -> TextTokenizer:
     return TextTokenizer(minilm_weights.directory, read_pipeline(minilm_weights.directory))
 
 
-def test_token_numbers_are_those_of_transformers(
+def test_token_ids_equal_those_of_transformers(
     tokenizer: TextTokenizer, minilm_weights: Weights, texts: list[str]
 ) -> None:
     from transformers import AutoTokenizer
@@ -30,37 +30,37 @@ def test_token_numbers_are_those_of_transformers(
     assert tokens.lengths.tolist() == [len(ids) for ids in tokens.ids]
 
 
-def test_what_was_cut_is_known(tokenizer: TextTokenizer) -> None:
+def test_truncated_texts_are_reported(tokenizer: TextTokenizer) -> None:
     texts = ["word " * 253, "word " * 254, "word " * 255, ""]
     tokens = tokenizer.tokenize(texts)
     assert tokens.truncated.tolist() == [False, False, True, False]
     assert tokens.lengths.tolist() == [255, 256, 256, 2]
 
 
-def test_tokens_are_counted_uncut(tokenizer: TextTokenizer, torch_backend: TorchBackend, texts: list[str]) -> None:
+def test_token_counts_are_untruncated(tokenizer: TextTokenizer, torch_backend: TorchBackend, texts: list[str]) -> None:
     assert tokenizer.count(texts) == torch_backend.count_tokens(texts)
     assert tokenizer.count(["word " * 10_000]) == [10_002]
 
 
-def test_padding_is_masked_and_even(tokenizer: TextTokenizer) -> None:
-    numbers, mask = tokenizer.pad([[101, 7, 102], [101, 102]])
-    assert numbers.tolist() == [[101, 7, 102, 0], [101, 102, 0, 0]]
+def test_padding_is_masked_to_an_even_length(tokenizer: TextTokenizer) -> None:
+    ids, mask = tokenizer.pad([[101, 7, 102], [101, 102]])
+    assert ids.tolist() == [[101, 7, 102, 0], [101, 102, 0, 0]]
     assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
 
 
-def test_lower_casing_that_the_model_asks_for(minilm_weights: Weights, tmp_path: Path) -> None:
+def test_configured_lowercasing_is_applied(minilm_weights: Weights, tmp_path: Path) -> None:
     shutil.copytree(minilm_weights.directory, tmp_path, dirs_exist_ok=True)
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["normalizer"]["lowercase"] = False
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     pipeline = read_pipeline(tmp_path)
     cased = TextTokenizer(tmp_path, pipeline).tokenize(["ENTITY"]).ids
-    assert TextTokenizer(tmp_path, replace(pipeline, lower_case=True)).tokenize(["ENTITY"]).ids != cased
-    lower = TextTokenizer(tmp_path, replace(pipeline, lower_case=True)).tokenize(["ENTITY", "entity"]).ids
+    assert TextTokenizer(tmp_path, replace(pipeline, lowercases_text=True)).tokenize(["ENTITY"]).ids != cased
+    lower = TextTokenizer(tmp_path, replace(pipeline, lowercases_text=True)).tokenize(["ENTITY", "entity"]).ids
     assert lower[0] == lower[1]
 
 
-def test_a_tokenizer_that_cannot_be_read(minilm_weights: Weights, tmp_path: Path) -> None:
+def test_invalid_tokenizer_file_is_rejected(minilm_weights: Weights, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read"):
         TextTokenizer(tmp_path, read_pipeline(minilm_weights.directory))

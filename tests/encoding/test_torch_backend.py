@@ -1,4 +1,4 @@
-"""The PyTorch engine against sentence-transformers itself."""
+"""The PyTorch backend compared with sentence-transformers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +12,7 @@ from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 from crdbvec_pipelines.encoding.weights import Weights
 
 
-def test_vectors_are_those_of_sentence_transformers(
+def test_vectors_equal_those_of_sentence_transformers(
     torch_backend: TorchBackend, texts: list[str], reference: NDArray[np.float32]
 ) -> None:
     vectors, truncated = torch_backend.encode(texts)
@@ -22,22 +22,24 @@ def test_vectors_are_those_of_sentence_transformers(
     assert truncated.sum() > 1
 
 
-def test_no_texts(torch_backend: TorchBackend) -> None:
+def test_empty_batch(torch_backend: TorchBackend) -> None:
     assert torch_backend.encode([])[1].shape == (0,)
     assert torch_backend.count_tokens([]) == []
 
 
-def test_tokens_are_counted_uncut(torch_backend: TorchBackend) -> None:
+def test_token_counts_are_untruncated(torch_backend: TorchBackend) -> None:
     assert torch_backend.count_tokens(["", "an entity", "word " * 600]) == [2, 4, 602]
 
 
-def test_threads_may_share_it(torch_backend: TorchBackend, texts: list[str], reference: NDArray[np.float32]) -> None:
+def test_several_threads_can_encode(
+    torch_backend: TorchBackend, texts: list[str], reference: NDArray[np.float32]
+) -> None:
     with ThreadPoolExecutor(4) as pool:
         for position, (vectors, _) in enumerate(pool.map(lambda text: torch_backend.encode([text]), texts)):
             np.testing.assert_allclose(vectors[0], reference[position], atol=1e-5)
 
 
-def test_a_folder_that_torch_cannot_load(tmp_path: Path) -> None:
+def test_unloadable_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text('[{"idx": 0, "path": "", "type": "no.such.Module"}]')
     with pytest.raises(ModelError, match="PyTorch cannot load the model in"):
         TorchBackend(Weights(tmp_path, "0"), "cpu")

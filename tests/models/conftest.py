@@ -1,4 +1,4 @@
-"""What the tests of the built-in models share: a registry as a user without a configuration has it."""
+"""Fixtures of the tests of built-in models: a registry without a configuration."""
 
 import pytest
 

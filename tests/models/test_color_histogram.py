@@ -1,4 +1,4 @@
-"""Images through the same contract as text."""
+"""The wrapper color_histogram, whose inputs are images."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crdbvec_pipelines.encoding import Encoder, InputRefused, ModelError, ModelRegistry
+from crdbvec_pipelines.encoding import Encoder, InputRejected, ModelError, ModelRegistry
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def _image(color: str, file_format: str = "PNG", mode: str = "RGB") -> bytes:
     return buffer.getvalue()
 
 
-def test_it_describes_itself(encoder: Encoder) -> None:
+def test_properties(encoder: Encoder) -> None:
     assert (encoder.dim, encoder.metric) == (64, "cosine")
     assert encoder.model_id == "color_histogram-rgb-4x4x4-l2-v1"
 
@@ -41,7 +41,7 @@ def test_bytes_and_memoryview_of_several_formats(encoder: Encoder) -> None:
     assert vectors[0] @ vectors[3] == pytest.approx(1)
 
 
-def test_mixed_colours_share_the_vector(encoder: Encoder) -> None:
+def test_vector_contains_the_proportions_of_the_colors(encoder: Encoder) -> None:
     image = Image.new("RGB", (4, 4), "black")
     image.paste("white", (0, 0, 4, 1))
     buffer = io.BytesIO()
@@ -50,27 +50,27 @@ def test_mixed_colours_share_the_vector(encoder: Encoder) -> None:
     assert vector[0] / vector[63] == pytest.approx(3)
 
 
-def test_what_is_transparent_counts_as_white(encoder: Encoder) -> None:
+def test_transparent_areas_count_as_white(encoder: Encoder) -> None:
     transparent = io.BytesIO()
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(transparent, "PNG")
     assert encoder.encode([(1, transparent.getvalue())]).vectors[0].argmax() == 63
 
 
 @pytest.mark.parametrize("damaged", [b"", b"not an image", _image("red")[:-30], _image("red", "JPEG")[:300], "text", 5])
-def test_a_damaged_image_is_the_rows_fault(encoder: Encoder, damaged: object) -> None:
-    with pytest.raises(InputRefused):
+def test_damaged_image_is_rejected(encoder: Encoder, damaged: object) -> None:
+    with pytest.raises(InputRejected):
         encoder.encode([(1, _image("red")), (2, damaged)])
 
 
-def test_search_by_the_path_of_an_image(encoder: Encoder, tmp_path: Path) -> None:
+def test_query_is_the_path_of_an_image(encoder: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "query.png"
     path.write_bytes(_image("blue"))
     np.testing.assert_array_equal(encoder.encode_query(str(path)), encoder.encode([(1, _image("blue"))]).vectors[0])
 
 
-def test_search_by_words_is_refused_with_a_sentence(encoder: Encoder, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="give the path of an image file"):
+def test_text_query_is_rejected(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="must be the path of an image file that exists"):
         encoder.encode_query("something blue")
     (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(ModelError, match="the file given is not one"):
+    with pytest.raises(ModelError, match="The file is not an image"):
         encoder.encode_query(str(tmp_path / "notes.txt"))

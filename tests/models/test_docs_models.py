@@ -1,4 +1,4 @@
-"""docs/models.md cannot drift: its wrappers work, and every model, setting and function is in it."""
+"""docs/models.md: its wrappers work, and it describes every model, setting and function."""
 
 import re
 from pathlib import Path
@@ -7,20 +7,20 @@ import pytest
 
 from crdbvec_pipelines.encoding import ModelRegistry
 from crdbvec_pipelines.encoding.contract import REQUIRED, OptionalFunctions
-from crdbvec_pipelines.encoding.openai_model import OpenAISettings
-from crdbvec_pipelines.encoding.sentence_transformer import SentenceTransformerSettings
+from crdbvec_pipelines.encoding.models.openai_model import OpenAISettings
+from crdbvec_pipelines.encoding.models.sentence_transformer import SentenceTransformerSettings
 
 DOCS = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 WRAPPERS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
 
 
-def test_the_smallest_wrapper_works(tmp_path: Path) -> None:
+def test_smallest_wrapper_encodes(tmp_path: Path) -> None:
     (tmp_path / "letters.py").write_text(WRAPPERS[0])
     letters = ModelRegistry([tmp_path]).load("letters")
     assert letters.encode([(1, "Abba"), (2, "zoo")]).vectors[:, [0, 1, 25]].tolist() == [[2, 2, 0], [0, 0, 1]]
 
 
-def test_the_copied_wrapper_loads(tmp_path: Path) -> None:
+def test_wrapper_of_another_model_loads(tmp_path: Path) -> None:
     (tmp_path / "mpnet.py").write_text(WRAPPERS[1])
     assert ModelRegistry([tmp_path], {"mpnet": {"device": "cpu"}}).load("mpnet").dim == 768
 
@@ -35,10 +35,10 @@ def test_the_copied_wrapper_loads(tmp_path: Path) -> None:
         "CRDBVEC_CACHE_DIR",
     ],
 )
-def test_every_name_is_explained(name: str) -> None:
+def test_name_is_documented(name: str) -> None:
     assert f"`{name}`" in DOCS
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, *(name for name in vars(OptionalFunctions) if name.startswith("emb"))])
-def test_every_function_is_explained(name: str) -> None:
+def test_function_is_documented(name: str) -> None:
     assert f"| `{name}(" in DOCS

@@ -1,4 +1,4 @@
-"""The wrapper of all-MiniLM-L6-v2: what it says of itself, and that its vectors mean something."""
+"""The wrapper of all-MiniLM-L6-v2: properties, settings, and the meaning of its vectors."""
 
 import sys
 from pathlib import Path
@@ -16,14 +16,14 @@ def encoder() -> Encoder:
     return ModelRegistry().load(NAME)
 
 
-def test_it_describes_itself(encoder: Encoder) -> None:
+def test_properties(encoder: Encoder) -> None:
     assert encoder.label == "Hugging Face Sentence Transformer all-MiniLM-L6-v2"
     assert "384-dimensional" in encoder.description
     assert (encoder.dim, encoder.metric) == (384, "cosine")
     assert encoder.model_id == "sentence-transformers/all-MiniLM-L6-v2@53aa51172d14-mean-256-normalized"
 
 
-def test_meaning_is_near_meaning(encoder: Encoder) -> None:
+def test_similar_meaning_has_the_highest_similarity(encoder: Encoder) -> None:
     batch = [(1, "a large bank in Manhattan"), (2, "a fish with a long tail"), (3, "word " * 300)]
     encoded = encoder.encode(batch)
     assert encoded.truncated.sum() == 1
@@ -32,7 +32,7 @@ def test_meaning_is_near_meaning(encoder: Encoder) -> None:
     assert similarity.argmax() == 0
 
 
-def test_the_functions_of_the_contract_give_plain_lists(encoder: Encoder) -> None:
+def test_functions_of_the_contract_return_lists(encoder: Encoder) -> None:
     module = sys.modules[f"crdbvec_models.{NAME}"]
     vector = module.embedding_encode("a fish")
     ((key, again),) = module.embedding_encode_batch(0, iter([("key", "a fish")]), verbose=True)
@@ -42,12 +42,12 @@ def test_the_functions_of_the_contract_give_plain_lists(encoder: Encoder) -> Non
 
 
 @pytest.mark.parametrize("settings", [{"device": "tpu"}, {"threads": 0}, {"weight": "/x"}])
-def test_settings_that_it_does_not_have(settings: dict[str, object]) -> None:
+def test_invalid_settings_are_rejected(settings: dict[str, object]) -> None:
     with pytest.raises(ModelError, match=r"The model(?:'s| has no) setting"):
         ModelRegistry(settings={NAME: settings}).load(NAME)
 
 
-def test_a_copy_under_another_name_is_another_model(tmp_path: Path) -> None:
+def test_copy_with_another_name_is_another_model(tmp_path: Path) -> None:
     original = ModelRegistry().find(NAME).path
     assert original is not None
     (tmp_path / "copied.py").write_text(original.read_text())

@@ -1,6 +1,7 @@
-"""The wrapper for embeddings servers, against a small real one in a thread that does as a test tells it."""
+"""The wrapper for embeddings servers, tested with a small HTTP server in a thread."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,45 +19,45 @@ from crdbvec_pipelines.encoding import (
     Encoder,
     EncoderUnavailable,
     EncodingError,
-    InputRefused,
+    InputRejected,
     InputTooLong,
     ModelError,
     ModelRegistry,
 )
 
 KEY = "sk-very-secret"
-Answer = tuple[int, dict[str, str], object]
+Response = tuple[int, dict[str, str], object]
 
 
 @dataclass
 class Server:
-    """What the server is asked, and what it shall answer before it begins to answer properly.
+    """The state of the server: the requests that it received and the responses that it sends.
 
     Attributes:
-        url: Its address, as a user would configure it.
-        planned: Answers (status, headers, body) to give first, one a request.
-        requests: The bodies received.
-        keys: The Authorization headers received.
-        dim: The length of its vectors.
-        delay: Seconds to wait before each answer.
-        refuses: Whether a request is answered with 400, by its inputs.
+        url: The address, as in the configuration.
+        planned: The first responses (status, headers, body), one per request; then regular responses follow.
+        requests: The received bodies.
+        keys: The received Authorization headers.
+        dim: The dimension of the vectors.
+        delay_seconds: The delay of each response.
+        rejects: Whether the response to these inputs is status 400.
     """
 
     url: str = ""
-    planned: list[Answer] = field(default_factory=list)
+    planned: list[Response] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     dim: int = 3
-    delay: float = 0.0
-    refuses: Callable[[list[str]], bool] = lambda inputs: False
+    delay_seconds: float = 0.0
+    rejects: Callable[[list[str]], bool] = lambda inputs: False
 
-    def answer(self, body: dict[str, Any], key: str | None) -> Answer:
+    def respond(self, body: dict[str, Any], key: str | None) -> Response:
         self.requests.append(body)
         self.keys.append(key)
-        time.sleep(self.delay)
+        time.sleep(self.delay_seconds)
         if self.planned:
             return self.planned.pop(0)
-        if self.refuses(body["input"]):
+        if self.rejects(body["input"]):
             return 400, {}, {"error": {"message": f"bad input {body['input']}", "code": "invalid_value"}}
         dim = body.get("dimensions", self.dim)
         entries = [{"index": i, "embedding": [len(text)] + [1] * (dim - 1)} for i, text in enumerate(body["input"])]
@@ -74,12 +75,12 @@ def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, answer = (
-                state.answer(body, self.headers["Authorization"])
+            status, headers, response = (
+                state.respond(body, self.headers["Authorization"])
                 if self.path == "/v1/embeddings"
                 else (404, {}, {"error": {"code": "not_found"}})
             )
-            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            content = response if isinstance(response, bytes) else json.dumps(response).encode()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
@@ -101,7 +102,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def make(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Encoder]:
-    """Configure the model by environment variables, as `NAME=value` pairs without the prefix; None unsets one."""
+    """Return a function that loads the model with environment variables, without prefix; None unsets one."""
 
     def make(settings: dict[str, object] | None = None, **variables: str | None) -> Encoder:
         for name, value in {"BASE_URL": server.url, "MODEL": "m1", "API_KEY": KEY, "TRIES": "3", **variables}.items():
@@ -118,7 +119,7 @@ def _batch(count: int) -> list[tuple[object, object]]:
     return [(number, "x" * number) for number in range(1, count + 1)]
 
 
-def test_vectors_in_order_in_requests_of_bounded_number(server: Server, make: Callable[..., Encoder]) -> None:
+def test_number_of_texts_per_request_is_limited(server: Server, make: Callable[..., Encoder]) -> None:
     encoder = make(BATCH="3", DIMENSIONS="2")
     encoded = encoder.encode(_batch(7))
     assert encoded.vectors[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7]
@@ -130,12 +131,12 @@ def test_vectors_in_order_in_requests_of_bounded_number(server: Server, make: Ca
     assert encoder.encode_query("four").tolist() == [4, 1]
 
 
-def test_requests_of_bounded_size(server: Server, make: Callable[..., Encoder]) -> None:
+def test_number_of_characters_per_request_is_limited(server: Server, make: Callable[..., Encoder]) -> None:
     make(BATCH_CHARACTERS="10", DIMENSIONS="2").encode([(1, "x" * 25), (2, "x" * 6), (3, "x" * 4), (4, "x")])
     assert [[len(text) for text in inputs] for inputs in server.inputs] == [[25], [6, 4], [1]]
 
 
-def test_the_dimension_is_learnt_once(server: Server, make: Callable[..., Encoder]) -> None:
+def test_dimension_is_requested_once(server: Server, make: Callable[..., Encoder]) -> None:
     encoder = make()
     assert (encoder.dim, encoder.dim) == (3, 3)
     assert encoder.encode(_batch(2)).vectors.shape == (2, 3)
@@ -143,59 +144,59 @@ def test_the_dimension_is_learnt_once(server: Server, make: Callable[..., Encode
     assert "dimensions" not in server.requests[0]
 
 
-def test_identity_and_description_ask_nothing_of_the_server(server: Server, make: Callable[..., Encoder]) -> None:
+def test_id_and_description_need_no_request(server: Server, make: Callable[..., Encoder]) -> None:
     assert make().model_id == "openai:m1"
     assert make(DIMENSIONS="2").model_id == "openai:m1-2"
     assert "/v1/embeddings" in make().description
     assert server.requests == []
 
 
-def test_settings_of_the_configuration_go_first(server: Server, make: Callable[..., Encoder]) -> None:
+def test_configured_settings_take_precedence(server: Server, make: Callable[..., Encoder]) -> None:
     make({"model": "m2", "batch": 2}, BATCH="1", DIMENSIONS="2", API_KEY=None).encode(_batch(4))
     assert [body["model"] for body in server.requests] == ["m2", "m2"]
     assert server.keys == [None, None]
 
 
 @pytest.mark.parametrize("variable", ["BASE_URL", "MODEL"])
-def test_what_must_be_set_is_named(make: Callable[..., Encoder], variable: str) -> None:
-    with pytest.raises(ModelError, match=f"set CRDBVEC_OPENAI_{variable}"):
+def test_missing_variable_is_named(make: Callable[..., Encoder], variable: str) -> None:
+    with pytest.raises(ModelError, match=f"Set CRDBVEC_OPENAI_{variable}"):
         _ = make(**{variable: None}).dim
 
 
-def test_a_value_that_makes_no_sense(make: Callable[..., Encoder]) -> None:
+def test_invalid_setting_is_rejected(make: Callable[..., Encoder]) -> None:
     with pytest.raises(ModelError, match=r"`batch: many` \(or CRDBVEC_OPENAI_BATCH\) is not valid"):
         make(BATCH="many").encode(_batch(1))
     with pytest.raises(ModelError, match="no setting `api_key`"):
         make({"api_key": KEY})
-    with pytest.raises(ModelError, match="CRDBVEC_OPENAI_BASE_URL is not an address"):
+    with pytest.raises(ModelError, match="CRDBVEC_OPENAI_BASE_URL is not a valid URL"):
         make(BASE_URL="localhost/v1", BATCH="1").encode(_batch(1))
 
 
-def test_a_busy_server_is_asked_again_after_the_rest_it_wants(server: Server, make: Callable[..., Encoder]) -> None:
-    soon = format_datetime(datetime.now(UTC) - timedelta(seconds=1), usegmt=True)
-    server.planned = [(429, {"Retry-After": "0.2"}, {}), (503, {"Retry-After": soon}, {})]
-    began = time.monotonic()
+def test_request_is_retried_after_the_requested_wait(server: Server, make: Callable[..., Encoder]) -> None:
+    in_the_past = format_datetime(datetime.now(UTC) - timedelta(seconds=1), usegmt=True)
+    server.planned = [(429, {"Retry-After": "0.2"}, {}), (503, {"Retry-After": in_the_past}, {})]
+    started = time.monotonic()
     assert make(DIMENSIONS="2").encode(_batch(1)).vectors.tolist() == [[1, 1]]
     assert len(server.requests) == 3
-    assert time.monotonic() - began >= 0.2
+    assert time.monotonic() - started >= 0.2
 
 
-def test_a_failing_server_is_asked_again(server: Server, make: Callable[..., Encoder]) -> None:
+def test_request_is_retried_after_a_server_error(server: Server, make: Callable[..., Encoder]) -> None:
     server.planned = [(500, {}, b"<html>oops</html>"), (502, {"Retry-After": "whenever"}, {})]
     assert make(DIMENSIONS="2").encode(_batch(1)).vectors.tolist() == [[1, 1]]
     assert len(server.requests) == 3
 
 
-def test_a_server_that_stays_busy_is_unavailable(server: Server, make: Callable[..., Encoder]) -> None:
+def test_overloaded_server_is_unavailable_after_all_attempts(server: Server, make: Callable[..., Encoder]) -> None:
     body: object = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
     server.planned = [(429, {"Retry-After": "0"}, body)] * 2 + [(429, {"Retry-After": "7"}, body)]
-    with pytest.raises(EncoderUnavailable, match=r"answered 429 \(rate_limit_exceeded\)") as caught:
+    with pytest.raises(EncoderUnavailable, match=r"status 429 \(rate_limit_exceeded\)") as caught:
         make().encode(_batch(1))
     assert caught.value.retry_after == 7
     assert len(server.requests) == 3
 
 
-def test_a_long_rest_is_left_to_the_caller(server: Server, make: Callable[..., Encoder]) -> None:
+def test_long_requested_wait_is_passed_to_the_caller(server: Server, make: Callable[..., Encoder]) -> None:
     in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     server.planned = [(503, {"Retry-After": in_an_hour}, {})]
     with pytest.raises(EncoderUnavailable) as caught:
@@ -204,22 +205,22 @@ def test_a_long_rest_is_left_to_the_caller(server: Server, make: Callable[..., E
     assert len(server.requests) == 1
 
 
-def test_a_server_that_does_not_answer_in_time(server: Server, make: Callable[..., Encoder]) -> None:
-    server.delay = 0.5
-    with pytest.raises(EncoderUnavailable, match=r"cannot be reached \(ReadTimeout\)") as caught:
+def test_timeout_is_reported_as_unavailable(server: Server, make: Callable[..., Encoder]) -> None:
+    server.delay_seconds = 0.5
+    with pytest.raises(EncoderUnavailable, match=r"is unavailable \(ReadTimeout\)") as caught:
         make(TIMEOUT="0.05", TRIES="1").encode(_batch(1))
     assert caught.value.retry_after is None
 
 
-def test_a_server_that_is_not_there(make: Callable[..., Encoder]) -> None:
-    with pytest.raises(EncoderUnavailable, match=r"cannot be reached \(ConnectError\)"):
+def test_unavailable_server_is_reported(make: Callable[..., Encoder]) -> None:
+    with pytest.raises(EncoderUnavailable, match=r"is unavailable \(ConnectError\)"):
         make(BASE_URL="http://127.0.0.1:1/v1", TRIES="2").encode(_batch(1))
 
 
 @pytest.mark.parametrize(
     ("status", "variable"), [(401, "API_KEY"), (403, "API_KEY"), (404, "MODEL"), (301, "BASE_URL")]
 )
-def test_a_configuration_that_the_server_refuses(
+def test_configuration_rejected_by_the_server_is_a_model_error(
     server: Server, make: Callable[..., Encoder], status: int, variable: str
 ) -> None:
     server.planned = [(status, {}, {"error": {"message": f"wrong key {KEY}", "code": "invalid_api_key"}})]
@@ -229,56 +230,58 @@ def test_a_configuration_that_the_server_refuses(
     assert len(server.requests) == 1
 
 
-def test_an_address_without_v1(server: Server, make: Callable[..., Encoder]) -> None:
-    with pytest.raises(ModelError, match="as a rule it ends in /v1"):
+def test_address_without_v1_is_reported(server: Server, make: Callable[..., Encoder]) -> None:
+    with pytest.raises(ModelError, match="it usually ends with /v1"):
         make(BASE_URL=server.url.removesuffix("/v1")).encode(_batch(1))
 
 
-def test_a_text_that_the_server_refuses(server: Server, make: Callable[..., Encoder]) -> None:
-    server.refuses = lambda inputs: "poison" in inputs
+def test_text_rejected_by_the_server(server: Server, make: Callable[..., Encoder]) -> None:
+    server.rejects = lambda inputs: "bad" in inputs
     encoder = make(BATCH="2")
-    with pytest.raises(InputRefused) as caught:
-        encoder.encode([(1, "a"), (2, "b"), (3, "poison")])
-    assert type(caught.value) is InputRefused
-    assert str(caught.value) == "The embeddings server answered 400 (invalid_value): it refuses an input."
+    with pytest.raises(InputRejected) as caught:
+        encoder.encode([(1, "a"), (2, "b"), (3, "bad")])
+    assert type(caught.value) is InputRejected
+    assert str(caught.value) == "The embeddings server responded with status 400 (invalid_value): it rejected an input."
 
 
 @pytest.mark.parametrize(
     ("status", "message"),
     [(413, "Payload too large"), (400, "maximum context length is 8192 tokens"), (422, "input is too long")],
 )
-def test_a_text_that_is_too_long(server: Server, make: Callable[..., Encoder], status: int, message: str) -> None:
+def test_text_that_is_too_long(server: Server, make: Callable[..., Encoder], status: int, message: str) -> None:
     server.planned = [(status, {}, {"error": {"message": message}})]
     with pytest.raises(InputTooLong):
         make().encode(_batch(2))
 
 
-def test_a_server_that_refuses_everything_is_not_the_rows_fault(server: Server, make: Callable[..., Encoder]) -> None:
-    server.refuses = lambda inputs: True
-    with pytest.raises(ModelError, match="refuses even a single word: check CRDBVEC_OPENAI_MODEL"):
+def test_server_that_rejects_every_input_is_a_model_error(server: Server, make: Callable[..., Encoder]) -> None:
+    server.rejects = lambda inputs: True
+    with pytest.raises(ModelError, match=r"rejects every input\. Check CRDBVEC_OPENAI_MODEL"):
         make(DIMENSIONS="2").encode(_batch(2))
 
 
-def test_a_server_that_does_not_shorten_its_vectors(server: Server, make: Callable[..., Encoder]) -> None:
+def test_server_that_ignores_the_dimension_is_a_model_error(server: Server, make: Callable[..., Encoder]) -> None:
     server.planned = [(200, {}, {"data": [{"index": 0, "embedding": [1, 2, 3]}]})]
-    with pytest.raises(ModelError, match="answers vectors of 3 dimensions, where CRDBVEC_OPENAI_DIMENSIONS asks for 2"):
+    with pytest.raises(ModelError, match="returns vectors of dimension 3, but CRDBVEC_OPENAI_DIMENSIONS is 2"):
         make(DIMENSIONS="2").encode(_batch(1))
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<html>", "something other than JSON"),
-        ({"vectors": []}, "lacks data, index or embedding"),
+        (b"<html>", "is not JSON"),
+        ({"vectors": []}, "lacks `data`, `index` or `embedding`"),
         ({"data": [{"index": 0, "embedding": [1, 2]}]}, "1 vectors for 2 texts"),
         ({"data": [{"index": i, "embedding": [1, 2]} for i in (1, 1)]}, "2 vectors for 2 texts"),
         (
             {"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]},
-            "lacks data, index or embedding",
+            "lacks `data`, `index` or `embedding`",
         ),
     ],
 )
-def test_an_answer_in_another_format(server: Server, make: Callable[..., Encoder], body: object, message: str) -> None:
+def test_response_in_another_format_is_rejected(
+    server: Server, make: Callable[..., Encoder], body: object, message: str
+) -> None:
     server.planned = [(200, {}, body)]
     with pytest.raises(EncodingError, match=message):
         make(DIMENSIONS="2").encode(_batch(2))
@@ -292,9 +295,7 @@ def test_threads_share_the_model(server: Server, make: Callable[..., Encoder]) -
     assert server.inputs.count(["dimension"]) == 1
 
 
-def test_the_functions_of_the_contract_give_plain_lists(make: Callable[..., Encoder]) -> None:
-    import sys
-
+def test_functions_of_the_contract_return_lists(make: Callable[..., Encoder]) -> None:
     make(DIMENSIONS="2")
     module = sys.modules["crdbvec_models.openai_compatible"]
     assert module.embedding_encode("abc", verbose=True) == [3.0, 1.0]

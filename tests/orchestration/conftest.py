@@ -1,31 +1,22 @@
-"""A Dagster instance on the product's own storage, which is made once, and projects on it."""
+"""The Dagster instance of these tests, and projects on it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 import pytest
 
-from crdbvec_pipelines.orchestration.storage import URL_VARIABLE
-from tests.orchestration.project import Project
-from tests.orchestration.stored import configuration
+from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, PostgresStorage
+from tests.orchestration.project import BuildProject, Project, configuration
 from tests.support.servers import Server
 
-Stored = Callable[..., Project]
-
 _STORAGE = {
-    "storage": {
-        "custom": {
-            "module": "crdbvec_pipelines.orchestration.storage",
-            "class": "PostgresStorage",
-            "config": {},
-        }
-    }
+    "storage": {"custom": {"module": PostgresStorage.__module__, "class": PostgresStorage.__name__, "config": {}}}
 }
 
 
 @pytest.fixture(scope="session")
-def _storage(postgres: Server) -> Iterator[dg.DagsterInstance]:
+def _shared_instance(postgres: Server) -> Iterator[dg.DagsterInstance]:
+    """One instance for all tests, because creating one takes seconds and emptying it a tenth of a second."""
     with postgres.new_database() as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv(URL_VARIABLE, url)
         with dg.instance_for_test(overrides=_STORAGE) as instance:
@@ -33,17 +24,22 @@ def _storage(postgres: Server) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def instance(_storage: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
-    """An empty instance."""
-    yield _storage
-    _storage.wipe()
+def instance(_shared_instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
+    """An empty Dagster instance on PostgreSQL, with the storage class that dagster.yaml names."""
+    yield _shared_instance
+    _shared_instance.wipe()
 
 
 @pytest.fixture
-def stored(instance: dg.DagsterInstance, url: str) -> Stored:
-    """Makes a project of one entry, for the database of the test."""
+def build_project(instance: dg.DagsterInstance) -> BuildProject:
+    """The builder of projects on the test's instance."""
 
-    def make(entry: Mapping[str, Any] | None = None, **top: object) -> Project:
-        return Project(configuration(url, entry or {}, **top), instance, (entry or {}).get("output", "passage_vector"))
+    def build(
+        url: str | Mapping[str, str],
+        *others: Mapping[str, object],
+        asset_prefix: Sequence[str] = (),
+        **entry: object,
+    ) -> Project:
+        return Project(configuration(url, entry, *others, asset_prefix=asset_prefix), instance)
 
-    return make
+    return build

@@ -1,42 +1,42 @@
-"""A configuration with one vector column as Dagster sees it: its definitions, a real instance, ticks and runs."""
+"""A project as Dagster sees it: definitions of a configuration on an instance, sensor ticks, and runs."""
 
-import atexit
-import functools
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import dagster as dg
 
 from crdbvec_pipelines.config import ProjectConfig, VectorColumn, parse_config
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.schema import ensure_schema
-from crdbvec_pipelines.orchestration.build import build_definitions, build_registry
-from crdbvec_pipelines.orchestration.names import Names, names_of
-from crdbvec_pipelines.orchestration.partitions import sync_partitions
-from crdbvec_pipelines.orchestration.storage import sqlalchemy_url
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.encoding.registry import load_registry
+from crdbvec_pipelines.orchestration.asset_names import AssetNames, asset_names
+from crdbvec_pipelines.orchestration.build import build_definitions
+from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
 from tests.support.models import WRAPPERS
-from tests.support.servers import embedded_postgres
+from tests.support.projects import ENTRY
 
-ENTRY: Mapping[str, object] = {
-    "table": "public.passage",
-    "input": "passage",
-    "output": "passage_vector",
-    "model": "stub_counting",
-}
+# For configurations that connect to no database.
+UNUSED_URL = "postgresql://user@host.invalid/database"
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What one evaluation of the follow sensor came to."""
+    """The result of one evaluation of the follow sensor.
+
+    Attributes:
+        requests: The runs that it requested.
+        skipped: Why it requested none.
+        cursor: The cursor for the next tick.
+        observed: The numbers of pending rows that it reported.
+    """
 
     requests: list[dg.RunRequest]
     skipped: str | None
     cursor: str | None
     observed: list[int | float]
-    """The backlogs that it reported."""
 
     @property
     def jobs(self) -> list[str | None]:
@@ -47,30 +47,30 @@ class Tick:
         return [request.partition_key for request in self.requests]
 
     def with_cursor(self, **values: object) -> str:
-        """The cursor with other values."""
+        """Return the cursor with other values."""
         return json.dumps({**json.loads(str(self.cursor)), **values})
 
 
 class Project:
-    """The definitions of a configuration on an instance."""
+    """The definitions of a configuration on an instance, seen from one of its vector columns."""
 
     def __init__(self, config: ProjectConfig, instance: dg.DagsterInstance, output: str = "passage_vector") -> None:
         self.config = config
         self.instance = instance
         self.definitions = build_definitions(config)
         self.spec: VectorColumn = next(column for column in config.vectors if column.output == output)
-        self.names: Names = names_of(config)[str(self.spec)]
+        self.names: AssetNames = asset_names(config)[str(self.spec)]
         self.asset = dg.AssetKey(self.names.asset)
 
     def prepare(self) -> None:
-        """Makes the table ready and cuts it into partitions, as the job for that does."""
-        encoder = build_registry(self.config).load(self.spec.model)
+        """Prepare the table and make its partitions, as the job `sync_partitions` does."""
+        encoder = load_registry(self.config).load(self.spec.model)
         with Database(self.config.database.read_url(), max_connections=1) as database:
-            ensure_schema(database, self.spec, encoder.dim, encoder.model_id)
+            prepare_column(database, self.spec, encoder)
             sync_partitions(self.instance, database, self.spec, self.names)
 
     def tick(self, cursor: str | None = None) -> Tick:
-        """Evaluates the sensor as the daemon does."""
+        """Evaluate the follow sensor as the daemon does."""
         sensor = self.definitions.resolve_sensor_def(self.names.job("follow_sensor"))
         with dg.build_sensor_context(
             instance=self.instance,
@@ -90,17 +90,20 @@ class Project:
     def run(
         self, action: str, run_config: Mapping[str, Any] | None = None, **options: Any
     ) -> dg.ExecuteInProcessResult:
-        """Runs one of the column's jobs in this process."""
+        """Run one of the column's jobs in this process."""
         job = self.definitions.resolve_job_def(self.names.job(action))
         return job.execute_in_process(run_config=run_config, instance=self.instance, **options)
 
-    def obey(self, tick: Tick) -> list[dg.ExecuteInProcessResult]:
-        """Does what a tick requested."""
-        actions = {self.names.job(action): action for action in ("sync_partitions", "follow", "encode")}
-        in_one_process = {"encode": "encode_in_process"}
+    def run_requests(self, tick: Tick) -> list[dg.ExecuteInProcessResult]:
+        """Run what a tick requested."""
+        actions = {
+            self.names.job("sync_partitions"): "sync_partitions",
+            self.names.job("follow"): "follow",
+            self.names.job("encode"): "encode_in_process",
+        }
         return [
             self.run(
-                in_one_process.get(actions[str(request.job_name)], actions[str(request.job_name)]),
+                actions[str(request.job_name)],
                 request.run_config,
                 partition_key=request.partition_key,
                 tags=request.tags,
@@ -112,8 +115,12 @@ class Project:
     def partitions(self) -> list[str]:
         return list(self.instance.get_dynamic_partitions(self.names.partitions))
 
+    def add_partitions(self, *keys: str) -> None:
+        """Add partitions in Dagster only, without reading the table."""
+        self.instance.add_dynamic_partitions(self.names.partitions, keys)
+
     def materialized(self) -> dict[str, dict[str, Any]]:
-        """The partitions that count as materialized, with the metadata of their last materialization."""
+        """Return the materialized partitions, with the metadata of their last materialization."""
         found = {}
         for record in self.instance.fetch_materializations(self.asset, limit=1_000, ascending=True).records:
             event = record.asset_materialization
@@ -123,38 +130,39 @@ class Project:
         assert set(self.instance.get_materialized_partitions(self.asset)) == set(found)
         return found
 
-
-@contextmanager
-def project(
-    url: str, *others: Mapping[str, object], output: str = "passage_vector", **entry: object
-) -> Iterator[Project]:
-    """A project with one entry, and others, on an empty instance."""
-    first = {**ENTRY, **entry}
-    if "template" in entry:
-        first.pop("input")
-    config = parse_config(
-        {
-            "database": {"url": url},
-            "models": {"directories": [str(WRAPPERS)]},
-            "vectors": [first, *({**ENTRY, **other} for other in others)],
-        },
-        "crdbvec.yaml",
-        WRAPPERS,
-    )
-    instance = _instance()
-    try:
-        yield Project(config, instance, output)
-    finally:
-        instance.wipe()
+    def rows_embedded(self) -> dict[str, int]:
+        """Return the materialized partitions, with the number of rows that their last materialization embedded."""
+        return {key: metadata["rows_embedded"] for key, metadata in self.materialized().items()}
 
 
-@functools.cache
-def _instance() -> dg.DagsterInstance:
-    """One for all tests, on PostgreSQL as in production: making one takes seconds, emptying it a tenth of one."""
-    stack = ExitStack()
-    server = stack.enter_context(embedded_postgres())
-    url = sqlalchemy_url(stack.enter_context(server.new_database()))
-    instance = stack.enter_context(dg.instance_for_test({"storage": {"postgres": {"postgres_url": url}}}))
-    # Last, and so the first at the end: the server's own library stops it then.
-    atexit.register(stack.close)
-    return instance
+class BuildProject(Protocol):
+    """The type of the fixture `build_project`."""
+
+    def __call__(
+        self,
+        url: str | Mapping[str, str],
+        *others: Mapping[str, object],
+        asset_prefix: Sequence[str] = (),
+        **entry: object,
+    ) -> Project:
+        """Return a project on the test's instance.
+
+        Args:
+            url: The URL of the database, or `{"env": ...}`.
+            others: Further entries.
+            asset_prefix: The prefix of all asset keys.
+            entry: Values of the project's own entry that differ from `ENTRY`.
+        """
+
+
+def configuration(
+    url: str | Mapping[str, str], *entries: Mapping[str, object], asset_prefix: Sequence[str] = ()
+) -> ProjectConfig:
+    """Return a configuration with one vector column per entry; each entry is `ENTRY` with other values."""
+    data: dict[str, object] = {
+        "database": {"url": url},
+        "models": {"directories": [str(WRAPPERS)]},
+        "asset_prefix": list(asset_prefix),
+        "vectors": [{**ENTRY, **entry} for entry in entries or ({},)],
+    }
+    return parse_config(data, "crdbvec.yaml", Path())

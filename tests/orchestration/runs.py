@@ -1,4 +1,4 @@
-"""Runs and backfills as they may lie in an instance: under way, dead, ended; made as Dagster's daemon makes them."""
+"""Runs and backfills in any status, created in an instance as Dagster's daemon creates them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from dagster._core.storage.runs.schema import RunsTable
 
 from tests.orchestration.project import Project
 
-UNDER_WAY = (
+UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -27,12 +27,12 @@ def make_run(
     partition: str | None = None,
     age: timedelta = timedelta(0),
 ) -> str:
-    """A run of one of the column's jobs in a status; returns its id."""
+    """Create a run of one of the column's jobs in a status and return its id."""
     job = project.definitions.resolve_job_def(project.names.job(action))
     tags = {**job.run_tags, **({"dagster/partition": partition} if partition else {})}
     origin = None
     if status == dg.DagsterRunStatus.QUEUED:
-        # Dagster takes a queued run only from a code location.
+        # Dagster accepts a queued run only with the code location that it comes from.
         location = RegisteredCodeLocationOrigin("crdbvec_pipelines")
         origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job.name)
     run = project.instance.create_run_for_job(job, status=status, tags=tags, remote_job_origin=origin)
@@ -40,8 +40,8 @@ def make_run(
     return run.run_id
 
 
-def make_run_of_the_ui(project: Project, partition: str, *others: dg.AssetKey) -> str:
-    """A run as "Materialize" in the UI starts it, of the column or of other assets: with no tag of the jobs'."""
+def make_ui_run(project: Project, partition: str, *others: dg.AssetKey) -> str:
+    """Create a run as "Materialize" in the UI does, of the column or of other assets: it lacks the tags of the jobs."""
     assets = set(others or {project.asset})
     job = project.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=assets)
     run = project.instance.create_run_for_job(
@@ -51,7 +51,7 @@ def make_run_of_the_ui(project: Project, partition: str, *others: dg.AssetKey) -
 
 
 def set_age(project: Project, run_id: str, age: timedelta) -> None:
-    """Lets a run have begun, and ended if it has, some time ago."""
+    """Set the times of a run's creation, start and last update to some time ago."""
     then = datetime.now(UTC) - age
     storage = project.instance.run_storage
     assert isinstance(storage, SqlRunStorage)
@@ -68,7 +68,7 @@ def set_age(project: Project, run_id: str, age: timedelta) -> None:
 
 
 def make_backfill(project: Project, status: BulkActionStatus, asset: dg.AssetKey | None = None) -> str:
-    """A backfill of all partitions of the column, or of another asset with the same partitions."""
+    """Create a backfill of all partitions of the column, or of another asset with the same partitions."""
     backfill_id = f"backfill-{status.value.lower()}"
     project.instance.add_backfill(
         PartitionBackfill.from_asset_partitions(

@@ -1,4 +1,4 @@
-"""The real thing: Dagster's daemon and code server, the sensor switched on, and rows embedded without a hand lifted."""
+"""End to end: Dagster's daemon and code server, the follow sensor switched on, and rows embedded without a person."""
 
 import os
 import shutil
@@ -18,8 +18,8 @@ from crdbvec_pipelines.config import load_config
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.naming import TableName
-from crdbvec_pipelines.orchestration.names import names_of
-from crdbvec_pipelines.orchestration.storage import sqlalchemy_url
+from crdbvec_pipelines.orchestration.asset_names import asset_names
+from crdbvec_pipelines.orchestration.instance.storage import sqlalchemy_url
 from tests.support.models import CallLog, stub_vector
 from tests.support.processes import ROOT
 from tests.support.projects import write_config
@@ -28,12 +28,13 @@ from tests.support.statements import probe
 
 SENSOR = "passage_vector__follow_sensor"
 WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
-PATIENCE = 240
+# A tick and a run each start a process or two, which takes long on a busy machine.
+TIMEOUT_SECONDS = 240
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server, url: str, calls: CallLog) -> Iterator[Path]:
-    """$DAGSTER_HOME with the project's dagster.yaml, an empty PostgreSQL, and a configuration that follows quickly."""
+    """$DAGSTER_HOME with the project's dagster.yaml, an empty storage, and a configuration with frequent ticks."""
     shutil.copy(ROOT / "dagster.yaml", tmp_path)
     config = write_config(tmp_path, {"follow": {"interval_seconds": 5}, "partitions": {"target_rows": 10}})
     with postgres.new_database() as storage:
@@ -50,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server, url:
 
 @contextmanager
 def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Dagster's daemon with its code server, both gone at the end."""
+    """Start Dagster's daemon with its code server, and stop both at the end."""
     with (home / "daemon.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster._daemon", "run", *WORKSPACE],
@@ -67,14 +68,14 @@ def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
         try:
             process.wait(30)
         finally:
-            # Whatever it started and left behind, if anything.
+            # Processes that the daemon has started and not stopped, if any.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(daemon: subprocess.Popen[bytes], home: Path, condition: Callable[[], bool]) -> None:
-    """Waits for what takes the daemon some ticks and runs, each a process or two."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the ticks and runs of the daemon fulfil a condition."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         log = (home / "daemon.log").read_text(errors="replace")[-5_000:]
         assert daemon.poll() is None, log
@@ -82,31 +83,29 @@ def wait_for(daemon: subprocess.Popen[bytes], home: Path, condition: Callable[[]
         time.sleep(0.5)
 
 
-def insert(connection: psycopg.Connection, what: str, rows: int) -> None:
-    connection.execute("INSERT INTO passage (passage) SELECT %s || n FROM generate_series(1, %s) AS n", (what, rows))
+def insert(connection: psycopg.Connection, prefix: str, rows: int) -> None:
+    connection.execute("INSERT INTO passage (passage) SELECT %s || n FROM generate_series(1, %s) AS n", (prefix, rows))
 
 
 def touched(connection: psycopg.Connection, partitions: Iterable[str], table: TableName) -> set[str]:
-    """The partitions that hold a row with a vector."""
-    held = set()
+    """Return the partitions that contain a row with a vector."""
+    found = set()
     embedded = connection.execute("SELECT id FROM passage WHERE passage_vector IS NOT NULL").fetchall()
     for key in partitions:
         part = parse_partition_key(key, table)
         if any((not part.lower or row >= part.lower) and (not part.upper or row < part.upper) for row in embedded):
-            held.add(key)
-    return held
+            found.add(key)
+    return found
 
 
-def tick_history(instance: dg.DagsterInstance) -> list[str]:
-    """What the ticks say of themselves in the UI."""
+def skip_reasons(instance: dg.DagsterInstance) -> list[str]:
+    """Return the reasons in the tick history."""
     (state,) = (found for found in instance.all_instigator_state() if found.name == SENSOR)
     return [str(tick.skip_reason) for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)]
 
 
 @pytest.mark.timeout(900)
-def test_rows_become_searchable_without_a_hand_lifted(
-    home: Path, url: str, connection: psycopg.Connection, calls: CallLog
-) -> None:
+def test_daemon_embeds_inserted_rows(home: Path, url: str, connection: psycopg.Connection, calls: CallLog) -> None:
     connection.execute("CREATE TABLE passage (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), passage TEXT)")
     insert(connection, "first ", 20)
     started = subprocess.run(
@@ -118,11 +117,11 @@ def test_rows_become_searchable_without_a_hand_lifted(
     )
     assert started.returncode == 0, started.stderr
     config = load_config(home / "crdbvec.yaml")
-    names, table = names_of(config)["public.passage.passage_vector"], config.vectors[0].table
+    names, table = asset_names(config)["public.passage.passage_vector"], config.vectors[0].table
     with daemon(home) as process, dg.DagsterInstance.get() as instance, Database(url, max_connections=1) as database:
 
         def is_followed(rows: int) -> bool:
-            """Whether so many rows have a vector, and the partitions that hold them count as materialized."""
+            """Return whether this many rows are embedded, and exactly their partitions are materialized."""
             partitions = instance.get_dynamic_partitions(names.partitions)
             if not partitions or len(calls.inputs()) < rows:
                 return False
@@ -131,7 +130,7 @@ def test_rows_become_searchable_without_a_hand_lifted(
             )
 
         wait_for(process, home, lambda: is_followed(20))
-        # From now on the table is ready, and a row is found wherever its random key puts it.
+        # The table is prepared now. The keys are random, so the new rows are in any of the partitions.
         insert(connection, "later ", 5)
         wait_for(process, home, lambda: is_followed(25))
         nearest = database.fetch(
@@ -139,16 +138,16 @@ def test_rows_become_searchable_without_a_hand_lifted(
             {"near": stub_vector("later 3")},
         )
         assert nearest == [("later 3",)]
-        wait_for(process, home, lambda: "0 pending rows in public.passage" in tick_history(instance))
-        # The backlog was plotted: some, then none.
-        plotted = [
+        wait_for(process, home, lambda: "0 pending rows in public.passage" in skip_reasons(instance))
+        # The backlog was observed: first twenty rows, in the end none.
+        observed = [
             int(str(record.asset_observation.metadata["rows_pending"].value))
             for record in instance.fetch_observations(dg.AssetKey(names.asset), limit=100).records
             if record.asset_observation
         ]
-        assert plotted[0] == 0
-        assert 20 in plotted
-        # Nothing was embedded twice, by whatever runs there were.
+        assert observed[0] == 0
+        assert 20 in observed
+        # No row was embedded twice, in any of the runs.
         assert len(calls.inputs()) == len(set(calls.inputs())) == 25
         assert {run.tags["crdbvec/trigger"] for run in instance.get_runs()} == {"follow"}
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}

@@ -1,4 +1,4 @@
-"""A run as the launcher starts it: a process of its own, and one for each of its steps."""
+"""A run as Dagster's launcher starts it: in its own process, with one process per step."""
 
 import json
 import sys
@@ -51,8 +51,8 @@ def test_two_slices_are_embedded_by_two_processes(
 
 
 def check_run(instance: dg.DagsterInstance) -> None:
-    (run_of_it,) = instance.get_runs()
-    events = [entry.dagster_event for entry in instance.all_logs(run_of_it.run_id) if entry.dagster_event]
+    (record_of_run,) = instance.get_runs()
+    events = [entry.dagster_event for entry in instance.all_logs(record_of_run.run_id) if entry.dagster_event]
     started = {event.step_key: event.pid for event in events if event.event_type_value == "STEP_START"}
     slices = {step: pid for step, pid in started.items() if "encode_slice[" in str(step)}
     assert len(slices) == len(set(slices.values())) == 2

@@ -1,4 +1,4 @@
-"""The database as a resource: its URL read when a run starts and shown to nobody, its connections closed after it."""
+"""The database as a resource: its URL is read when a run starts and never shown; its connections close after it."""
 
 import dagster as dg
 import psycopg
@@ -7,46 +7,48 @@ import pytest
 from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable
 from crdbvec_pipelines.orchestration.build import build_definitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource
-from tests.orchestration.stored import configuration
+from tests.orchestration.project import configuration
 from tests.support.servers import Server
 from tests.support.statements import probe
 from tests.support.waiting import wait_until
 
 
 @dg.op
-def who_asks(cockroach: CockroachResource) -> str:
+def read_database_name(cockroach: CockroachResource) -> str:
     return str(cockroach.database.fetch_one(probe("SELECT current_database()"))[0])
 
 
 @dg.job
-def asking() -> None:
-    who_asks()
+def read_database_name_job() -> None:
+    read_database_name()
 
 
-def ask(resource: CockroachResource) -> str:
-    return str(asking.execute_in_process(resources={"cockroach": resource}).output_for_node("who_asks"))
+def database_name(resource: CockroachResource) -> str:
+    """Return the name of the database to which a run with this resource is connected."""
+    result = read_database_name_job.execute_in_process(resources={"cockroach": resource})
+    return str(result.output_for_node("read_database_name"))
 
 
-def test_a_url_in_the_environment_is_read_when_the_run_starts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_in_the_environment_is_read_when_the_run_starts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resource = build_resource(DatabaseSpec(url=EnvironmentVariable(env="SOME_URL")))
     monkeypatch.setenv("SOME_URL", url)
     with psycopg.connect(url) as connection:
-        assert ask(resource) == connection.info.dbname
+        assert database_name(resource) == connection.info.dbname
 
 
-def test_a_url_in_the_file_is_taken_as_it_is(url: str) -> None:
+def test_url_in_the_file_is_used_unchanged(url: str) -> None:
     with psycopg.connect(url) as connection:
-        assert ask(build_resource(DatabaseSpec(url=url))) == connection.info.dbname
+        assert database_name(build_resource(DatabaseSpec(url=url))) == connection.info.dbname
 
 
-def test_a_variable_that_is_not_set_is_named() -> None:
+def test_error_names_the_variable_that_is_not_set() -> None:
     with pytest.raises(dg.DagsterError, match="SOME_URL"):
-        ask(build_resource(DatabaseSpec(url=EnvironmentVariable(env="SOME_URL"))))
+        database_name(build_resource(DatabaseSpec(url=EnvironmentVariable(env="SOME_URL"))))
 
 
-def test_nothing_stays_open_after_a_run(postgres: Server) -> None:
+def test_all_connections_are_closed_after_a_run(postgres: Server) -> None:
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as admin:
-        ask(build_resource(DatabaseSpec(url=url)))
+        database_name(build_resource(DatabaseSpec(url=url)))
 
         def sessions() -> int:
             found = admin.execute(
@@ -59,15 +61,15 @@ def test_nothing_stays_open_after_a_run(postgres: Server) -> None:
         wait_until(lambda: sessions() == 0)
 
 
-def test_the_ui_masks_the_url() -> None:
+def test_url_is_masked_in_the_ui() -> None:
     fields = CockroachResource.to_config_schema().as_field().config_type.fields  # type: ignore[attr-defined]
     assert {name: field.is_secret for name, field in fields.items()}["url"] is True
 
 
-def test_definitions_hold_the_variables_name_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOME_URL", "postgresql://me:geheim@host/db")
-    definitions = build_definitions(configuration("", database={"url": {"env": "SOME_URL"}}))
+def test_definitions_contain_the_name_of_the_variable_and_not_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_URL", "postgresql://me:hidden-password@host/db")
+    definitions = build_definitions(configuration({"env": "SOME_URL"}))
     for resource in (definitions.resources or {}).values():
         assert isinstance(resource, CockroachResource)
-        assert "geheim" not in repr(resource)
-        assert "geheim" not in str(resource._resolved_config_dict)
+        assert "hidden-password" not in repr(resource)
+        assert "hidden-password" not in str(resource._resolved_config_dict)

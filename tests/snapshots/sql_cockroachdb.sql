@@ -1,164 +1,161 @@
 -- Every statement that reaches a cockroachdb server, for several kinds of vector column.
 -- Made by `CRDBVEC_UPDATE_SNAPSHOTS=1 python -m pytest tests/database/test_ledger.py`.
 
--- add_fingerprint_column: Adds the column that says which input and model each vector was made from.
+-- add_fingerprint_column: Add the column that records the input and model of each vector.
 --   one text
 ALTER TABLE "public"."passage" ADD COLUMN IF NOT EXISTS "v_fingerprint" TEXT;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 ALTER TABLE "Sales eu"."order.lines" ADD COLUMN IF NOT EXISTS "v_fingerprint" TEXT;
 --   list of columns, trigger, updated_at
 ALTER TABLE "public"."note" ADD COLUMN IF NOT EXISTS "v_fingerprint" TEXT;
 --   bytea, nulls_only
 ALTER TABLE "public"."picture" ADD COLUMN IF NOT EXISTS "v" TEXT;
 
--- add_vector_column: Adds the vector column. Nullable and without default, it costs no rewrite on either server.
+-- add_vector_column: Add the vector column. It is nullable and has no default, so neither server rewrites the table.
 --   one text
 ALTER TABLE "public"."passage" ADD COLUMN IF NOT EXISTS "v" VECTOR(384);
---   template, composite key, odd names
+--   template, composite key, special characters in names
 ALTER TABLE "Sales eu"."order.lines" ADD COLUMN IF NOT EXISTS "v" VECTOR(384);
 --   list of columns, trigger, updated_at
 ALTER TABLE "public"."note" ADD COLUMN IF NOT EXISTS "v" VECTOR(384);
 --   bytea, nulls_only
 ALTER TABLE "public"."picture" ADD COLUMN IF NOT EXISTS "v" VECTOR(384);
 
--- clear_vectors: Takes the vector from up to `limit` rows of a key range whose input is gone, so that none outlives
---     its text.
---   one text, lower=False, upper=False, edited=False
+-- clear_vectors: Clear the vectors of at most `limit` rows of a key range whose input has become blank.
+--   one text, has_lower=False, has_upper=False, only_edited=False
 UPDATE "public"."passage" SET "v" = NULL, "v_fingerprint" = NULL WHERE ("id") IN (SELECT "id" FROM "public"."passage" WHERE true AND true AND "v" IS NOT NULL AND NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) ORDER BY "id" LIMIT %(limit)s) AND NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''));
---   one text, lower=True, upper=True, edited=True
+--   one text, has_lower=True, has_upper=True, only_edited=True
 UPDATE "public"."passage" SET "v" = NULL, "v_fingerprint" = NULL WHERE ("id") IN (SELECT "id" FROM "public"."passage" WHERE "id" >= %(lower_0)s::uuid AND "id" < %(upper_0)s::uuid AND true AND "v" IS NOT NULL AND NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) ORDER BY "id" LIMIT %(limit)s) AND NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''));
---   template, composite key, odd names, lower=True, upper=True, edited=True
+--   template, composite key, special characters in names, has_lower=True, has_upper=True, only_edited=True
 UPDATE "Sales eu"."order.lines" SET "v" = NULL, "v_fingerprint" = NULL WHERE ("realm", "chapter", "verse") IN (SELECT "realm", "chapter", "verse" FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) AND ("realm", "chapter", "verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint) AND true AND "v" IS NOT NULL AND NOT (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) ORDER BY "realm", "chapter", "verse" LIMIT %(limit)s) AND NOT (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> ''));
---   list of columns, trigger, updated_at, lower=True, upper=True, edited=True
+--   list of columns, trigger, updated_at, has_lower=True, has_upper=True, only_edited=True
 UPDATE "public"."note" SET "v" = NULL, "v_fingerprint" = NULL WHERE ("id") IN (SELECT "id" FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint AND "changed" >= %(since)s::timestamptz AND "v" IS NOT NULL AND NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) ORDER BY "id" LIMIT %(limit)s) AND NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL));
---   bytea, nulls_only, lower=True, upper=True, edited=True
+--   bytea, nulls_only, has_lower=True, has_upper=True, only_edited=True
 UPDATE "public"."picture" SET "v" = NULL WHERE ("id") IN (SELECT "id" FROM "public"."picture" WHERE "id" >= %(lower_0)s::text AND "id" < %(upper_0)s::text AND true AND "v" IS NOT NULL AND NOT (("image" IS NOT NULL AND length("image") > 0)) ORDER BY "id" LIMIT %(limit)s) AND NOT (("image" IS NOT NULL AND length("image") > 0));
 
--- count_drift: Vectors of a key range, and those among them that were made from another input or by another model.
---   one text, lower=False, upper=False
+-- count_drift: Count the stale vectors of a key range, and all its vectors. A vector whose input became blank is
+--     stale too.
+--   one text, has_lower=False, has_upper=False
 SELECT count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage")), count(*) FROM "public"."passage" WHERE true AND "v" IS NOT NULL;
---   one text, lower=True, upper=True
+--   one text, has_lower=True, has_upper=True
 SELECT count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage")), count(*) FROM "public"."passage" WHERE "id" >= %(lower_0)s::uuid AND "id" < %(upper_0)s::uuid AND "v" IS NOT NULL;
---   template, composite key, odd names, lower=True, upper=True
+--   template, composite key, special characters in names, has_lower=True, has_upper=True
 SELECT count(*) FILTER (WHERE NOT (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))), count(*) FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) AND ("realm", "chapter", "verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint) AND "v" IS NOT NULL;
---   list of columns, trigger, updated_at, lower=True, upper=True
+--   list of columns, trigger, updated_at, has_lower=True, has_upper=True
 SELECT count(*) FILTER (WHERE NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))), count(*) FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint AND "v" IS NOT NULL;
 
--- count_edited: How many rows updated lately have an outdated vector, no further than `limit`, and since when the
---     first of them.
---   list of columns, trigger, updated_at, waiting=False
+-- count_edited: Count the rows updated since a time whose vector is stale, at most `limit`, with their earliest
+--     `updated_at`.
+--   list of columns, trigger, updated_at, exclude_deferred=False
 SELECT count(*), min(updated)::timestamptz FROM (SELECT "changed" AS updated FROM "public"."note" WHERE "changed" >= %(since)s::timestamptz AND "v" IS NOT NULL AND (NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT %(limit)s) AS edited;
---   list of columns, trigger, updated_at, waiting=True
+--   list of columns, trigger, updated_at, exclude_deferred=True
 SELECT count(*), min(updated)::timestamptz FROM (SELECT "changed" AS updated FROM "public"."note" WHERE "changed" >= %(since)s::timestamptz AND "v" IS NOT NULL AND (NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT %(limit)s) AS edited;
 
--- count_errors: Rows that failed, by class, and how many of them wait for their next try.
+-- count_errors: Count the failed rows by status, and the deferred ones among them.
 SELECT e.class, count(*), count(*) FILTER (WHERE e.next_try > now()) FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text GROUP BY e.class;
 
--- count_missing: How many rows of a table have no vector, counted through the partial index and no further than
---     `limit`.
---   one text, waiting=False
-SELECT count(*) FROM (SELECT 1 FROM "public"."passage" WHERE "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) LIMIT %(limit)s) AS missing;
---   one text, waiting=True
-SELECT count(*) FROM (SELECT 1 FROM "public"."passage" WHERE "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage")) LIMIT %(limit)s) AS missing;
---   template, composite key, odd names, waiting=True
-SELECT count(*) FROM (SELECT 1 FROM "Sales eu"."order.lines" WHERE "v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("realm", "chapter", "verse")::text AND crdbvec_fingerprint = md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) LIMIT %(limit)s) AS missing;
---   list of columns, trigger, updated_at, waiting=True
-SELECT count(*) FROM (SELECT 1 FROM "public"."note" WHERE "v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT %(limit)s) AS missing;
---   bytea, nulls_only, waiting=True
-SELECT count(*) FROM (SELECT 1 FROM "public"."picture" WHERE "v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex'))) LIMIT %(limit)s) AS missing;
-
--- count_reasons: Counts rows by why they are pending; `earlier` models' fingerprints tell another model from an edit.
---   one text, prepared=False, earlier=0
+-- count_reasons: Count rows by the reason why they are pending; fingerprints of `earlier` models identify their
+--     vectors.
+--   one text, is_prepared=False, earlier=0
 SELECT count(*), count(*) FILTER (WHERE (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(*) FILTER (WHERE false), count(*) FILTER (WHERE false AND false), count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(DISTINCT md5(%(seed)s::text || "passage")) FILTER (WHERE (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))) FROM "public"."passage";
---   one text, prepared=True, earlier=0
+--   one text, is_prepared=True, earlier=0
 SELECT count(*), count(*) FILTER (WHERE "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage")), count(*) FILTER (WHERE "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage") AND false), count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(DISTINCT md5(%(seed)s::text || "passage")) FILTER (WHERE ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage"))) FROM "public"."passage";
---   one text, prepared=True, earlier=2
+--   one text, is_prepared=True, earlier=2
 SELECT count(*), count(*) FILTER (WHERE "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage")), count(*) FILTER (WHERE "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage") AND "v_fingerprint" IN (md5(%(earlier_0)s::text || "passage"), md5(%(earlier_1)s::text || "passage"))), count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(DISTINCT md5(%(seed)s::text || "passage")) FILTER (WHERE ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage"))) FROM "public"."passage";
---   template, composite key, odd names, prepared=True, earlier=2
+--   template, composite key, special characters in names, is_prepared=True, earlier=2
 SELECT count(*), count(*) FILTER (WHERE "v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> ''))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')) AND "v_fingerprint" IN (md5(%(earlier_0)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')), md5(%(earlier_1)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')))), count(*) FILTER (WHERE NOT (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> ''))), count(DISTINCT md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) FILTER (WHERE ("v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')))) FROM "Sales eu"."order.lines";
---   list of columns, trigger, updated_at, prepared=True, earlier=2
+--   list of columns, trigger, updated_at, is_prepared=True, earlier=2
 SELECT count(*), count(*) FILTER (WHERE "v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)) AND "v_fingerprint" IN (md5(%(earlier_0)s::text || concat_ws(E'\n', "title", "body", "year"::text)), md5(%(earlier_1)s::text || concat_ws(E'\n', "title", "body", "year"::text)))), count(*) FILTER (WHERE NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL))), count(DISTINCT md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) FILTER (WHERE ("v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)))) FROM "public"."note";
---   bytea, nulls_only, prepared=True, earlier=2
+--   bytea, nulls_only, is_prepared=True, earlier=2
 SELECT count(*), count(*) FILTER (WHERE "v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE false), count(*) FILTER (WHERE false AND false), count(*) FILTER (WHERE NOT (("image" IS NOT NULL AND length("image") > 0))), count(DISTINCT md5(%(seed)s::text || encode("image", 'hex'))) FILTER (WHERE ("v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) OR false)) FROM "public"."picture";
 
--- count_rows: Rows of a key range: all, with a vector, pending, without content.
---   one text, lower=False, upper=False, waiting=False
+-- count_rows: Count the rows of a key range: all, with a vector, pending, blank.
+--   one text, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT count(*), count("v"), count(*) FILTER (WHERE ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage"))), count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))) FROM "public"."passage" WHERE true;
---   one text, lower=True, upper=True, waiting=True
+--   one text, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT count(*), count("v"), count(*) FILTER (WHERE ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage")) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage"))), count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))) FROM "public"."passage" WHERE "id" >= %(lower_0)s::uuid AND "id" < %(upper_0)s::uuid;
---   template, composite key, odd names, lower=True, upper=True, waiting=True
+--   template, composite key, special characters in names, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT count(*), count("v"), count(*) FILTER (WHERE ("v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("realm", "chapter", "verse")::text AND crdbvec_fingerprint = md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')))), count(*) FILTER (WHERE NOT (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> ''))) FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) AND ("realm", "chapter", "verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint);
---   list of columns, trigger, updated_at, lower=True, upper=True, waiting=True
+--   list of columns, trigger, updated_at, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT count(*), count("v"), count(*) FILTER (WHERE ("v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)))), count(*) FILTER (WHERE NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL))) FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint;
---   bytea, nulls_only, lower=True, upper=True, waiting=True
+--   bytea, nulls_only, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT count(*), count("v"), count(*) FILTER (WHERE ("v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) OR false) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex')))), count(*) FILTER (WHERE NOT (("image" IS NOT NULL AND length("image") > 0))) FROM "public"."picture" WHERE "id" >= %(lower_0)s::text AND "id" < %(upper_0)s::text;
 
--- count_table: All rows of a table, where the server has no estimate.
+-- count_table: Count all rows of a table, for a server without an estimate.
 --   one text
 SELECT count(*) FROM "public"."passage";
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT count(*) FROM "Sales eu"."order.lines";
 --   list of columns, trigger, updated_at
 SELECT count(*) FROM "public"."note";
 --   bytea, nulls_only
 SELECT count(*) FROM "public"."picture";
 
--- count_unprepared: Rows of a table that lacks the vector column or its fingerprint: all, with a vector, pending,
---     without content.
+-- count_unembedded: Count the pending rows without a vector through the partial index, at most `limit` of them.
+--   one text, exclude_deferred=False
+SELECT count(*) FROM (SELECT 1 FROM "public"."passage" WHERE "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) LIMIT %(limit)s) AS missing;
+--   one text, exclude_deferred=True
+SELECT count(*) FROM (SELECT 1 FROM "public"."passage" WHERE "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage")) LIMIT %(limit)s) AS missing;
+--   template, composite key, special characters in names, exclude_deferred=True
+SELECT count(*) FROM (SELECT 1 FROM "Sales eu"."order.lines" WHERE "v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("realm", "chapter", "verse")::text AND crdbvec_fingerprint = md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) LIMIT %(limit)s) AS missing;
+--   list of columns, trigger, updated_at, exclude_deferred=True
+SELECT count(*) FROM (SELECT 1 FROM "public"."note" WHERE "v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT %(limit)s) AS missing;
+--   bytea, nulls_only, exclude_deferred=True
+SELECT count(*) FROM (SELECT 1 FROM "public"."picture" WHERE "v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex'))) LIMIT %(limit)s) AS missing;
+
+-- count_unprepared: Count the rows of a table without the vector column or its fingerprint: all, with a vector,
+--     pending, blank.
 --   one text
 SELECT count(*), count("v"), count(*) FILTER (WHERE (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))), count(*) FILTER (WHERE NOT (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))) FROM "public"."passage";
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT count(*), count("v"), count(*) FILTER (WHERE (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> ''))), count(*) FILTER (WHERE NOT (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> ''))) FROM "Sales eu"."order.lines";
 --   list of columns, trigger, updated_at
 SELECT count(*), count("v"), count(*) FILTER (WHERE (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL))), count(*) FILTER (WHERE NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL))) FROM "public"."note";
 --   bytea, nulls_only
 SELECT count(*), count("v"), count(*) FILTER (WHERE (("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE NOT (("image" IS NOT NULL AND length("image") > 0))) FROM "public"."picture";
 
--- count_vectors: How many rows have a vector.
+-- count_vectors: Return the number of rows that have a vector.
 --   one text
 SELECT count("v") FROM "public"."passage";
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT count("v") FROM "Sales eu"."order.lines";
 --   list of columns, trigger, updated_at
 SELECT count("v") FROM "public"."note";
 --   bytea, nulls_only
 SELECT count("v") FROM "public"."picture";
 
--- create_catalogue_table: The table that remembers which vector columns are kept.
-CREATE TABLE IF NOT EXISTS "public"."crdbvec_vector_columns" (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
-
--- create_errors_table: The table of rows that could not be embedded. It holds keys and reasons, never the rows' text.
+-- create_errors_table: Create the table of failed rows. It contains keys and reasons, never the inputs.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_row_errors" (table_name TEXT NOT NULL, output TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, class TEXT NOT NULL, attempts INT8 NOT NULL, next_try TIMESTAMPTZ NOT NULL, message TEXT NOT NULL, first_seen TIMESTAMPTZ NOT NULL, last_seen TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, key));
 
--- create_extension: Makes the VECTOR type available in this database.
+-- create_extension: Make the VECTOR type available in the database.
 -- (not sent to this server)
 
--- create_pending_index: Creates the partial index that makes finding pending rows cheap; rows leave it when they are
---     embedded.
+-- create_pending_index: Create the partial index over pending rows without a vector; an embedded row is no longer
+--     part of it.
 --   one text
 CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("id") WHERE "v" IS NULL AND "passage" IS NOT NULL;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("realm", "chapter", "verse") WHERE "v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL);
 --   list of columns, trigger, updated_at
 CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("id") WHERE "v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL);
 --   bytea, nulls_only
 CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("id") WHERE "v" IS NULL AND "image" IS NOT NULL;
 
--- create_sample_table: The table as an application would have it, without any vector.
+-- create_sample_table: Create the table as an application has it, without a vector column.
 CREATE TABLE IF NOT EXISTS "public"."gloss" (id UUID PRIMARY KEY, word TEXT NOT NULL, gloss TEXT NOT NULL);
 
--- create_trigger: Creates the trigger, where the server cannot replace one.
+-- create_trigger: Create the trigger on a server that cannot replace one.
 --   one text
 CREATE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."passage" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_passage_c5b550cb"();
---   template, composite key, odd names
+--   template, composite key, special characters in names
 CREATE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "Sales eu"."order.lines" FOR EACH ROW EXECUTE FUNCTION "Sales eu"."crdbvec_stale_order.lines_b5e5ffba"();
 --   list of columns, trigger, updated_at
 CREATE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."note" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_note_967530f9"();
 --   bytea, nulls_only
 CREATE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."picture" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_picture_2768dce3"();
 
--- create_trigger_function: The trigger's function. `(NEW).column` is how CockroachDB's PL/pgSQL reads a field;
---     PostgreSQL takes it too.
+-- create_trigger_function: Create the trigger's function. `(NEW).column` is the syntax of CockroachDB; PostgreSQL
+--     allows it.
 --   one text
 CREATE OR REPLACE FUNCTION "public"."crdbvec_stale_passage_c5b550cb"() RETURNS TRIGGER LANGUAGE plpgsql AS $crdbvec$
 -- Made by crdbvec from the table crdbvec_vector_columns: a vector is cleared at once when what it was made
@@ -175,7 +172,7 @@ BEGIN
   RETURN NEW;
 END
 $crdbvec$;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 CREATE OR REPLACE FUNCTION "Sales eu"."crdbvec_stale_order.lines_b5e5ffba"() RETURNS TRIGGER LANGUAGE plpgsql AS $crdbvec$
 -- Made by crdbvec from the table crdbvec_vector_columns: a vector is cleared at once when what it was made
 -- from changes, and crdbvec embeds the row again. Before dropping one of the columns named below:
@@ -223,327 +220,333 @@ BEGIN
 END
 $crdbvec$;
 
--- create_updated_index: Creates the index through which edited rows are found, where the table has none that starts
---     with the column.
+-- create_updated_index: Create the index that finds edited rows, if the table has no index that starts with the
+--     column.
 --   one text
 CREATE INDEX IF NOT EXISTS "passage_v_fingerprint_crdbvec" ON "public"."passage" ("v_fingerprint");
---   template, composite key, odd names
+--   template, composite key, special characters in names
 CREATE INDEX IF NOT EXISTS "order.lines_v_fingerprint_crdbvec" ON "Sales eu"."order.lines" ("v_fingerprint");
 --   list of columns, trigger, updated_at
 CREATE INDEX IF NOT EXISTS "note_v_fingerprint_crdbvec" ON "public"."note" ("v_fingerprint");
 --   bytea, nulls_only
 CREATE INDEX IF NOT EXISTS "picture_v_crdbvec" ON "public"."picture" ("v");
 
--- create_vector_index: Builds the vector index.
+-- create_vector_columns_table: Create the metadata table of vector columns.
+CREATE TABLE IF NOT EXISTS "public"."crdbvec_vector_columns" (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
+
+-- create_vector_index: Build the vector index.
 --   one text, metric=cosine
 CREATE VECTOR INDEX IF NOT EXISTS "passage_v_index" ON "public"."passage" ("v" vector_cosine_ops) WHERE "v" IS NOT NULL;
 --   one text, metric=l2
 CREATE VECTOR INDEX IF NOT EXISTS "passage_v_index" ON "public"."passage" ("v" vector_l2_ops) WHERE "v" IS NOT NULL;
 --   one text, metric=ip
 CREATE VECTOR INDEX IF NOT EXISTS "passage_v_index" ON "public"."passage" ("v" vector_ip_ops) WHERE "v" IS NOT NULL;
---   template, composite key, odd names, metric=ip
+--   template, composite key, special characters in names, metric=ip
 CREATE VECTOR INDEX IF NOT EXISTS "order.lines_v_index" ON "Sales eu"."order.lines" ("realm", "chapter", "v" vector_ip_ops) WITH (build_beam_size = 16, min_partition_size = 8) WHERE "v" IS NOT NULL;
 --   list of columns, trigger, updated_at, metric=ip
 CREATE VECTOR INDEX IF NOT EXISTS "note_v_index" ON "public"."note" ("v" vector_ip_ops) WHERE "v" IS NOT NULL;
 --   bytea, nulls_only, metric=ip
 CREATE VECTOR INDEX IF NOT EXISTS "picture_v_index" ON "public"."picture" ("v" vector_ip_ops) WHERE "v" IS NOT NULL;
 
--- describe_indexes: The indexes of a table, vector indexes among them.
---   one text
-SELECT create_statement FROM [SHOW CREATE TABLE "public"."passage"];
---   template, composite key, odd names
-SELECT create_statement FROM [SHOW CREATE TABLE "Sales eu"."order.lines"];
---   list of columns, trigger, updated_at
-SELECT create_statement FROM [SHOW CREATE TABLE "public"."note"];
---   bytea, nulls_only
-SELECT create_statement FROM [SHOW CREATE TABLE "public"."picture"];
-
--- drop_index: Removes an index that a broken build left behind.
---   one text
-DROP INDEX IF EXISTS "public"."passage"@"passage_v_pending";
---   template, composite key, odd names
-DROP INDEX IF EXISTS "Sales eu"."order.lines"@"order.lines_v_pending";
---   list of columns, trigger, updated_at
-DROP INDEX IF EXISTS "public"."note"@"note_v_pending";
---   bytea, nulls_only
-DROP INDEX IF EXISTS "public"."picture"@"picture_v_pending";
-
--- drop_trigger: Removes the trigger.
---   one text
-DROP TRIGGER IF EXISTS "crdbvec_stale" ON "public"."passage";
---   template, composite key, odd names
-DROP TRIGGER IF EXISTS "crdbvec_stale" ON "Sales eu"."order.lines";
---   list of columns, trigger, updated_at
-DROP TRIGGER IF EXISTS "crdbvec_stale" ON "public"."note";
---   bytea, nulls_only
-DROP TRIGGER IF EXISTS "crdbvec_stale" ON "public"."picture";
-
--- drop_trigger_function: Removes the function of a trigger that is gone or was replaced.
---   one text
-DROP FUNCTION IF EXISTS "public"."a_function";
---   template, composite key, odd names
-DROP FUNCTION IF EXISTS "Sales eu"."a_function";
-
--- estimate_table_rows: The server's own estimate, where it has one.
--- (not sent to this server)
-
--- explain: The plan of a search, line by line.
-EXPLAIN SELECT 1;
-
--- find_leading_index: A whole index whose first column is the given one.
-SELECT 1 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND array_position(i.indkey::int2[], a.attnum) = array_lower(i.indkey::int2[], 1) WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND a.attname = %(column)s::text AND i.indisvalid AND i.indpred IS NULL LIMIT 1;
-
--- find_relation: What kind of thing has this name, and its oid.
-SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text;
-
--- find_tables: Which of this project's own tables a schema has.
-SELECT c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname IN ('crdbvec_row_errors', 'crdbvec_vector_columns');
-
--- find_trigger: The function that a table's trigger of ours runs.
-SELECT p.proname FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND t.tgname = %(trigger)s::text;
-
--- first_and_last_key: The smallest and the largest key, of a key of one column.
---   one text
-(SELECT "id" FROM "public"."passage" ORDER BY "id" LIMIT 1) UNION ALL (SELECT "id" FROM "public"."passage" ORDER BY "id" DESC LIMIT 1);
---   template, composite key, odd names
-(SELECT "realm", "chapter", "verse" FROM "Sales eu"."order.lines" ORDER BY "realm", "chapter", "verse" LIMIT 1) UNION ALL (SELECT "realm", "chapter", "verse" FROM "Sales eu"."order.lines" ORDER BY "realm", "chapter", "verse" DESC LIMIT 1);
---   list of columns, trigger, updated_at
-(SELECT "id" FROM "public"."note" ORDER BY "id" LIMIT 1) UNION ALL (SELECT "id" FROM "public"."note" ORDER BY "id" DESC LIMIT 1);
---   bytea, nulls_only
-(SELECT "id" FROM "public"."picture" ORDER BY "id" LIMIT 1) UNION ALL (SELECT "id" FROM "public"."picture" ORDER BY "id" DESC LIMIT 1);
-
--- forget_settled_errors: Forgets the errors of rows that are gone, were edited since, or have their vector by now.
+-- delete_resolved_errors: Delete the failures of rows that were deleted, edited or embedded after the failure.
 --   one text
 DELETE FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND NOT EXISTS (SELECT 1 FROM "public"."passage" WHERE "id" = (e.key::jsonb ->> 0)::uuid AND md5(%(seed)s::text || "passage") = e.fingerprint AND ("v" IS NULL OR "v_fingerprint" IS DISTINCT FROM e.fingerprint));
---   template, composite key, odd names
+--   template, composite key, special characters in names
 DELETE FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND NOT EXISTS (SELECT 1 FROM "Sales eu"."order.lines" WHERE "realm" = (e.key::jsonb ->> 0)::text AND "chapter" = (e.key::jsonb ->> 1)::integer AND "verse" = (e.key::jsonb ->> 2)::bigint AND md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')) = e.fingerprint AND ("v" IS NULL OR "v_fingerprint" IS DISTINCT FROM e.fingerprint));
 --   list of columns, trigger, updated_at
 DELETE FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND NOT EXISTS (SELECT 1 FROM "public"."note" WHERE "id" = (e.key::jsonb ->> 0)::bigint AND md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)) = e.fingerprint AND ("v" IS NULL OR "v_fingerprint" IS DISTINCT FROM e.fingerprint));
 --   bytea, nulls_only
 DELETE FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND NOT EXISTS (SELECT 1 FROM "public"."picture" WHERE "id" = (e.key::jsonb ->> 0)::text AND md5(%(seed)s::text || encode("image", 'hex')) = e.fingerprint AND ("v" IS NULL));
 
--- has_edited: A row if a key range holds any row that was updated lately and has an outdated vector.
---   list of columns, trigger, updated_at, lower=False, upper=False, waiting=False
+-- describe_indexes: Return the indexes of a table, including its vector indexes.
+--   one text
+SELECT create_statement FROM [SHOW CREATE TABLE "public"."passage"];
+--   template, composite key, special characters in names
+SELECT create_statement FROM [SHOW CREATE TABLE "Sales eu"."order.lines"];
+--   list of columns, trigger, updated_at
+SELECT create_statement FROM [SHOW CREATE TABLE "public"."note"];
+--   bytea, nulls_only
+SELECT create_statement FROM [SHOW CREATE TABLE "public"."picture"];
+
+-- drop_index: Drop an invalid index, which a failed build has left.
+--   one text
+DROP INDEX IF EXISTS "public"."passage"@"passage_v_pending";
+--   template, composite key, special characters in names
+DROP INDEX IF EXISTS "Sales eu"."order.lines"@"order.lines_v_pending";
+--   list of columns, trigger, updated_at
+DROP INDEX IF EXISTS "public"."note"@"note_v_pending";
+--   bytea, nulls_only
+DROP INDEX IF EXISTS "public"."picture"@"picture_v_pending";
+
+-- drop_trigger: Drop the trigger.
+--   one text
+DROP TRIGGER IF EXISTS "crdbvec_stale" ON "public"."passage";
+--   template, composite key, special characters in names
+DROP TRIGGER IF EXISTS "crdbvec_stale" ON "Sales eu"."order.lines";
+--   list of columns, trigger, updated_at
+DROP TRIGGER IF EXISTS "crdbvec_stale" ON "public"."note";
+--   bytea, nulls_only
+DROP TRIGGER IF EXISTS "crdbvec_stale" ON "public"."picture";
+
+-- drop_trigger_function: Drop the function of a trigger that was dropped or replaced.
+--   one text
+DROP FUNCTION IF EXISTS "public"."a_function";
+--   template, composite key, special characters in names
+DROP FUNCTION IF EXISTS "Sales eu"."a_function";
+
+-- estimate_table_rows: Return the server's own estimate of a table's rows, if the server has one.
+-- (not sent to this server)
+
+-- explain: Return the query plan of a search, one line per row.
+EXPLAIN SELECT 1;
+
+-- find_leading_index: Find a valid index without predicate whose first column is the given one.
+SELECT 1 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND array_position(i.indkey::int2[], a.attnum) = array_lower(i.indkey::int2[], 1) WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND a.attname = %(column)s::text AND i.indisvalid AND i.indpred IS NULL LIMIT 1;
+
+-- find_metadata_tables: List the metadata tables of this project that exist in a schema.
+SELECT c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname IN ('crdbvec_row_errors', 'crdbvec_vector_columns');
+
+-- find_relation: Find the oid and the kind of the relation of a name.
+SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text;
+
+-- find_trigger: Find the function of this project's trigger on a table.
+SELECT p.proname FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND t.tgname = %(trigger)s::text;
+
+-- first_and_last_key: Return the smallest and the largest value of a key of one column.
+--   one text
+(SELECT "id" FROM "public"."passage" ORDER BY "id" LIMIT 1) UNION ALL (SELECT "id" FROM "public"."passage" ORDER BY "id" DESC LIMIT 1);
+--   template, composite key, special characters in names
+(SELECT "realm", "chapter", "verse" FROM "Sales eu"."order.lines" ORDER BY "realm", "chapter", "verse" LIMIT 1) UNION ALL (SELECT "realm", "chapter", "verse" FROM "Sales eu"."order.lines" ORDER BY "realm", "chapter", "verse" DESC LIMIT 1);
+--   list of columns, trigger, updated_at
+(SELECT "id" FROM "public"."note" ORDER BY "id" LIMIT 1) UNION ALL (SELECT "id" FROM "public"."note" ORDER BY "id" DESC LIMIT 1);
+--   bytea, nulls_only
+(SELECT "id" FROM "public"."picture" ORDER BY "id" LIMIT 1) UNION ALL (SELECT "id" FROM "public"."picture" ORDER BY "id" DESC LIMIT 1);
+
+-- has_edited: Return one row if a key range contains a row updated since a time whose vector is stale.
+--   list of columns, trigger, updated_at, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT 1 FROM "public"."note" WHERE true AND "changed" >= %(since)s::timestamptz AND "v" IS NOT NULL AND (NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT 1;
---   list of columns, trigger, updated_at, lower=True, upper=True, waiting=True
+--   list of columns, trigger, updated_at, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint AND "changed" >= %(since)s::timestamptz AND "v" IS NOT NULL AND (NOT (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT 1;
 
--- has_missing: A row if a key range holds any row without a vector.
---   one text, lower=False, upper=False, waiting=False
+-- has_unembedded: Return one row if a key range contains a pending row without a vector.
+--   one text, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT 1 FROM "public"."passage" WHERE true AND "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) LIMIT 1;
---   one text, lower=True, upper=True, waiting=True
+--   one text, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "public"."passage" WHERE "id" >= %(lower_0)s::uuid AND "id" < %(upper_0)s::uuid AND "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage")) LIMIT 1;
---   template, composite key, odd names, lower=True, upper=True, waiting=True
+--   template, composite key, special characters in names, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) AND ("realm", "chapter", "verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint) AND "v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("realm", "chapter", "verse")::text AND crdbvec_fingerprint = md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) LIMIT 1;
---   list of columns, trigger, updated_at, lower=True, upper=True, waiting=True
+--   list of columns, trigger, updated_at, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint AND "v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) LIMIT 1;
---   bytea, nulls_only, lower=True, upper=True, waiting=True
+--   bytea, nulls_only, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "public"."picture" WHERE "id" >= %(lower_0)s::text AND "id" < %(upper_0)s::text AND "v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex'))) LIMIT 1;
 
--- has_vector_type: Whether the VECTOR type is there.
+-- has_vector_type: Return whether the VECTOR type exists, as 0 or 1.
 SELECT count(*) FROM pg_catalog.pg_type WHERE typname = 'vector';
 
--- index_progress: How far the build of an index has come.
+-- index_progress: Return the completed share of a running index build.
 SELECT fraction_completed::float8 FROM [SHOW JOBS] WHERE job_type = 'NEW SCHEMA CHANGE' AND status IN ('pending', 'running', 'reverting') AND strpos(description, %(index)s::text) > 0 AND strpos(description, %(table)s::text) > 0 ORDER BY created DESC LIMIT 1;
 
--- index_size: Bytes of an index.
+-- index_size: Return the size in bytes of an index.
 --   one text
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX "public"."passage"@"passage_v_pending" WITH DETAILS];
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX "Sales eu"."order.lines"@"order.lines_v_pending" WITH DETAILS];
 --   list of columns, trigger, updated_at
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX "public"."note"@"note_v_pending" WITH DETAILS];
 --   bytea, nulls_only
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX "public"."picture"@"picture_v_pending" WITH DETAILS];
 
--- index_state: Whether an index of this name exists, and whether it is whole or about to be: another process may
---     build it.
+-- index_state: Find an index by name, and return whether it is valid or being built; another process may be building
+--     it.
 SELECT i.indisvalid OR false FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text;
 
--- indexes_of_name: The tables of a schema that have an index of some name, and whether it is whole or about to be.
+-- indexes_named: Return the tables of a schema that have an index with a name, and whether it is valid or being
+--     built.
 SELECT t.relname, i.indisvalid OR false FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text;
 
--- insert_sample_row: One gloss; a row that is there stays as it is.
+-- insert_sample_row: Insert one gloss; an existing row stays unchanged.
 INSERT INTO "public"."gloss" (id, word, gloss) VALUES (%(id)s, %(word)s::text, %(gloss)s::text) ON CONFLICT (id) DO NOTHING;
 
--- key_at_stride: The key `stride` rows behind a key, or behind the first one; no row where the table ends before.
---   one text, start=False
+-- key_at_stride: Return the key `stride` rows after a key or after the first one; no row if the table ends before it.
+--   one text, has_start=False
 SELECT "id" FROM "public"."passage" WHERE true ORDER BY "id" LIMIT 1 OFFSET %(stride)s::bigint;
---   one text, start=True
+--   one text, has_start=True
 SELECT "id" FROM "public"."passage" WHERE "id" >= %(lower_0)s::uuid ORDER BY "id" LIMIT 1 OFFSET %(stride)s::bigint;
---   template, composite key, odd names, start=True
+--   template, composite key, special characters in names, has_start=True
 SELECT "realm", "chapter", "verse" FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) ORDER BY "realm", "chapter", "verse" LIMIT 1 OFFSET %(stride)s::bigint;
---   list of columns, trigger, updated_at, start=True
+--   list of columns, trigger, updated_at, has_start=True
 SELECT "id" FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint ORDER BY "id" LIMIT 1 OFFSET %(stride)s::bigint;
---   bytea, nulls_only, start=True
+--   bytea, nulls_only, has_start=True
 SELECT "id" FROM "public"."picture" WHERE "id" >= %(lower_0)s::text ORDER BY "id" LIMIT 1 OFFSET %(stride)s::bigint;
 
--- list_columns: Every column, hidden ones included: CockroachDB's hidden `rowid` may be the key.
+-- list_columns: List all columns, also hidden ones, because CockroachDB's hidden `rowid` can be the key.
 SELECT a.attname, t.typname, format_type(a.atttypid, NULL), a.atttypmod FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum;
 
--- list_errors: Rows that failed, the latest first.
+-- list_errors: List the failed rows, the latest failure first.
 SELECT e.key, e.class, e.attempts, e.next_try, e.message, e.first_seen, e.last_seen FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text ORDER BY e.last_seen DESC, e.key LIMIT %(limit)s;
 
--- list_key_columns: The primary key's columns in key order, then those that PostgreSQL's INCLUDE adds; and how many
---     the key has.
+-- list_key_columns: List the columns of the primary key in key order, then those of INCLUDE, each with the length of
+--     the key.
 SELECT a.attname, i.indnkeyatts FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = %(oid)s AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum);
 
--- list_relations: Tables somebody may have meant instead.
+-- list_relations: List the tables of the database, to suggest one for a name that does not exist.
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension') ORDER BY n.nspname, c.relname LIMIT 1000;
 
--- locate_keys: How many of some keys lie behind how many of some bounds; by the table's own order of keys.
+-- locate_keys: Count the given keys by the number of the given bounds that are not greater, in the table's own key
+--     order.
 --   one text, bounds=2, keys=2
 SELECT place, count(*) FROM (SELECT (SELECT count(*) FROM (VALUES (%(bound_0_0)s::uuid), (%(bound_1_0)s::uuid)) AS bounds ("bound_0") WHERE ("located"."id") >= ("bound_0")) AS place FROM "public"."passage" AS located WHERE ("id") IN ((%(key_0_0)s::uuid), (%(key_1_0)s::uuid))) AS places GROUP BY place;
---   template, composite key, odd names, bounds=2, keys=2
+--   template, composite key, special characters in names, bounds=2, keys=2
 SELECT place, count(*) FROM (SELECT (SELECT count(*) FROM (VALUES (%(bound_0_0)s::text, %(bound_0_1)s::integer, %(bound_0_2)s::bigint), (%(bound_1_0)s::text, %(bound_1_1)s::integer, %(bound_1_2)s::bigint)) AS bounds ("bound_0", "bound_1", "bound_2") WHERE ("located"."realm", "located"."chapter", "located"."verse") >= ("bound_0", "bound_1", "bound_2")) AS place FROM "Sales eu"."order.lines" AS located WHERE ("realm", "chapter", "verse") IN ((%(key_0_0)s::text, %(key_0_1)s::integer, %(key_0_2)s::bigint), (%(key_1_0)s::text, %(key_1_1)s::integer, %(key_1_2)s::bigint))) AS places GROUP BY place;
 --   list of columns, trigger, updated_at, bounds=2, keys=2
 SELECT place, count(*) FROM (SELECT (SELECT count(*) FROM (VALUES (%(bound_0_0)s::bigint), (%(bound_1_0)s::bigint)) AS bounds ("bound_0") WHERE ("located"."id") >= ("bound_0")) AS place FROM "public"."note" AS located WHERE ("id") IN ((%(key_0_0)s::bigint), (%(key_1_0)s::bigint))) AS places GROUP BY place;
 --   bytea, nulls_only, bounds=2, keys=2
 SELECT place, count(*) FROM (SELECT (SELECT count(*) FROM (VALUES (%(bound_0_0)s::text), (%(bound_1_0)s::text)) AS bounds ("bound_0") WHERE ("located"."id") >= ("bound_0")) AS place FROM "public"."picture" AS located WHERE ("id") IN ((%(key_0_0)s::text), (%(key_1_0)s::text))) AS places GROUP BY place;
 
--- measure_vectors: Counts vectors that no search can use, and the range of their lengths. NaN sorts above all
+-- measure_vectors: Count vectors that no search can use, and return the range of their lengths. NaN sorts above all
 --     numbers.
 --   one text
 SELECT count(*), count(*) FILTER (WHERE vector_dims("v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("v") = 0), min(vector_norm("v")), max(vector_norm("v")) FROM "public"."passage" WHERE "v" IS NOT NULL;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT count(*), count(*) FILTER (WHERE vector_dims("v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("v") = 0), min(vector_norm("v")), max(vector_norm("v")) FROM "Sales eu"."order.lines" WHERE "v" IS NOT NULL;
 --   list of columns, trigger, updated_at
 SELECT count(*), count(*) FILTER (WHERE vector_dims("v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("v") = 0), min(vector_norm("v")), max(vector_norm("v")) FROM "public"."note" WHERE "v" IS NOT NULL;
 --   bytea, nulls_only
 SELECT count(*), count(*) FILTER (WHERE vector_dims("v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("v") = 0), min(vector_norm("v")), max(vector_norm("v")) FROM "public"."picture" WHERE "v" IS NOT NULL;
 
--- nearest_exact: The `limit` rows nearest to a vector, compared one by one. Rows without a vector are left out.
---   one text, metric=cosine, shape=plain
+-- nearest_exact: Return the `limit` rows nearest to a vector by comparing every row. Rows without a vector are
+--     excluded.
+--   one text, metric=cosine, clauses=default
 SELECT ("v" <=> %(vector)s::vector) AS crdbvec_distance, "passage", "id" FROM "public"."passage" WHERE "v" IS NOT NULL ORDER BY nullif(("v" <=> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   one text, metric=cosine, shape=all that can be asked
-SELECT ("v" <=> %(vector)s::vector) AS crdbvec_distance, "passage", "id", "id" FROM "public"."passage" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::uuid AND ("id" IN (%(where_0_0)s::uuid, %(where_0_1)s::uuid) OR "id" IS NULL) AND ("v" <=> %(vector)s::vector) <= %(within)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY nullif(("v" <=> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   one text, metric=l2, shape=plain
+--   one text, metric=cosine, clauses=all
+SELECT ("v" <=> %(vector)s::vector) AS crdbvec_distance, "passage", "id", "id" FROM "public"."passage" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::uuid AND ("id" IN (%(filter_0_0)s::uuid, %(filter_0_1)s::uuid) OR "id" IS NULL) AND ("v" <=> %(vector)s::vector) <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY nullif(("v" <=> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
+--   one text, metric=l2, clauses=default
 SELECT ("v" <-> %(vector)s::vector) AS crdbvec_distance, "passage", "id" FROM "public"."passage" WHERE "v" IS NOT NULL ORDER BY nullif(("v" <-> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   one text, metric=l2, shape=all that can be asked
-SELECT ("v" <-> %(vector)s::vector) AS crdbvec_distance, "passage", "id", "id" FROM "public"."passage" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::uuid AND ("id" IN (%(where_0_0)s::uuid, %(where_0_1)s::uuid) OR "id" IS NULL) AND ("v" <-> %(vector)s::vector) <= %(within)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY nullif(("v" <-> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   one text, metric=ip, shape=plain
+--   one text, metric=l2, clauses=all
+SELECT ("v" <-> %(vector)s::vector) AS crdbvec_distance, "passage", "id", "id" FROM "public"."passage" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::uuid AND ("id" IN (%(filter_0_0)s::uuid, %(filter_0_1)s::uuid) OR "id" IS NULL) AND ("v" <-> %(vector)s::vector) <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY nullif(("v" <-> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
+--   one text, metric=ip, clauses=default
 SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, "passage", "id" FROM "public"."passage" WHERE "v" IS NOT NULL ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   one text, metric=ip, shape=all that can be asked
-SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, "passage", "id", "id" FROM "public"."passage" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::uuid AND ("id" IN (%(where_0_0)s::uuid, %(where_0_1)s::uuid) OR "id" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(within)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   template, composite key, odd names, metric=ip, shape=all that can be asked
-SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'), "realm", "chapter", "verse", "realm" FROM "Sales eu"."order.lines" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "realm" = %(where_0_0)s::text AND ("realm" IN (%(where_0_0)s::text, %(where_0_1)s::text) OR "realm" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(within)s::float8 AND NOT ("realm" = %(key_0)s::text AND "chapter" = %(key_1)s::integer AND "verse" = %(key_2)s::bigint) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "realm", "chapter", "verse" LIMIT %(limit)s;
---   list of columns, trigger, updated_at, metric=ip, shape=all that can be asked
-SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, concat_ws(E'\n', "title", "body", "year"::text), "id", "id" FROM "public"."note" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::bigint AND ("id" IN (%(where_0_0)s::bigint, %(where_0_1)s::bigint) OR "id" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(within)s::float8 AND NOT ("id" = %(key_0)s::bigint) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
---   bytea, nulls_only, metric=ip, shape=all that can be asked
-SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, "image", "id", "id" FROM "public"."picture" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::text AND ("id" IN (%(where_0_0)s::text, %(where_0_1)s::text) OR "id" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(within)s::float8 AND NOT ("id" = %(key_0)s::text) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
+--   one text, metric=ip, clauses=all
+SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, "passage", "id", "id" FROM "public"."passage" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::uuid AND ("id" IN (%(filter_0_0)s::uuid, %(filter_0_1)s::uuid) OR "id" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
+--   template, composite key, special characters in names, metric=ip, clauses=all
+SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'), "realm", "chapter", "verse", "realm" FROM "Sales eu"."order.lines" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "realm" = %(filter_0_0)s::text AND ("realm" IN (%(filter_0_0)s::text, %(filter_0_1)s::text) OR "realm" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(max_distance)s::float8 AND NOT ("realm" = %(key_0)s::text AND "chapter" = %(key_1)s::integer AND "verse" = %(key_2)s::bigint) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "realm", "chapter", "verse" LIMIT %(limit)s;
+--   list of columns, trigger, updated_at, metric=ip, clauses=all
+SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, concat_ws(E'\n', "title", "body", "year"::text), "id", "id" FROM "public"."note" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::bigint AND ("id" IN (%(filter_0_0)s::bigint, %(filter_0_1)s::bigint) OR "id" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::bigint) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
+--   bytea, nulls_only, metric=ip, clauses=all
+SELECT ("v" <#> %(vector)s::vector) AS crdbvec_distance, "image", "id", "id" FROM "public"."picture" AS OF SYSTEM TIME follower_read_timestamp() WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::text AND ("id" IN (%(filter_0_0)s::text, %(filter_0_1)s::text) OR "id" IS NULL) AND ("v" <#> %(vector)s::vector) <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::text) ORDER BY nullif(("v" <#> %(vector)s::vector), 'NaN'::float8) NULLS LAST, "id" LIMIT %(limit)s;
 
--- nearest_indexed: The `limit` rows nearest to a vector by the index: what else is asked is asked of the nearest
---     `fetch` rows.
---   one text, metric=cosine, shape=plain
+-- nearest_indexed: Return the `limit` rows nearest to a vector, from the nearest `fetch` rows that an index scan
+--     returns.
+--   one text, metric=cosine, clauses=default
 SELECT crdbvec_distance, "passage", "id" FROM (SELECT "passage", "id", "v" <=> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL ORDER BY "v" <=> %(vector)s::vector LIMIT %(fetch)s) AS nearest WHERE crdbvec_distance <> 'NaN'::float8 ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=cosine, shape=index of all rows
+--   one text, metric=cosine, clauses=without the predicate of a partial index
 SELECT crdbvec_distance, "passage", "id" FROM (SELECT "passage", "id", "v" <=> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" ORDER BY "v" <=> %(vector)s::vector LIMIT %(fetch)s) AS nearest WHERE crdbvec_distance <> 'NaN'::float8 ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=cosine, shape=all that can be asked
-SELECT crdbvec_distance, "passage", "id", "id" FROM (SELECT "passage", "id", "v" <=> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::uuid ORDER BY "v" <=> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance <> 'NaN'::float8 AND ("id" IN (%(where_0_0)s::uuid, %(where_0_1)s::uuid) OR "id" IS NULL) AND crdbvec_distance <= %(within)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=l2, shape=plain
+--   one text, metric=cosine, clauses=all
+SELECT crdbvec_distance, "passage", "id", "id" FROM (SELECT "passage", "id", "v" <=> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::uuid ORDER BY "v" <=> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance <> 'NaN'::float8 AND ("id" IN (%(filter_0_0)s::uuid, %(filter_0_1)s::uuid) OR "id" IS NULL) AND crdbvec_distance <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
+--   one text, metric=l2, clauses=default
 SELECT crdbvec_distance, "passage", "id" FROM (SELECT "passage", "id", "v" <-> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL ORDER BY "v" <-> %(vector)s::vector LIMIT %(fetch)s) AS nearest WHERE crdbvec_distance IS NOT NULL ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=l2, shape=index of all rows
+--   one text, metric=l2, clauses=without the predicate of a partial index
 SELECT crdbvec_distance, "passage", "id" FROM (SELECT "passage", "id", "v" <-> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" ORDER BY "v" <-> %(vector)s::vector LIMIT %(fetch)s) AS nearest WHERE crdbvec_distance IS NOT NULL ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=l2, shape=all that can be asked
-SELECT crdbvec_distance, "passage", "id", "id" FROM (SELECT "passage", "id", "v" <-> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::uuid ORDER BY "v" <-> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(where_0_0)s::uuid, %(where_0_1)s::uuid) OR "id" IS NULL) AND crdbvec_distance <= %(within)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=ip, shape=plain
+--   one text, metric=l2, clauses=all
+SELECT crdbvec_distance, "passage", "id", "id" FROM (SELECT "passage", "id", "v" <-> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::uuid ORDER BY "v" <-> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(filter_0_0)s::uuid, %(filter_0_1)s::uuid) OR "id" IS NULL) AND crdbvec_distance <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
+--   one text, metric=ip, clauses=default
 SELECT crdbvec_distance, "passage", "id" FROM (SELECT "passage", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest WHERE crdbvec_distance IS NOT NULL ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=ip, shape=index of all rows
+--   one text, metric=ip, clauses=without the predicate of a partial index
 SELECT crdbvec_distance, "passage", "id" FROM (SELECT "passage", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest WHERE crdbvec_distance IS NOT NULL ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   one text, metric=ip, shape=all that can be asked
-SELECT crdbvec_distance, "passage", "id", "id" FROM (SELECT "passage", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::uuid ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(where_0_0)s::uuid, %(where_0_1)s::uuid) OR "id" IS NULL) AND crdbvec_distance <= %(within)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   template, composite key, odd names, metric=ip, shape=all that can be asked
-SELECT crdbvec_distance, ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'), "realm", "chapter", "verse", "realm" FROM (SELECT "the title", "body", "realm", "chapter", "verse", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "Sales eu"."order.lines" WHERE "v" IS NOT NULL AND "realm" = %(where_0_0)s::text ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("realm" IN (%(where_0_0)s::text, %(where_0_1)s::text) OR "realm" IS NULL) AND crdbvec_distance <= %(within)s::float8 AND NOT ("realm" = %(key_0)s::text AND "chapter" = %(key_1)s::integer AND "verse" = %(key_2)s::bigint) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   list of columns, trigger, updated_at, metric=ip, shape=all that can be asked
-SELECT crdbvec_distance, concat_ws(E'\n', "title", "body", "year"::text), "id", "id" FROM (SELECT "title", "body", "year", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."note" WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::bigint ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(where_0_0)s::bigint, %(where_0_1)s::bigint) OR "id" IS NULL) AND crdbvec_distance <= %(within)s::float8 AND NOT ("id" = %(key_0)s::bigint) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
---   bytea, nulls_only, metric=ip, shape=all that can be asked
-SELECT crdbvec_distance, "image", "id", "id" FROM (SELECT "image", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."picture" WHERE "v" IS NOT NULL AND "id" = %(where_0_0)s::text ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(where_0_0)s::text, %(where_0_1)s::text) OR "id" IS NULL) AND crdbvec_distance <= %(within)s::float8 AND NOT ("id" = %(key_0)s::text) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
+--   one text, metric=ip, clauses=all
+SELECT crdbvec_distance, "passage", "id", "id" FROM (SELECT "passage", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."passage" WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::uuid ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(filter_0_0)s::uuid, %(filter_0_1)s::uuid) OR "id" IS NULL) AND crdbvec_distance <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::uuid) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
+--   template, composite key, special characters in names, metric=ip, clauses=all
+SELECT crdbvec_distance, ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'), "realm", "chapter", "verse", "realm" FROM (SELECT "the title", "body", "realm", "chapter", "verse", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "Sales eu"."order.lines" WHERE "v" IS NOT NULL AND "realm" = %(filter_0_0)s::text ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("realm" IN (%(filter_0_0)s::text, %(filter_0_1)s::text) OR "realm" IS NULL) AND crdbvec_distance <= %(max_distance)s::float8 AND NOT ("realm" = %(key_0)s::text AND "chapter" = %(key_1)s::integer AND "verse" = %(key_2)s::bigint) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
+--   list of columns, trigger, updated_at, metric=ip, clauses=all
+SELECT crdbvec_distance, concat_ws(E'\n', "title", "body", "year"::text), "id", "id" FROM (SELECT "title", "body", "year", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."note" WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::bigint ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(filter_0_0)s::bigint, %(filter_0_1)s::bigint) OR "id" IS NULL) AND crdbvec_distance <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::bigint) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
+--   bytea, nulls_only, metric=ip, clauses=all
+SELECT crdbvec_distance, "image", "id", "id" FROM (SELECT "image", "id", "v" <#> %(vector)s::vector AS crdbvec_distance FROM "public"."picture" WHERE "v" IS NOT NULL AND "id" = %(filter_0_0)s::text ORDER BY "v" <#> %(vector)s::vector LIMIT %(fetch)s) AS nearest AS OF SYSTEM TIME follower_read_timestamp() WHERE crdbvec_distance IS NOT NULL AND ("id" IN (%(filter_0_0)s::text, %(filter_0_1)s::text) OR "id" IS NULL) AND crdbvec_distance <= %(max_distance)s::float8 AND NOT ("id" = %(key_0)s::text) ORDER BY crdbvec_distance + 0 LIMIT %(limit)s;
 
--- oldest_pending: For how many seconds the row that has been pending longest has been so, by its `updated_at`.
+-- oldest_pending: Return the age in seconds of the earliest `updated_at` among the pending rows.
 --   list of columns, trigger, updated_at
 SELECT extract(epoch FROM now() - min("changed"))::float8 FROM "public"."note" WHERE ("v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)));
 
--- read_catalogue: The vector columns of one table.
-SELECT output, inputs, fingerprint, staleness, models FROM "public"."crdbvec_vector_columns" WHERE table_name = %(table_name)s::text ORDER BY output;
-
--- read_pending: One page of pending rows of a key range in key order: key, input, fingerprint.
---   one text, kind=missing, lower=False, upper=False, after=False, waiting=False
+-- read_pending: Read one page of the pending rows of a key range in key order: key, input, fingerprint.
+--   one text, kind=unembedded, has_lower=False, has_upper=False, has_after=False, exclude_deferred=False
 SELECT "id", "passage", md5(%(seed)s::text || "passage") FROM "public"."passage" WHERE true AND "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) ORDER BY "id" LIMIT %(limit)s;
---   one text, kind=missing, lower=True, upper=True, after=True, waiting=True
+--   one text, kind=unembedded, has_lower=True, has_upper=True, has_after=True, exclude_deferred=True
 SELECT "id", "passage", md5(%(seed)s::text || "passage") FROM "public"."passage" WHERE "id" > %(after_0)s::uuid AND "id" < %(upper_0)s::uuid AND "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage")) ORDER BY "id" LIMIT %(limit)s;
---   one text, kind=stale, lower=False, upper=False, after=False, waiting=False
+--   one text, kind=stale, has_lower=False, has_upper=False, has_after=False, exclude_deferred=False
 SELECT "id", "passage", md5(%(seed)s::text || "passage") FROM "public"."passage" WHERE true AND "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage") ORDER BY "id" LIMIT %(limit)s;
---   one text, kind=stale, lower=True, upper=True, after=True, waiting=True
+--   one text, kind=stale, has_lower=True, has_upper=True, has_after=True, exclude_deferred=True
 SELECT "id", "passage", md5(%(seed)s::text || "passage") FROM "public"."passage" WHERE "id" > %(after_0)s::uuid AND "id" < %(upper_0)s::uuid AND "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage") AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage")) ORDER BY "id" LIMIT %(limit)s;
---   template, composite key, odd names, kind=edited, lower=True, upper=True, after=True, waiting=True
+--   template, composite key, special characters in names, kind=edited, has_lower=True, has_upper=True, has_after=True, exclude_deferred=True
 SELECT "realm", "chapter", "verse", ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'), md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')) FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") > (%(after_0)s::text, %(after_1)s::integer, %(after_2)s::bigint) AND ("realm", "chapter", "verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint) AND "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("realm", "chapter", "verse")::text AND crdbvec_fingerprint = md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) ORDER BY "realm", "chapter", "verse" LIMIT %(limit)s;
---   list of columns, trigger, updated_at, kind=edited, lower=True, upper=True, after=True, waiting=True
+--   list of columns, trigger, updated_at, kind=edited, has_lower=True, has_upper=True, has_after=True, exclude_deferred=True
 SELECT "id", concat_ws(E'\n', "title", "body", "year"::text), md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)) FROM "public"."note" WHERE "id" > %(after_0)s::bigint AND "id" < %(upper_0)s::bigint AND "changed" >= %(since)s::timestamptz AND "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) ORDER BY "id" LIMIT %(limit)s;
---   bytea, nulls_only, kind=edited, lower=True, upper=True, after=True, waiting=True
+--   bytea, nulls_only, kind=edited, has_lower=True, has_upper=True, has_after=True, exclude_deferred=True
 SELECT "id", "image", md5(%(seed)s::text || encode("image", 'hex')) FROM "public"."picture" WHERE "id" > %(after_0)s::text AND "id" < %(upper_0)s::text AND false AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex'))) ORDER BY "id" LIMIT %(limit)s;
 
--- record_error: Notes that a row failed. Each further failure of the same input doubles the wait, up to `longest`.
+-- record_error: Record a failed row. Each further failure of the same input doubles the retry delay, up to `longest`.
 --   one text
 INSERT INTO "public"."crdbvec_row_errors" AS e (table_name, output, key, fingerprint, class, attempts, next_try, message, first_seen, last_seen) VALUES (%(table_name)s::text, %(output)s::text, jsonb_build_array(%(key_0)s::uuid)::text, %(fingerprint)s::text, %(class)s::text, 1, now() + %(wait)s::interval, %(message)s::text, now(), now()) ON CONFLICT (table_name, output, key) DO UPDATE SET fingerprint = excluded.fingerprint, class = excluded.class, message = excluded.message, last_seen = excluded.last_seen, attempts = CASE WHEN e.fingerprint = excluded.fingerprint THEN e.attempts + 1 ELSE 1 END, next_try = CASE WHEN e.fingerprint = excluded.fingerprint THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 11)), %(longest)s::interval) ELSE excluded.next_try END;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 INSERT INTO "Sales eu"."crdbvec_row_errors" AS e (table_name, output, key, fingerprint, class, attempts, next_try, message, first_seen, last_seen) VALUES (%(table_name)s::text, %(output)s::text, jsonb_build_array(%(key_0)s::text, %(key_1)s::integer, %(key_2)s::bigint)::text, %(fingerprint)s::text, %(class)s::text, 1, now() + %(wait)s::interval, %(message)s::text, now(), now()) ON CONFLICT (table_name, output, key) DO UPDATE SET fingerprint = excluded.fingerprint, class = excluded.class, message = excluded.message, last_seen = excluded.last_seen, attempts = CASE WHEN e.fingerprint = excluded.fingerprint THEN e.attempts + 1 ELSE 1 END, next_try = CASE WHEN e.fingerprint = excluded.fingerprint THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 11)), %(longest)s::interval) ELSE excluded.next_try END;
 --   list of columns, trigger, updated_at
 INSERT INTO "public"."crdbvec_row_errors" AS e (table_name, output, key, fingerprint, class, attempts, next_try, message, first_seen, last_seen) VALUES (%(table_name)s::text, %(output)s::text, jsonb_build_array(%(key_0)s::bigint)::text, %(fingerprint)s::text, %(class)s::text, 1, now() + %(wait)s::interval, %(message)s::text, now(), now()) ON CONFLICT (table_name, output, key) DO UPDATE SET fingerprint = excluded.fingerprint, class = excluded.class, message = excluded.message, last_seen = excluded.last_seen, attempts = CASE WHEN e.fingerprint = excluded.fingerprint THEN e.attempts + 1 ELSE 1 END, next_try = CASE WHEN e.fingerprint = excluded.fingerprint THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 11)), %(longest)s::interval) ELSE excluded.next_try END;
 --   bytea, nulls_only
 INSERT INTO "public"."crdbvec_row_errors" AS e (table_name, output, key, fingerprint, class, attempts, next_try, message, first_seen, last_seen) VALUES (%(table_name)s::text, %(output)s::text, jsonb_build_array(%(key_0)s::text)::text, %(fingerprint)s::text, %(class)s::text, 1, now() + %(wait)s::interval, %(message)s::text, now(), now()) ON CONFLICT (table_name, output, key) DO UPDATE SET fingerprint = excluded.fingerprint, class = excluded.class, message = excluded.message, last_seen = excluded.last_seen, attempts = CASE WHEN e.fingerprint = excluded.fingerprint THEN e.attempts + 1 ELSE 1 END, next_try = CASE WHEN e.fingerprint = excluded.fingerprint THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 11)), %(longest)s::interval) ELSE excluded.next_try END;
 
--- replace_trigger: Puts the trigger in place of an older one, with no moment between them.
+-- replace_trigger: Create the trigger, or replace an older one atomically.
 --   one text
 CREATE OR REPLACE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."passage" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_passage_c5b550cb"();
---   template, composite key, odd names
+--   template, composite key, special characters in names
 CREATE OR REPLACE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "Sales eu"."order.lines" FOR EACH ROW EXECUTE FUNCTION "Sales eu"."crdbvec_stale_order.lines_b5e5ffba"();
 --   list of columns, trigger, updated_at
 CREATE OR REPLACE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."note" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_note_967530f9"();
 --   bytea, nulls_only
 CREATE OR REPLACE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."picture" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_picture_2768dce3"();
 
--- reset_session: Puts a setting of the session back to what it was at connecting.
+-- reset_session: Reset a session setting to its value at the start of the connection.
 RESET "statement_timeout";
 RESET "vector_search_beam_size";
 
--- retry_errors: Makes rows that failed due at once: all of a column, or the one with a key.
---   one text, one_key=False
+-- retry_errors: Set the retry time of failed rows to now: of all rows of a column, or of the one with a key.
+--   one text, has_key=False
 UPDATE "public"."crdbvec_row_errors" AS e SET next_try = now() WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text;
---   one text, one_key=True
+--   one text, has_key=True
 UPDATE "public"."crdbvec_row_errors" AS e SET next_try = now() WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.key = jsonb_build_array(%(key_0)s::uuid)::text;
---   template, composite key, odd names, one_key=True
+--   template, composite key, special characters in names, has_key=True
 UPDATE "Sales eu"."crdbvec_row_errors" AS e SET next_try = now() WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.key = jsonb_build_array(%(key_0)s::text, %(key_1)s::integer, %(key_2)s::bigint)::text;
---   list of columns, trigger, updated_at, one_key=True
+--   list of columns, trigger, updated_at, has_key=True
 UPDATE "public"."crdbvec_row_errors" AS e SET next_try = now() WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.key = jsonb_build_array(%(key_0)s::bigint)::text;
---   bytea, nulls_only, one_key=True
+--   bytea, nulls_only, has_key=True
 UPDATE "public"."crdbvec_row_errors" AS e SET next_try = now() WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.key = jsonb_build_array(%(key_0)s::text)::text;
 
--- sample_pending: The inputs of at most `size` pending rows, evenly spread over their keys.
---   one text, prepared=False
+-- sample_pending: Return the inputs of at most `size` pending rows, evenly spread over their keys.
+--   one text, is_prepared=False
 SELECT "passage" FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> ''))) AS pending_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
---   one text, prepared=True
+--   one text, is_prepared=True
 SELECT "passage" FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage"))) AS pending_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
---   template, composite key, odd names, prepared=True
+--   template, composite key, special characters in names, is_prepared=True
 SELECT ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s') FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") IN (SELECT "realm", "chapter", "verse" FROM (SELECT "realm", "chapter", "verse", row_number() OVER (ORDER BY "realm", "chapter", "verse") AS place, count(*) OVER () AS total FROM "Sales eu"."order.lines" WHERE ("v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')))) AS pending_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
---   list of columns, trigger, updated_at, prepared=True
+--   list of columns, trigger, updated_at, is_prepared=True
 SELECT concat_ws(E'\n', "title", "body", "year"::text) FROM "public"."note" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."note" WHERE ("v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)))) AS pending_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
---   bytea, nulls_only, prepared=True
+--   bytea, nulls_only, is_prepared=True
 SELECT "image" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."picture" WHERE ("v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) OR false)) AS pending_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
 
--- sample_vectors: The vectors of at most `size` rows, evenly spread over the keys and in their order, with their
---     prefix columns.
+-- sample_vectors: Return the vectors and prefix columns of at most `size` rows, evenly spread over the keys, in key
+--     order.
 --   one text
 SELECT "v"::real[] FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 --   one text
 SELECT "v"::real[], "id" FROM "public"."passage" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT "v"::real[], "realm" FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") IN (SELECT "realm", "chapter", "verse" FROM (SELECT "realm", "chapter", "verse", row_number() OVER (ORDER BY "realm", "chapter", "verse") AS place, count(*) OVER () AS total FROM "Sales eu"."order.lines" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "realm", "chapter", "verse";
 --   list of columns, trigger, updated_at
 SELECT "v"::real[], "id" FROM "public"."note" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."note" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 --   bytea, nulls_only
 SELECT "v"::real[], "id" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."picture" WHERE "v" IS NOT NULL) AS embedded_rows WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "id";
 
--- set_session: Changes a setting of the session, given by name and value.
+-- select_column_metadata: List the vector columns of one table.
+SELECT output, inputs, fingerprint, staleness, models FROM "public"."crdbvec_vector_columns" WHERE table_name = %(table_name)s::text ORDER BY output;
+
+-- set_session: Set a session setting, given by name and value.
 SET "timezone" = 'UTC';
 SET "datestyle" = 'ISO, YMD';
 SET "client_encoding" = 'UTF8';
@@ -551,46 +554,47 @@ SET "statement_timeout" = '30000ms';
 SET "vector_search_beam_size" = 100;
 SET "statement_timeout" = '0s';
 
--- slice_bounds: The first key of each of `slices` equal shares of a key range's pending rows, after how many there
---     are.
---   one text, lower=False, upper=False, waiting=False
+-- slice_bounds: Divide the pending rows of a key range into `slices` equal shares: their total, the first key of each
+--     share.
+--   one text, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT total, "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE true AND ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage"))) AS pending_rows WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY "id";
---   one text, lower=True, upper=True, waiting=True
+--   one text, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT total, "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."passage" WHERE "id" >= %(lower_0)s::uuid AND "id" < %(upper_0)s::uuid AND ("v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("passage" IS NOT NULL AND btrim("passage", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || "passage")) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || "passage"))) AS pending_rows WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY "id";
---   template, composite key, odd names, lower=True, upper=True, waiting=True
+--   template, composite key, special characters in names, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT total, "realm", "chapter", "verse" FROM (SELECT "realm", "chapter", "verse", row_number() OVER (ORDER BY "realm", "chapter", "verse") AS place, count(*) OVER () AS total FROM "Sales eu"."order.lines" WHERE ("realm", "chapter", "verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) AND ("realm", "chapter", "verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint) AND ("v" IS NULL AND ("the title" IS NOT NULL OR "body" IS NOT NULL) AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) OR "v" IS NOT NULL AND (("the title" IS NOT NULL AND btrim("the title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '')) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s'))) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "Sales eu"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("realm", "chapter", "verse")::text AND crdbvec_fingerprint = md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')))) AS pending_rows WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY "realm", "chapter", "verse";
---   list of columns, trigger, updated_at, lower=True, upper=True, waiting=True
+--   list of columns, trigger, updated_at, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT total, "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."note" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint AND ("v" IS NULL AND ("title" IS NOT NULL OR "body" IS NOT NULL OR "year" IS NOT NULL) AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) OR "v" IS NOT NULL AND (("title" IS NOT NULL AND btrim("title", E' \t\r\n\f\x0b') <> '') OR ("body" IS NOT NULL AND btrim("body", E' \t\r\n\f\x0b') <> '') OR ("year" IS NOT NULL)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text))) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)))) AS pending_rows WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY "id";
---   bytea, nulls_only, lower=True, upper=True, waiting=True
+--   bytea, nulls_only, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT total, "id" FROM (SELECT "id", row_number() OVER (ORDER BY "id") AS place, count(*) OVER () AS total FROM "public"."picture" WHERE "id" >= %(lower_0)s::text AND "id" < %(upper_0)s::text AND ("v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) OR false) AND NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex')))) AS pending_rows WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY "id";
 
--- table_size: Bytes of a table, its indexes counted in.
+-- table_size: Return the size in bytes of a table with its indexes.
 --   one text
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE "public"."passage" WITH DETAILS];
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE "Sales eu"."order.lines" WITH DETAILS];
 --   list of columns, trigger, updated_at
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE "public"."note" WITH DETAILS];
 --   bytea, nulls_only
 SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE "public"."picture" WITH DETAILS];
 
--- vector_of_row: The vector of the row with a key, as an array.
+-- upsert_column_metadata: Insert or update one vector column.
+INSERT INTO "public"."crdbvec_vector_columns" (table_name, output, inputs, fingerprint, staleness, models, changed_at) VALUES (%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, %(models)s::text, now()) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, changed_at = excluded.changed_at;
+
+-- vector_of_row: Return the vector of the row with a key, as an array.
 --   one text
 SELECT "v"::real[] FROM "public"."passage" WHERE "id" = %(key_0)s::uuid;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 SELECT "v"::real[] FROM "Sales eu"."order.lines" WHERE "realm" = %(key_0)s::text AND "chapter" = %(key_1)s::integer AND "verse" = %(key_2)s::bigint;
 --   list of columns, trigger, updated_at
 SELECT "v"::real[] FROM "public"."note" WHERE "id" = %(key_0)s::bigint;
 --   bytea, nulls_only
 SELECT "v"::real[] FROM "public"."picture" WHERE "id" = %(key_0)s::text;
 
--- write_catalogue: Remembers one vector column.
-INSERT INTO "public"."crdbvec_vector_columns" (table_name, output, inputs, fingerprint, staleness, models, changed_at) VALUES (%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, %(models)s::text, now()) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, changed_at = excluded.changed_at;
-
--- write_vector: The guarded write of one row: it takes effect only where the input is still the one that was read.
+-- write_vector: Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded
+--     write).
 --   one text
 UPDATE "public"."passage" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "id" = %(key_0)s::uuid AND md5(%(seed)s::text || "passage") = %(fingerprint)s::text;
---   template, composite key, odd names
+--   template, composite key, special characters in names
 UPDATE "Sales eu"."order.lines" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "realm" = %(key_0)s::text AND "chapter" = %(key_1)s::integer AND "verse" = %(key_2)s::bigint AND md5(%(seed)s::text || ('100% ' || coalesce("the title", '') || ': ' || coalesce("body", '') || ' %(limit)s')) = %(fingerprint)s::text;
 --   list of columns, trigger, updated_at
 UPDATE "public"."note" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "id" = %(key_0)s::bigint AND md5(%(seed)s::text || concat_ws(E'\n', "title", "body", "year"::text)) = %(fingerprint)s::text;

@@ -1,4 +1,4 @@
-"""The stub models of tests/wrappers, loaded as any user's own."""
+"""The stub models of tests/wrappers, loaded like the models of a user."""
 
 import json
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ STUB_DIM = 8
 
 
 def registry() -> ModelRegistry:
-    """The stubs, and the built-in models."""
+    """Return a registry of the stubs and the built-in models."""
     return ModelRegistry([WRAPPERS])
 
 
 def stub(name: str = "stub_counting") -> Encoder:
-    """One stub."""
+    """Return the encoder of a stub."""
     return registry().load(name)
 
 
 def stub_vector(value: object) -> NDArray[np.float32]:
-    """What every stub makes of an input."""
+    """Return the vector that every stub computes for an input."""
     vector: NDArray[np.float32] = _hash_stub().encode([(0, value)]).vectors[0]
     return vector
 
@@ -40,19 +40,20 @@ def _hash_stub() -> Encoder:
 
 @dataclass(frozen=True)
 class CallLog:
-    """The file into which the counting stubs write, also from other processes."""
+    """The file to which the counting stubs write, in this process or in others."""
 
     path: Path
 
     def batches(self) -> list[list[str]]:
-        """The inputs of each call, as text."""
+        """Return the inputs of each call, as text."""
         if not self.path.exists():
             return []
         return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def inputs(self) -> Sequence[str]:
-        """All inputs that were encoded."""
+        """Return all encoded inputs."""
         return [text for batch in self.batches() for text in batch]
 
     def clear(self) -> None:
+        """Delete the file."""
         self.path.unlink(missing_ok=True)

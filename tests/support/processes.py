@@ -1,19 +1,32 @@
-"""The command line and Python in processes of their own."""
+"""The command line and Python in child processes, with default signal handling and a time limit."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+LIMIT_SECONDS = 240
+"""A child process is killed before pytest-timeout ends the test, which then fails with the output of the child."""
 
 _CRDBVEC = (sys.executable, "-c", "from crdbvec_pipelines.cli import main; main()")
 
 
-def start_crdbvec(arguments: Sequence[str], folder: Path, **variables: str) -> subprocess.Popen[str]:
-    """Starts `crdbvec` in a working directory, and does not wait for it."""
-    return subprocess.Popen(
+def restore_default_signals() -> None:
+    """Stop ignoring the signals that a shell ignores in background jobs: child processes would ignore them, too."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def start_crdbvec(
+    arguments: Sequence[str], folder: Path, *, limit_seconds: float = LIMIT_SECONDS, **variables: str
+) -> subprocess.Popen[str]:
+    """Start `crdbvec` in a working directory and return without waiting; it is killed after the time limit."""
+    process = subprocess.Popen(
         [*_CRDBVEC, *arguments],
         cwd=folder,
         env={**os.environ, **variables},
@@ -22,28 +35,44 @@ def start_crdbvec(arguments: Sequence[str], folder: Path, **variables: str) -> s
         stderr=subprocess.PIPE,
         text=True,
     )
+    # `kill` does nothing if the process has ended.
+    timer = threading.Timer(limit_seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    return process
 
 
 def run_crdbvec(arguments: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs `crdbvec` in a working directory to its end, whatever that is."""
+    """Run `crdbvec` in a working directory and return its exit code and output."""
     return run([*_CRDBVEC, *arguments], folder, variables)
 
 
 def run_python(source: str, folder: Path, **variables: str) -> str:
-    """What Python source prints, in a process of its own."""
-    done = run([sys.executable, "-c", source], folder, variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run Python source in a child process and return what it prints."""
+    completed = run([sys.executable, "-c", source], folder, variables)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
-def run(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+def run(
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command and return its exit code and output.
+
+    Raises:
+        TimeoutExpired: The command did not end within the time limit, and was killed.
+    """
     return subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, **variables},
+        env={**os.environ, **(variables or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
+        timeout=limit_seconds,
     )

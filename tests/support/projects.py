@@ -1,4 +1,4 @@
-"""A crdbvec.yaml for the tables and stub models of the tests."""
+"""Configuration files for the tables and stub models of the tests."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ ENTRY = {"table": "public.passage", "input": "passage", "output": "passage_vecto
 
 
 def write_config(folder: Path, *entries: dict[str, Any], **top: Any) -> Path:
-    """Writes crdbvec.yaml into a folder; each entry is the usual one with other values."""
+    """Write crdbvec.yaml into a folder; each entry overrides values of `ENTRY`, and without entries there is one."""
     data = {"models": {"directories": [str(WRAPPERS)]}, **top, "vectors": [{**ENTRY, **e} for e in entries or ({},)]}
     file = folder / "crdbvec.yaml"
     file.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8")

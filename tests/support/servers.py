@@ -1,4 +1,4 @@
-"""The servers that tests run on: the embedded PostgreSQL always, CockroachDB where there is one."""
+"""The servers of the tests: the embedded PostgreSQL always, and CockroachDB if there is one."""
 
 import os
 import shutil
@@ -25,25 +25,27 @@ NEEDS_COCKROACHDB = (
     "or name a cluster in CRDBVEC_TEST_URL"
 )
 
+# A node in memory starts and stops within seconds; the limits allow for a busy machine.
 _START_SECONDS = 60
-_PREFIX = f"crdbvec_{uuid4().hex[:6]}"
+_STOP_SECONDS = 30
+_DATABASE_PREFIX = f"crdbvec_{uuid4().hex[:6]}"
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server on which a test may create databases of its own."""
+    """A running server on which tests create their databases."""
 
     url: str
 
     def url_of(self, database: str) -> str:
-        scheme, place, _, query, fragment = urlsplit(self.url)
-        return urlunsplit((scheme, place, f"/{database}", query, fragment))
+        scheme, netloc, _, query, fragment = urlsplit(self.url)
+        return urlunsplit((scheme, netloc, f"/{database}", query, fragment))
 
     @contextmanager
     def new_database(self) -> Iterator[str]:
-        """A database for one test; yields its URL and drops it afterwards, whoever is still connected."""
-        name = f"{_PREFIX}_{next(_numbers)}"
+        """Create a database, yield its URL, and drop it afterwards even if clients are connected to it."""
+        name = f"{_DATABASE_PREFIX}_{next(_numbers)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             drop = " CASCADE" if connection.pgconn.parameter_status(b"crdb_version") else " WITH (FORCE)"
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -55,7 +57,7 @@ class Server:
 
 @contextmanager
 def embedded_postgres() -> Iterator[Server]:
-    """The embedded server in a folder of its own, without the syncs that only a crash of the machine would need."""
+    """Run an embedded server in a temporary folder, without the fsyncs that only a crash of the machine requires."""
     with open_folder() as folder:
         server = EmbeddedServer(folder / "postgres")
         with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -68,14 +70,14 @@ def embedded_postgres() -> Iterator[Server]:
             server.stop()
 
 
-def cockroach_is_at_hand() -> bool:
-    """Whether there is a CockroachDB to run on."""
+def cockroachdb_is_available() -> bool:
+    """Return whether there is a CockroachDB cluster or binary to test with."""
     return bool(os.environ.get(CLUSTER_VARIABLE) or _cockroach_binary())
 
 
 @contextmanager
 def cockroachdb() -> Iterator[Server]:
-    """The cluster that CRDBVEC_TEST_URL names, else a single node in memory, stopped afterwards."""
+    """Yield the cluster that CRDBVEC_TEST_URL names, otherwise a single node in memory, which is stopped afterwards."""
     if cluster := os.environ.get(CLUSTER_VARIABLE):
         yield Server(cluster)
         return
@@ -99,14 +101,18 @@ def cockroachdb() -> Iterator[Server]:
             yield Server(url)
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @contextmanager
 def open_folder() -> Iterator[Path]:
-    """A temporary folder that other users may enter: as root, the embedded server runs as a user of its own.
+    """Yield a temporary folder that all users can read: for root, the embedded server runs as another user.
 
-    Not below pytest's own, which every other pytest on the machine closes again when it starts.
+    It is not inside pytest's temporary folder, whose permissions each start of pytest on the machine restricts again.
     """
     with tempfile.TemporaryDirectory(prefix="crdbvec-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)

@@ -1,4 +1,4 @@
-"""Tables of every key shape, filled with as many rows as a test wants, and what is in them afterwards."""
+"""Tables with every kind of primary key: creating and filling them, and reading their vectors."""
 
 import json
 import uuid
@@ -18,9 +18,9 @@ TABLE = sql.Identifier("public", "passage")
 Key = Bound
 
 _NAMESPACE = uuid.UUID("a3bb189e-8bf9-3888-9912-ace4e6543002")
-# What people put into keys, and what trips over quoting: quotes, backslashes, percent signs, placeholders, separators
-# of our own partition keys, blanks, line ends, other scripts, an emoji outside the basic plane.
-_ODD = (
+# Texts that reveal errors in quoting and encoding: quotes, backslashes, percent signs, placeholders, the separators of
+# partition keys, blanks, line breaks, other scripts, an emoji outside the basic multilingual plane.
+_SPECIAL_TEXTS = (
     "plain",
     "it's",
     'say "so"',
@@ -40,14 +40,14 @@ _ODD = (
 )
 
 
-def odd_text(number: int) -> str:
-    """A text for each number, all different; the empty one for 0."""
-    return "" if number == 0 else f"{_ODD[number % len(_ODD)]}{number}"
+def special_text(number: int) -> str:
+    """Return a different text for each number; the empty text for 0."""
+    return "" if number == 0 else f"{_SPECIAL_TEXTS[number % len(_SPECIAL_TEXTS)]}{number}"
 
 
 @dataclass(frozen=True)
 class KeyShape:
-    """One kind of primary key: its columns with their types, and the key of each row."""
+    """A kind of primary key: its columns with their types, and the key of each row number."""
 
     name: str
     columns: Mapping[str, str]
@@ -60,11 +60,11 @@ class KeyShape:
 SHAPES = (
     KeyShape("uuid", {"id": "UUID"}, lambda number: (uuid.uuid5(_NAMESPACE, str(number)),)),
     KeyShape("int8", {"id": "INT8"}, lambda number: (number * 1_000_003 - 7_000_000,)),
-    KeyShape("text", {"id": "TEXT"}, lambda number: (odd_text(number),)),
+    KeyShape("text", {"id": "TEXT"}, lambda number: (special_text(number),)),
     KeyShape(
         "composite",
         {"realm": "TEXT", "chapter": "INT4", "verse": "INT8"},
-        lambda number: (odd_text(number % 5), number // 5 % 13 - 6, number),
+        lambda number: (special_text(number % 5), number // 5 % 13 - 6, number),
     ),
 )
 UUID_SHAPE, INT_SHAPE, TEXT_SHAPE, COMPOSITE_SHAPE = SHAPES
@@ -76,7 +76,7 @@ def create_table(
     texts: Sequence[str | None] = (),
     table: sql.Identifier = TABLE,
 ) -> None:
-    """Creates a table with a key of this shape and a column `passage`, and fills it with the texts."""
+    """Create a table with a key of this shape and a column `passage`, and insert the texts."""
     columns = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in shape.columns.items()]
     connection.execute(
         sql.SQL("CREATE TABLE {} ({}, passage TEXT, PRIMARY KEY ({}))").format(
@@ -92,33 +92,33 @@ def insert_rows(
     texts: Mapping[int, str | None],
     table: sql.Identifier = TABLE,
 ) -> None:
-    """Adds rows by number."""
+    """Insert rows by number."""
     if not texts:
         return
-    places = [sql.SQL("{}::{}").format(sql.Placeholder(), sql.SQL(kind)) for kind in shape.columns.values()]
+    values = [sql.SQL("{}::{}").format(sql.Placeholder(), sql.SQL(kind)) for kind in shape.columns.values()]
     insert = sql.SQL("INSERT INTO {} ({}, passage) VALUES ({}, %s::TEXT)").format(
-        table, sql.SQL(", ").join(map(sql.Identifier, shape.columns)), sql.SQL(", ").join(places)
+        table, sql.SQL(", ").join(map(sql.Identifier, shape.columns)), sql.SQL(", ").join(values)
     )
     with connection.cursor() as cursor:
         cursor.executemany(insert, [(*shape.key(number), text) for number, text in texts.items()])
 
 
 def set_text(connection: psycopg.Connection, shape: KeyShape, number: int, text: str | None) -> None:
-    """Edits one row."""
-    tests = [
+    """Update the text of one row."""
+    conditions = [
         sql.SQL("{} = {}::{}").format(sql.Identifier(name), sql.Placeholder(), sql.SQL(kind))
         for name, kind in shape.columns.items()
     ]
-    done = connection.execute(
-        sql.SQL("UPDATE {} SET passage = %s::TEXT WHERE {}").format(TABLE, sql.SQL(" AND ").join(tests)),
+    updated = connection.execute(
+        sql.SQL("UPDATE {} SET passage = %s::TEXT WHERE {}").format(TABLE, sql.SQL(" AND ").join(conditions)),
         (text, *shape.key(number)),
     )
-    assert done.rowcount == 1
+    assert updated.rowcount == 1
 
 
 def column(**values: object) -> VectorColumn:
-    """The vector column of these tables, by the counting stub, unless told otherwise."""
-    given: dict[str, object] = {
+    """Return the vector column of these tables with the counting stub as model; `values` override the entry."""
+    entry: dict[str, object] = {
         "table": "public.passage",
         "input": "passage",
         "output": "passage_vector",
@@ -126,8 +126,8 @@ def column(**values: object) -> VectorColumn:
         **values,
     }
     if "template" in values:
-        given.pop("input")
-    return vector_column(**given)
+        entry.pop("input")
+    return vector_column(**entry)
 
 
 def vectors(
@@ -136,9 +136,9 @@ def vectors(
     output: str = "passage_vector",
     table: sql.Identifier = TABLE,
 ) -> dict[Key, NDArray[np.float32] | None]:
-    """Each row's vector, by key."""
+    """Return the vector of each row by key."""
     keys = sql.SQL(", ").join(map(sql.Identifier, shape.columns))
-    found = connection.execute(
+    rows = connection.execute(
         sql.SQL("SELECT {}::TEXT, {} FROM {}").format(sql.Identifier(output), keys, table)
     ).fetchall()
-    return {tuple(key): None if vector is None else np.array(json.loads(vector), np.float32) for vector, *key in found}
+    return {tuple(key): None if vector is None else np.array(json.loads(vector), np.float32) for vector, *key in rows}

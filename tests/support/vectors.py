@@ -1,4 +1,4 @@
-"""Rows with vectors that a test has made itself, and what a search over them must find, computed by numpy."""
+"""Rows with generated vectors, and the expected result of a search over them, computed by numpy."""
 
 import dataclasses
 import uuid
@@ -11,13 +11,13 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.config import Metric, VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.introspect import Table, read_table
-from crdbvec_pipelines.database.nearest import Nearest
-from crdbvec_pipelines.database.vector_index import VectorIndex
-from crdbvec_pipelines.encoding.contract import Metric
+from crdbvec_pipelines.database.index.vector_index import VectorIndex
+from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from tests.support.tables import column
+from tests.support.work import FakeModel
 
 Vectors = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ _NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: its key, its vector if it has one, and columns of several types to filter by."""
+    """One row: its key, its vector if it has one, and columns of several types for filters."""
 
     id: int
     vector: Vectors | None
@@ -44,20 +44,20 @@ class Entry:
 
 
 def random_vectors(count: int, dim: int = 8, seed: int = 0) -> Vectors:
-    """Vectors without any order in them."""
+    """Return normally distributed vectors."""
     return np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
 
 
 def clustered_vectors(count: int, dim: int, clusters: int, spread: float, seed: int = 0) -> Vectors:
-    """Vectors in heaps, as those of texts are."""
+    """Return vectors in clusters, which vectors of texts form too."""
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(clusters, dim))
-    heaps = centres[random.integers(0, clusters, count)]
-    return cast(Vectors, (heaps + spread * random.normal(size=(count, dim))).astype(np.float32))
+    centers = random.normal(size=(clusters, dim))
+    means = centers[random.integers(0, clusters, count)]
+    return cast(Vectors, (means + spread * random.normal(size=(count, dim))).astype(np.float32))
 
 
 def entries(vectors: Sequence[Vectors | None]) -> list[Entry]:
-    """A row for each vector, with values in the other columns that repeat in different periods; some are NULL."""
+    """Return a row for each vector; the values of the other columns repeat in different periods, and some are NULL."""
     return [
         Entry(
             number,
@@ -73,7 +73,7 @@ def entries(vectors: Sequence[Vectors | None]) -> list[Entry]:
 
 
 def create(connection: psycopg.Connection, rows: Sequence[Entry], dim: int = 8) -> None:
-    """The table of these rows, with the vector column as `embed` would leave it."""
+    """Create the table of these rows, with a filled vector column."""
     if not is_cockroachdb(connection):
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     connection.execute(
@@ -84,7 +84,7 @@ def create(connection: psycopg.Connection, rows: Sequence[Entry], dim: int = 8) 
 
 
 def insert(connection: psycopg.Connection, rows: Sequence[Entry]) -> None:
-    """Adds rows, and lets the server count them."""
+    """Insert rows, and update the server's statistics."""
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO passage VALUES (%s, %s::TEXT, %s, %s, %s, %s, %s::TEXT, %s::VECTOR)",
@@ -97,17 +97,17 @@ def insert(connection: psycopg.Connection, rows: Sequence[Entry]) -> None:
 
 
 def vector_text(vector: Vectors | None) -> str | None:
-    """A vector as SQL reads it."""
+    """Return a vector as an SQL literal without quotes."""
     return None if vector is None else "[" + ",".join(f"{number:.9g}" for number in vector) + "]"
 
 
 def preferring_indexes(url: str, **settings: object) -> str:
-    """The URL with which PostgreSQL takes an index wherever it can: it likes to read small tables whole instead."""
+    """Return a URL with which PostgreSQL uses an index if possible; by default it scans small tables sequentially."""
     with psycopg.connect(url) as connection:
         if is_cockroachdb(connection):
             return url
-    given = {"enable_seqscan": "off", **settings}
-    options = "%20".join(f"-c%20{name}%3D{value}" for name, value in given.items())
+    session = {"enable_seqscan": "off", **settings}
+    options = "%20".join(f"-c%20{name}%3D{value}" for name, value in session.items())
     return f"{url}{'&' if '?' in url else '?'}options={options}"
 
 
@@ -115,24 +115,23 @@ def is_cockroachdb(connection: psycopg.Connection) -> bool:
     return connection.pgconn.parameter_status(b"crdb_version") is not None
 
 
-def table_of(database: Database, spec: VectorColumn | None = None) -> Table:
-    return read_table(database, (spec or column()).table)
+def bound(database: Database, spec: VectorColumn, dim: int = 8) -> BoundColumn:
+    """Return the vector column of these rows on a database; the metric is that of `spec`, otherwise cosine."""
+    return bind_column(database, spec, FakeModel(dim=dim))
 
 
-def nearest(database: Database, metric: Metric = "cosine", **index: object) -> Nearest:
-    """Searches over the vector column of these rows, as it is now."""
-    spec = column(index=index or None)
-    return Nearest(database, table_of(database, spec), spec, metric)
+def nearest(database: Database, metric: Metric = "cosine", **index: object) -> NearestNeighbors:
+    """Return searches over the vector column of these rows, with its current indexes."""
+    return NearestNeighbors(bound(database, column(index={"metric": metric, **index})))
 
 
 def vector_index(database: Database, metric: Metric = "cosine", dim: int = 8, **index: object) -> VectorIndex:
-    """The vector index over these rows that a configuration asks for."""
-    spec = column(index={"metric": metric, **index})
-    return VectorIndex(database, table_of(database, spec), spec, metric, dim)
+    """Return the vector index over these rows for a configuration."""
+    return VectorIndex(bound(database, column(index={"metric": metric, **index}), dim))
 
 
 def distances(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray[np.float64]:
-    """What the server's operator of a metric gives."""
+    """Return what the server's operator of a metric returns."""
     many, one = vectors.astype(np.float64), query.astype(np.float64)
     products: NDArray[np.float64] = many @ one
     if metric == "ip":
@@ -144,7 +143,7 @@ def distances(metric: Metric, vectors: Vectors, query: Vectors) -> NDArray[np.fl
 
 @dataclass(frozen=True)
 class Truth:
-    """The rows that a search must find, nearest first."""
+    """The rows that a search must find, nearest first, with their distances."""
 
     ids: list[int]
     distances: list[float]
@@ -156,24 +155,24 @@ def truth(
     metric: Metric = "cosine",
     *,
     limit: int = 10,
-    fits: Callable[[Entry], bool] = lambda row: True,
-    within: float | None = None,
+    matches: Callable[[Entry], bool] = lambda row: True,
+    max_distance: float | None = None,
 ) -> Truth:
-    """Brute force: the distance of every row that fits, sorted, ties by key."""
-    fitting = [row for row in rows if row.vector is not None and fits(row)]
-    if not fitting:
+    """Return the nearest of the rows that match, by brute force; ties are sorted by key."""
+    matching = [row for row in rows if row.vector is not None and matches(row)]
+    if not matching:
         return Truth([], [])
-    found = distances(metric, np.stack([row.vector for row in fitting if row.vector is not None]), query)
-    pairs = sorted((distance, row.id) for distance, row in zip(found.tolist(), fitting, strict=True))
-    near = [pair for pair in pairs if within is None or pair[0] <= within][:limit]
+    found = distances(metric, np.stack([row.vector for row in matching if row.vector is not None]), query)
+    pairs = sorted((distance, row.id) for distance, row in zip(found.tolist(), matching, strict=True))
+    near = [pair for pair in pairs if max_distance is None or pair[0] <= max_distance][:limit]
     return Truth([number for _, number in near], [distance for distance, _ in near])
 
 
 def found_ids(rows: Sequence[tuple[Any, ...]]) -> list[int]:
-    """The keys of rows that `Nearest` found."""
+    """Return the keys of rows that `NearestNeighbors` found."""
     return [row[2] for row in rows]
 
 
 def without_vectors(rows: Sequence[Entry], *numbers: int) -> list[Entry]:
-    """The rows, some of them without their vector."""
+    """Return the rows, those with the given numbers without their vector."""
     return [dataclasses.replace(row, vector=None) if row.id in numbers else row for row in rows]

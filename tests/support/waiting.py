@@ -1,14 +1,15 @@
-"""Waiting for what another thread, process or server is sure to do."""
+"""Waiting for an effect of another thread, process or server."""
 
 import time
 from collections.abc import Callable
 
-_LONGEST_SECONDS = 60
+_TIMEOUT_SECONDS = 60
+_INTERVAL_SECONDS = 0.01
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Returns when the condition holds; fails the test where it never does."""
-    deadline = time.monotonic() + _LONGEST_SECONDS
+    """Return as soon as the condition is true; fail the test if it is not within a minute."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, f"the condition was not true within {_TIMEOUT_SECONDS} s"
+        time.sleep(_INTERVAL_SECONDS)

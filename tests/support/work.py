@@ -1,22 +1,40 @@
-"""A vector column made ready and refreshed, as the command line and the ops do it."""
+"""Preparing and refreshing a vector column, as the command line and the Dagster ops do."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.config import Metric, VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.rows import VectorRows
-from crdbvec_pipelines.database.schema import ensure_schema
-from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.refresh import BatchEncoder, RefreshReport, refresh
-from tests.support.models import registry
+from crdbvec_pipelines.refresh.engine import BatchEncoder, refresh
+from crdbvec_pipelines.refresh.options import RefreshOptions
+from crdbvec_pipelines.refresh.report import RefreshReport
+from tests.support.models import STUB_DIM, registry
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """The identity of a model without the model itself."""
+
+    model_id: str = "m"
+    dim: int = STUB_DIM
+    metric: Metric = "cosine"
+
+
+def prepared(database: Database, spec: VectorColumn, model_id: str | None = None) -> BoundColumn:
+    """Prepare the table and return the vector column; `model_id` replaces the id of the model."""
+    encoder = registry().load(spec.model)
+    return prepare_column(
+        database, spec, encoder if model_id is None else FakeModel(model_id, encoder.dim, encoder.metric)
+    )
 
 
 def prepare(database: Database, spec: VectorColumn, model_id: str | None = None) -> VectorRows:
-    """The rows of a vector column, the table made ready for them."""
-    encoder = registry().load(spec.model)
-    identity = model_id or encoder.model_id
-    return VectorRows(database, ensure_schema(database, spec, encoder.dim, identity), spec, identity)
+    """Prepare the table and return the rows of the vector column."""
+    return VectorRows(prepared(database, spec, model_id))
 
 
 def embed(
@@ -28,12 +46,10 @@ def embed(
     model_id: str | None = None,
     **options: Any,
 ) -> RefreshReport:
-    """Embeds what is pending."""
-    model: BatchEncoder | Encoder = encoder or registry().load(spec.model)
+    """Embed the pending rows and return the report."""
     return refresh(
         prepare(database, spec, model_id),
-        model,
+        encoder or registry().load(spec.model),
         key_range or KeyRange(),
-        batch_size=options.pop("batch_size", spec.batch_size),
-        **options,
+        RefreshOptions(**{"batch_size": spec.batch_size, **options}),
     )

@@ -1,4 +1,4 @@
-"""The hash model that writes the inputs of each call to the file named by CRDBVEC_TEST_CALLS, one JSON list a line."""
+"""The hash model, which writes the inputs of each call to the file CRDBVEC_TEST_CALLS, one JSON list per line."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ def embedding_label() -> str:
 
 
 def embedding_description() -> str:
-    return "Eight numbers from the SHA-256 of the input, and a line in a file for each call."
+    return "Eight numbers from the SHA-256 of the input; writes one line to a file per call."
 
 
 def embedding_dim() -> int:
@@ -29,7 +29,7 @@ def embedding_encode_batch(
 ) -> list[tuple[Any, list[float]]]:
     pairs = list(batch)
     line = json.dumps([str(value) for _, value in pairs]) + "\n"
-    # One write in append mode, so that the lines of several processes do not mix.
+    # A single write in append mode, so that the lines of several processes are not interleaved.
     file = os.open(os.environ["CRDBVEC_TEST_CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, line.encode())

@@ -1,4 +1,4 @@
-"""A model of the five required functions alone: eight numbers from the hash of the input, whatever it is."""
+"""A model with only the five required functions: eight numbers from the hash of the input, of any type."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ def embedding_label() -> str:
 
 
 def embedding_description() -> str:
-    return "Eight numbers from the SHA-256 of the input. Says nothing of its meaning; equal inputs have equal vectors."
+    return "Eight numbers from the SHA-256 of the input. Equal inputs have equal vectors; they have no meaning."
 
 
 def embedding_dim() -> int:

@@ -1,4 +1,4 @@
-"""The counting model, with a pause after each call, so that a test can kill the process in the middle of its work."""
+"""The counting model with a delay after each call, so that a test can kill the process while it works."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ def embedding_label() -> str:
 
 
 def embedding_description() -> str:
-    return "Eight numbers from the SHA-256 of the input, a line in a file and a pause for each call."
+    return "Eight numbers from the SHA-256 of the input; writes one line to a file per call, then sleeps."
 
 
 def embedding_dim() -> int:

@@ -1,4 +1,4 @@
-"""Each difference between servers, one module a server. Which one is spoken to is read off the connection."""
+"""The differences between servers, one module per server. `detect` recognizes the server from the connection."""
 
 import psycopg
 from psycopg.crdb.connection import CrdbConnectionInfo
@@ -11,9 +11,9 @@ __all__ = ["CockroachDialect", "Dialect", "PostgresDialect", "detect"]
 
 
 def detect(connection: psycopg.Connection) -> Dialect:
-    """The dialect of the server at the other end.
+    """Return the dialect of the server of a connection.
 
-    CockroachDB announces itself in the parameter status `crdb_version`, before any statement is sent.
+    CockroachDB sends the parameter status `crdb_version` when the connection starts, so no statement is needed.
     """
     if connection.pgconn.parameter_status(b"crdb_version"):
         return CockroachDialect(CrdbConnectionInfo(connection.pgconn).server_version)

@@ -1,4 +1,4 @@
-"""What may differ between servers. Anything not named here is the same statement on both."""
+"""The differences between servers. A statement that no dialect provides is the same on both."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -6,76 +6,81 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from crdbvec_pipelines.database.dialects.vectors import VectorSupport
+from crdbvec_pipelines.database.dialects.vector_support import VectorSupport
 
 
 class Dialect(ABC):
-    """One kind of server. Stateless: holds facts and statements, sends nothing itself."""
+    """One kind of server. It contains facts and statements, has no state and sends nothing itself.
+
+    Attributes:
+        name: `cockroachdb` or `postgres`, the identifier in metadata and JSON.
+        display_name: `CockroachDB` or `PostgreSQL`, as messages show it.
+        rows_per_write: The rows of the first pipelined group of guarded writes, and the maximum, if the table has no
+            vector index.
+        vectors: The server's vector index and search.
+    """
 
     name: str
-    """`cockroachdb` or `postgres`, as messages and metadata show it."""
-
+    display_name: str
     rows_per_write: tuple[int, int]
-    """Rows in the first pipelined group of guarded writes, and at most, while no vector index has to be kept up."""
-
     vectors: VectorSupport
-    """The server's vector index and search."""
 
     @property
     @abstractmethod
-    def replaces_triggers(self) -> bool:
+    def can_replace_triggers(self) -> bool:
         """Whether the server has CREATE OR REPLACE TRIGGER."""
 
     def check_triggers(self) -> None:  # noqa: B027
-        """Refuses a server whose triggers cannot be relied on.
+        """Check that the server's triggers can be used.
 
         Raises:
-            TableError: the server is too old.
+            TableError: The server is too old.
         """
 
     @property
     @abstractmethod
     def connection_class(self) -> type[psycopg.Connection]:
-        """The psycopg class whose type adapters fit the server."""
+        """The psycopg class whose type adapters match the server."""
 
     @property
     @abstractmethod
     def create_extension(self) -> sql.Composable | None:
-        """Makes the VECTOR type available; None where it is built in."""
+        """The statement that makes the VECTOR type available; None if the type is built in."""
 
     @abstractmethod
     def index_bytes_per_row(self, dimension: int) -> float:
-        """About what one vector takes in a vector index, in bytes; an estimate for plans."""
+        """Return the approximate size of one vector in a vector index, in bytes, for estimates."""
 
     @abstractmethod
     def create_index(
         self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
     ) -> sql.Composable:
-        """Creates an index, over the rows that fulfil a predicate, without blocking writers, unless it exists."""
+        """Return the statement that creates an index without blocking writers, unless the index exists."""
 
     @abstractmethod
     def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:
-        """Removes an index, if it is there."""
+        """Return the statement that drops an index if it exists."""
 
     @property
     @abstractmethod
-    def brief_lock(self) -> Mapping[str, str]:
-        """Session settings under which a statement that locks a whole table gives up before others wait for it."""
+    def ddl_lock_settings(self) -> Mapping[str, str]:
+        """The session settings with which DDL that locks a whole table gives up before other sessions wait for it."""
 
     @property
     @abstractmethod
     def index_is_being_built(self) -> sql.Composable:
-        """Whether the index `i` of `pg_index` is under construction; true only where such an index is listed at all."""
+        """The predicate of an index `i` of `pg_index` that is being built, for servers that list unfinished indexes."""
 
     @property
     @abstractmethod
-    def estimate_rows(self) -> sql.Composable | None:
-        """The server's own estimate of a table's rows, from parameters `schema` and `table`; None where there is none.
+    def row_estimate(self) -> sql.Composable | None:
+        """The query for the server's own estimate of a table's rows; None if there is none.
 
-        One row with one number, NULL or negative where the server has no statistics yet.
+        Its parameters are `schema` and `table`. It returns one row with one number, which is NULL or negative if the
+        server has no statistics yet.
         """
 
 
-def where(predicate: sql.Composable | None) -> sql.Composable:
-    """A WHERE clause, or nothing."""
+def where_clause(predicate: sql.Composable | None) -> sql.Composable:
+    """Return a WHERE clause, or nothing if there is no predicate."""
     return sql.SQL("") if predicate is None else sql.SQL(" WHERE {}").format(predicate)

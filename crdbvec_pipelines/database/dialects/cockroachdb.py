@@ -1,4 +1,4 @@
-"""CockroachDB. Vector indexes need 25.4 or later; embedding and exact search work from 24.2, where VECTOR arrived."""
+"""CockroachDB. Embedding and exact search work from 24.2, which introduced VECTOR; vector indexes need 25.4."""
 
 from collections.abc import Mapping
 
@@ -6,77 +6,87 @@ import psycopg
 from psycopg import sql
 from psycopg.crdb import CrdbConnection
 
-from crdbvec_pipelines.database.dialects.base import Dialect, where
-from crdbvec_pipelines.database.dialects.vectors_cockroachdb import CockroachVectors
+from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
+from crdbvec_pipelines.database.dialects.cockroachdb_vectors import MIN_VECTOR_INDEX_VERSION, CockroachVectors
 from crdbvec_pipelines.database.errors import TableError
 
-# 25.4: vector indexes are generally available and built online, vectors may be binary parameters.
-_FLOOR = 250400
+# CREATE OR REPLACE TRIGGER exists since 26.2.
+_MIN_REPLACE_TRIGGER_VERSION = 260200
 
 
 class CockroachDialect(Dialect):
-    """CockroachDB, self-hosted or cloud."""
+    """CockroachDB, self-hosted or cloud.
+
+    Args:
+        version: The version as psycopg returns it: 260205 for 26.2.5.
+    """
 
     name = "cockroachdb"
-    # CockroachDB's documentation advises small statements for vectors; every row is its own UPDATE, and this many are
-    # in flight at once.
+    display_name = "CockroachDB"
+    # CockroachDB's documentation advises small statements for vectors. Every row is an UPDATE of its own, and this many
+    # are sent at once.
     rows_per_write = (100, 500)
 
-    def __init__(self, version: int = _FLOOR) -> None:
+    def __init__(self, version: int = MIN_VECTOR_INDEX_VERSION) -> None:
         self.version = version
-        """As psycopg tells it: 260205 for 26.2.5."""
         self.vectors = CockroachVectors(version)
 
     @property
-    def replaces_triggers(self) -> bool:
-        """CREATE OR REPLACE TRIGGER arrived in 26.2."""
-        return self.version >= 260200
+    def can_replace_triggers(self) -> bool:
+        """Whether the version has CREATE OR REPLACE TRIGGER."""
+        return self.version >= _MIN_REPLACE_TRIGGER_VERSION
 
     def check_triggers(self) -> None:
-        """pg_trigger, which tells whether the trigger is in place, is filled since 25.3."""
-        if self.version < _FLOOR:
+        """Check the version. pg_trigger, which shows whether the trigger exists, is filled since 25.3.
+
+        The required version is that of vector indexes, so that a cluster has one minimum version.
+        """
+        if self.version < MIN_VECTOR_INDEX_VERSION:
             raise TableError(
-                "staleness: trigger needs CockroachDB 25.4 or later; "
-                "use staleness: fingerprint, or upgrade the cluster."
+                "staleness: trigger needs CockroachDB 25.4 or later. "
+                "Use staleness: fingerprint, or upgrade the cluster."
             )
 
     @property
     def connection_class(self) -> type[psycopg.Connection]:
-        """Psycopg's own CockroachDB connection, whose adapters leave out the types the server lacks."""
+        """Psycopg's CockroachDB connection, whose adapters omit the types that the server does not have."""
         return CrdbConnection
 
     @property
     def create_extension(self) -> sql.Composable | None:
-        """VECTOR is built in."""
+        """None, because VECTOR is built in."""
         return None
 
     def index_bytes_per_row(self, dimension: int) -> float:
-        """C-SPANN: one bit a dimension (RaBitQ) and the key; a full centroid for each partition of about 64 rows."""
+        """Return the size in C-SPANN: one bit per dimension (RaBitQ), the key, a share of its partition's centroid.
+
+        A partition of about 64 rows stores one full vector as its centroid.
+        """
         return dimension / 8 + 48 + 4 * dimension / 64
 
     def create_index(
         self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
     ) -> sql.Composable:
-        """Every index is built online here."""
+        """Return a plain CREATE INDEX, because CockroachDB builds every index online."""
         return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
-            index=index, table=table, columns=columns, where=where(predicate)
+            index=index, table=table, columns=columns, where=where_clause(predicate)
         )
 
     def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:
-        """An index's name is its table's."""
+        """Return a DROP INDEX that names the table, because index names are unique per table only."""
         return sql.SQL("DROP INDEX IF EXISTS {}@{}").format(sql.Identifier(schema, table), sql.Identifier(index))
 
     @property
-    def brief_lock(self) -> Mapping[str, str]:
-        """None: schema changes run online, beside readers and writers."""
+    def ddl_lock_settings(self) -> Mapping[str, str]:
+        """None: schema changes run online, without blocking readers and writers."""
         return {}
 
     @property
     def index_is_being_built(self) -> sql.Composable:
-        """The catalogue lists an index when it is whole."""
+        """False, because pg_index lists finished indexes only."""
         return sql.SQL("false")
 
     @property
-    def estimate_rows(self) -> sql.Composable | None:
-        """None: SHOW STATISTICS takes no placeholders, and `reltuples` is not known to be filled; rows are counted."""
+    def row_estimate(self) -> sql.Composable | None:
+        """None: SHOW STATISTICS takes no placeholders, and it is not known whether `reltuples` is filled."""
         return None

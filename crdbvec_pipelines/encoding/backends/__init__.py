@@ -1,7 +1,7 @@
-"""The engines that turn texts into vectors, one module each, and the one protocol they share.
+"""Backends: the libraries that compute vectors of texts, one module each, and the protocol that they share.
 
-What chooses between them is in `select`; what is common to a model whatever the engine (its pooling, its window)
-is in `encoding.pipeline`. An engine's library is imported when the engine is built, never with this package.
+`select` chooses the backend. `encoding.pipeline` reads what does not depend on the backend (pooling, maximum sequence
+length). The library of a backend is imported when the backend is created, not with this package.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ Vectors = NDArray[np.float32]
 
 
 class Backend(Protocol):
-    """A loaded model that encodes texts, and may be called from several threads at once."""
+    """A loaded model that encodes texts; safe to call from several threads."""
 
     def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Encode texts in their order.
+        """Encode texts.
 
         Args:
-            texts: Any number of texts, blank ones included.
+            texts: Any number of texts; empty texts are allowed.
 
         Returns:
-            The vectors, float32 of shape (len(texts), dim), and for each text whether it was longer than the model's
-            window and was cut to it.
+            The vectors in the order of the texts, float32 of shape (len(texts), dim); and for each text whether it
+            exceeded the model's maximum sequence length and was truncated.
         """
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
-        """Return how many tokens each text has, uncut and with the model's own marks; None where that is not known."""
+        """Return the number of tokens of each text, untruncated, with special tokens; None if it is not known."""
         ...

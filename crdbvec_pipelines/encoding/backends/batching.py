@@ -1,29 +1,29 @@
-"""Dividing texts into batches by what they cost once padded, so that short texts do not pay for long ones. Pure."""
+"""Batches of texts of similar length, so that padding adds few tokens. No side effects."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Matrix kernels work on tiles of 16 rows (AMX, AVX-512): a batch whose tokens are no multiple of 16 was seen to cost up
-# to a sixth more per token. Eight texts of an even length make one.
+# Matrix kernels (AMX, AVX-512) work on tiles of 16 rows. A batch whose number of tokens is not a multiple of 16 was
+# measured to cost up to a sixth more per token. Eight texts of an even length are a multiple of 16.
 _ROW_MULTIPLE = 8
 
 
-def plan_batches(lengths: NDArray[np.intp], budget: int) -> Iterator[NDArray[np.intp]]:
-    """Divide texts into batches of similar length, the longest first so that the last batches to finish are small.
+def split_into_batches(lengths: NDArray[np.intp], token_budget: int) -> Iterator[NDArray[np.intp]]:
+    """Yield batches of texts of similar length, the longest first, so that the last batches to finish are small.
 
     Args:
-        lengths: Tokens of each text.
-        budget: How many tokens, padding included, a batch holds at most, unless a single text is longer.
+        lengths: The number of tokens of each text.
+        token_budget: The maximum number of tokens of a batch, padding included. A single longer text is a batch.
 
     Yields:
-        Positions in `lengths`, the longest text of a batch first.
+        Positions in `lengths`, the longest text of the batch first.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        rows = max(1, budget // padded_length(int(lengths[order[start]])))
+        rows = max(1, token_budget // padded_length(int(lengths[order[start]])))
         if rows > _ROW_MULTIPLE:
             rows -= rows % _ROW_MULTIPLE
         yield order[start : start + rows]
@@ -31,5 +31,5 @@ def plan_batches(lengths: NDArray[np.intp], budget: int) -> Iterator[NDArray[np.
 
 
 def padded_length(length: int) -> int:
-    """Return the length to which a batch is padded whose longest text has so many tokens: the next even number."""
+    """Return the padded length of a batch whose longest text has `length` tokens: the next even number."""
     return length + length % 2

@@ -1,7 +1,7 @@
-"""A sentence-transformers model as an OpenVINO one: whether it can be, the conversion, and its check against PyTorch.
+"""Conversion of sentence-transformers models to OpenVINO, and the check of the result against PyTorch.
 
-Tracing goes through sentence-transformers' own modules, so pooling and normalisation are theirs and not a rendering of
-them. Converted models are kept in the cache folder; only a conversion imports torch.
+The conversion traces the modules of sentence-transformers, so pooling and normalization are not reimplemented here.
+Converted models are stored in the cache folder. Only a conversion imports torch.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, Precision
 from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
 from crdbvec_pipelines.encoding.backends.torch import load_sentence_transformer
-from crdbvec_pipelines.encoding.cache import build_once, cache_folder
+from crdbvec_pipelines.encoding.cache_folder import build_once, cache_folder
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.pipeline import Pipeline, configuration_files
 from crdbvec_pipelines.encoding.weights import Weights
@@ -24,18 +24,19 @@ from crdbvec_pipelines.encoding.weights import Weights
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# Raised when the conversion changes, so that no process reads what another version of this module made.
+# Part of the folder name. It changes with the conversion, so that no process reads the result of another version.
 _FORMAT = "1"
-_MODEL = "model.xml"
-# What a cached folder holds instead of a model when the conversion does not keep the vectors.
-_REFUSED = "refused.txt"
-# Encoders that attend to the whole text and need no other input than token numbers and a mask.
+_MODEL_FILE = "model.xml"
+# Contains the reason if the conversion was rejected; the folder then has no model. Release 0.1.0 wrote the same name.
+_REJECTED_FILE = "refused.txt"
+# Encoders that attend to the whole text and whose only inputs are token ids and attention mask.
 _ARCHITECTURES = frozenset({"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"})
 _MODULES = frozenset({("transformer", "pooling"), ("transformer", "pooling", "normalize")})
 _POOLING = frozenset({"cls", "max", "mean", "mean_sqrt_len_tokens"})
-# How far a vector may be from PyTorch's, in lengths of that one; between vectors of length 1 it is a cosine of 0.9999.
-_FAITHFUL_DISTANCE = 0.01414
-# Both ends of the window, and what tokenizers differ about: case, accents, scripts, blanks, digits.
+# The maximum distance of a vector from PyTorch's, relative to the length of PyTorch's vector. For vectors of length 1,
+# this is a cosine similarity of 0.9999.
+_MAX_RELATIVE_DISTANCE = 0.01414
+# The shortest and the longest text, and what tokenizers treat differently: case, accents, scripts, blanks, digits.
 _SAMPLES = [
     "",
     "An entity.",
@@ -49,43 +50,46 @@ _SAMPLES = [
 _log = logging.getLogger(__name__)
 
 
-class UnfaithfulConversion(Exception):
-    """No conversion gives the vectors of PyTorch; the message says by how much, as a clause."""
+class InexactConversion(Exception):
+    """The vectors of every conversion differ from PyTorch's; the message is a clause that says by how much."""
 
 
-def unsupported(pipeline: Pipeline, directory: Path) -> str | None:
-    """Return why a model cannot be run by OpenVINO, or None when its configuration says nothing against it."""
+def unsupported_reason(pipeline: Pipeline, directory: Path) -> str | None:
+    """Return the reason why OpenVINO cannot run a model, as a clause; None if its configuration is supported."""
     if pipeline.architecture not in _ARCHITECTURES:
-        return f"its architecture is {pipeline.architecture or 'not stated'}"
+        return f"its architecture is {pipeline.architecture or 'not specified'}"
     if pipeline.modules not in _MODULES:
         return f"its modules are {', '.join(pipeline.modules)}"
     if not _POOLING.issuperset(pipeline.pooling):
         return f"its pooling is {', '.join(pipeline.pooling)}"
-    if pipeline.prompted:
-        return "it puts a prompt before every text"
+    if pipeline.has_default_prompt:
+        return "it adds a prompt to every text"
     if pipeline.max_seq_length is None:
-        return "its window is not stated"
+        return "its maximum sequence length is not specified"
     if not (directory / "tokenizer.json").is_file():
         return "it has no tokenizer.json"
     return None
 
 
 def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, full_precision: bool) -> OpenVinoBackend:
-    """Load a model, in the fastest precision that keeps its vectors; convert it first if that was never done.
+    """Load a model in the fastest precision that preserves its vectors; convert it first if it is not in the cache.
 
     Args:
-        weights: The model's folder and digest.
-        pipeline: What the folder says of itself; `unsupported` must have nothing against it.
-        threads: How many processor threads to use at most; None for all.
-        full_precision: Whether float32 is asked for even where the processor multiplies faster in bfloat16.
+        weights: The folder and the digest of the model.
+        pipeline: The configuration of the folder; `unsupported_reason` must be None for it.
+        threads: The maximum number of processor threads; None for all.
+        full_precision: Whether to use float32 even if the processor multiplies faster in bfloat16.
+
+    Returns:
+        The backend.
 
     Raises:
-        UnfaithfulConversion: The vectors would not be those of PyTorch in any precision.
+        InexactConversion: The vectors differ from PyTorch's in every precision.
         ModelError: PyTorch cannot load the model, or the cache folder cannot be written.
     """
     import openvino
 
-    # float16 and int8 are no candidates: the one was slower than float32 on AVX-512, the other moves vectors.
+    # float16 and int8 are not candidates: float16 was slower than float32 on AVX-512, int8 changes the vectors.
     candidates: list[Precision] = ["f32"]
     core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -93,36 +97,36 @@ def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, ful
         candidates.insert(0, "bf16")
     tokenizer = TextTokenizer(weights.directory, pipeline)
     for precision in candidates:
-        folder = _converted(weights, tokenizer, precision)
-        if not (folder / _REFUSED).is_file():
-            kind = (core.get_property("CPU", "FULL_DEVICE_NAME"), capabilities)
-            compiled = _compiled(folder, tokenizer, precision, threads, kind)
-            return OpenVinoBackend(folder / _MODEL, tokenizer, precision, threads, compiled)
-    raise UnfaithfulConversion((folder / _REFUSED).read_text(encoding="utf-8"))
+        folder = _conversion_folder(weights, tokenizer, precision)
+        if not (folder / _REJECTED_FILE).is_file():
+            processor = (core.get_property("CPU", "FULL_DEVICE_NAME"), capabilities)
+            cache = _compilation_folder(folder, tokenizer, precision, threads, processor)
+            return OpenVinoBackend(folder / _MODEL_FILE, tokenizer, precision, threads, cache)
+    raise InexactConversion((folder / _REJECTED_FILE).read_text(encoding="utf-8"))
 
 
-def _converted(weights: Weights, tokenizer: TextTokenizer, precision: Precision) -> Path:
-    """Return the cached folder of a model's conversion, made and checked now if it is not there yet."""
+def _conversion_folder(weights: Weights, tokenizer: TextTokenizer, precision: Precision) -> Path:
+    """Return the cached folder of a converted model; convert and check the model if the folder does not exist."""
 
     def build(folder: Path) -> None:
         import openvino
 
-        _log.info("Converting the model in %s for OpenVINO (%s), once.", weights.directory, precision)
+        _log.info("Converting the model in %s to OpenVINO (%s).", weights.directory, precision)
         original = load_sentence_transformer(weights.directory, "cpu")
         try:
-            graph = _convert(original)
+            converted = _convert(original)
         except (MemoryError, OSError):
             raise
         except Exception as error:
             reason: str | None = f"its conversion failed with {type(error).__name__}"
         else:
-            reason = _difference(OpenVinoBackend(graph, tokenizer, precision), original)
+            reason = _difference(OpenVinoBackend(converted, tokenizer, precision), original)
         if reason is None:
-            openvino.save_model(graph, folder / _MODEL, compress_to_fp16=False)
+            openvino.save_model(converted, folder / _MODEL_FILE, compress_to_fp16=False)
         else:
-            (folder / _REFUSED).write_text(reason, encoding="utf-8")
+            (folder / _REJECTED_FILE).write_text(reason, encoding="utf-8")
 
-    # The tokenizer and the window are not in the converted model, but the check depends on them.
+    # The converted model contains neither the tokenizer nor the maximum length, but the check depends on them.
     configuration = hashlib.sha256(b"".join(file.read_bytes() for file in configuration_files(weights.directory)))
     versions = f"openvino{version('openvino')}-{precision}-{_FORMAT}"
     return build_once(
@@ -130,17 +134,18 @@ def _converted(weights: Weights, tokenizer: TextTokenizer, precision: Precision)
     )
 
 
-def _compiled(
+def _compilation_folder(
     folder: Path, tokenizer: TextTokenizer, precision: Precision, threads: int | None, processor: object
 ) -> Path | None:
-    """Return the folder of what OpenVINO makes of a converted model here; a start takes a quarter of a second less.
+    """Return the folder of the model as compiled for this processor, which makes a start a quarter of a second faster.
 
-    OpenVINO would write it by itself, but where another process may read half of it. None where nothing can be written.
+    OpenVINO writes its cache non-atomically, so another process could read an incomplete file. `build_once` prevents
+    that. Return None if the folder cannot be written.
     """
     machine = hashlib.sha256(repr((processor, threads)).encode()).hexdigest()[:8]
 
     def build(unfinished: Path) -> None:
-        OpenVinoBackend(folder / _MODEL, tokenizer, precision, threads, unfinished)
+        OpenVinoBackend(folder / _MODEL_FILE, tokenizer, precision, threads, unfinished)
 
     try:
         return build_once(folder / machine, build)
@@ -154,7 +159,7 @@ def _convert(original: "SentenceTransformer") -> Any:
     from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
     class Traced(torch.nn.Module):
-        """From token numbers and mask straight to sentence vectors, all modules of the model in one graph."""
+        """All modules of the model in one graph, from token ids and attention mask to sentence vectors."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -163,14 +168,14 @@ def _convert(original: "SentenceTransformer") -> Any:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
             return self.model({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
 
-    # Two rows of unlike length, so that no shape and no mask is taken for a constant.
+    # Two rows of different length, so that the tracer does not treat shape or mask as constants.
     ids = torch.ones((2, 8), dtype=torch.int64)
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
     verbosity = get_verbosity()
     set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # The tracer warns of every Python condition that it passes; whether one mattered, the check finds out.
+            # The tracer warns of every Python condition. `_difference` detects a condition that changes the result.
             warnings.simplefilter("ignore")
             return openvino.convert_model(
                 Traced().eval(),
@@ -182,11 +187,11 @@ def _convert(original: "SentenceTransformer") -> Any:
 
 
 def _difference(backend: OpenVinoBackend, original: "SentenceTransformer") -> str | None:
-    """Say how far a conversion's vectors are from PyTorch's for the samples, or None when they are near enough."""
+    """Return a clause that says how far the vectors of the samples differ from PyTorch's; None within the tolerance."""
     vectors, _ = backend.encode(_SAMPLES)
     expected = np.asarray(original.encode(_SAMPLES, show_progress_bar=False))
     distances = np.linalg.norm(vectors - expected, axis=1) / np.linalg.norm(expected, axis=1)
-    # Not written as a comparison that NaN would pass.
-    if (distances <= _FAITHFUL_DISTANCE).all():
+    # With this comparison, NaN counts as a difference.
+    if (distances <= _MAX_RELATIVE_DISTANCE).all():
         return None
     return f"OpenVINO's vectors differ from PyTorch's by up to {distances.max():.4f} of their length"

@@ -1,6 +1,6 @@
-"""Choosing the engine for the machine: PyTorch for a GPU, OpenVINO for an x86 processor, PyTorch for all else.
+"""Choice of the backend: PyTorch on a GPU, OpenVINO on an x86 processor, PyTorch otherwise.
 
-The choice itself imports neither: importing torch takes seconds, which a short run that OpenVINO serves must not pay.
+The choice imports neither library: importing torch takes seconds, which a short run with OpenVINO must not pay.
 """
 
 import importlib.util
@@ -17,88 +17,92 @@ from crdbvec_pipelines.encoding.pipeline import Pipeline
 from crdbvec_pipelines.encoding.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Engine = Literal["auto", "torch", "openvino"]
+BackendName = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "f32"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What the user asked for.
+class BackendOptions:
+    """The options of a backend.
 
     Attributes:
-        device: Where to compute; `auto` prefers a GPU.
-        engine: What to compute with; `auto` takes the fastest that is installed.
-        precision: `auto` multiplies in bfloat16 or float16 where the machine is faster at it, `f32` never does.
-        threads: How many processor threads to use at most; None for all.
+        device: The device to compute on; `auto` prefers a GPU.
+        backend: The library to compute with; `auto` is the fastest one that is installed.
+        precision: `auto` multiplies in bfloat16 or float16 if that is faster, `f32` never does.
+        threads: The maximum number of processor threads; None for all.
     """
 
     device: Device = "auto"
-    engine: Engine = "auto"
+    backend: BackendName = "auto"
     precision: Precision = "auto"
     threads: int | None = None
 
 
-def load_backend(weights: Weights, pipeline: Pipeline, options: EngineOptions) -> Backend:
-    """Load a model into the engine that suits the machine and the options.
+def load_backend(weights: Weights, pipeline: Pipeline, options: BackendOptions) -> Backend:
+    """Load a model into the backend that suits the machine and the options.
 
     Raises:
-        ModelError: An engine that was asked for by name is not installed, or does not work on the device asked for.
+        ModelError: The configured backend is not installed, or does not support the device.
     """
-    device = _device(options)
-    if _wants_openvino(options, device):
-        from crdbvec_pipelines.encoding.backends.openvino_model import UnfaithfulConversion, load_openvino, unsupported
+    device = _resolve_device(options)
+    if _should_use_openvino(options, device):
+        from crdbvec_pipelines.encoding.backends.openvino_model import (
+            InexactConversion,
+            load_openvino,
+            unsupported_reason,
+        )
 
-        reason = unsupported(pipeline, weights.directory)
+        reason = unsupported_reason(pipeline, weights.directory)
         if reason is None:
             try:
                 return load_openvino(weights, pipeline, options.threads, options.precision == "f32")
-            except UnfaithfulConversion as finding:
-                reason = str(finding)
-        _log.warning("The model in %s is run by PyTorch, more slowly: %s.", weights.directory, reason)
+            except InexactConversion as error:
+                reason = str(error)
+        _log.warning("PyTorch runs the model in %s, slower than OpenVINO: %s.", weights.directory, reason)
     from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 
     return TorchBackend(weights, device, options.threads, options.precision == "f32")
 
 
-def _wants_openvino(options: EngineOptions, device: Device) -> bool:
-    if options.engine == "torch":
+def _should_use_openvino(options: BackendOptions, device: Device) -> bool:
+    if options.backend == "torch":
         return False
-    installed = importlib.util.find_spec("openvino") is not None
-    if options.engine == "auto":
-        return device == "cpu" and installed and platform.machine().lower() in ("x86_64", "amd64")
-    if not installed:
+    is_installed = importlib.util.find_spec("openvino") is not None
+    if options.backend == "auto":
+        return device == "cpu" and is_installed and platform.machine().lower() in ("x86_64", "amd64")
+    if not is_installed:
         raise ModelError(
-            "The setting `backend: openvino` needs OpenVINO, which is not installed: "
-            "pip install 'crdbvec-pipelines[openvino]', or set `backend: auto`."
+            "The setting `backend: openvino` requires OpenVINO, which is not installed. "
+            "Run `pip install 'crdbvec-pipelines[openvino]'`, or set `backend: auto`."
         )
     if device != "cpu":
-        raise ModelError(f"The setting `backend: openvino` works on the processor, not on {device}: set `device: cpu`.")
+        raise ModelError(f"The setting `backend: openvino` does not support `device: {device}`. Set `device: cpu`.")
     return True
 
 
-def _device(options: EngineOptions) -> Device:
-    if options.device != "auto" or options.engine == "openvino":
+def _resolve_device(options: BackendOptions) -> Device:
+    if options.device != "auto" or options.backend == "openvino":
         return "cpu" if options.device == "auto" else options.device
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "mps" if _torch_sees("mps") else "cpu"
-    return "cuda" if _may_have_cuda() and _torch_sees("cuda") else "cpu"
+        return "mps" if _is_available("mps") else "cpu"
+    return "cuda" if _may_have_cuda() and _is_available("cuda") else "cpu"
 
 
 def _may_have_cuda() -> bool:
-    """Say whether it is worth importing torch to ask for a GPU: there is a driver, and torch was built for one."""
+    """Return whether torch was built for CUDA and a driver is installed; otherwise torch need not be imported."""
     try:
         if "+cpu" in version("torch"):
             return False
     except PackageNotFoundError:
         return False
-    # Linux, Windows' Linux, Windows: what NVIDIA's driver puts there.
+    # The files of NVIDIA's driver on Linux, WSL and Windows.
     drivers = ("/dev/nvidiactl", "/dev/dxg", "C:/Windows/System32/nvcuda.dll")
     return any(Path(driver).exists() for driver in drivers)
 
 
-def _torch_sees(device: Literal["cuda", "mps"]) -> bool:
+def _is_available(device: Literal["cuda", "mps"]) -> bool:
     import torch
 
     return torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()

@@ -1,4 +1,4 @@
-"""A model's tokenizer without transformers: texts to token numbers, cut to the model's window, once."""
+"""The tokenizer of a model, without transformers: token ids of texts, truncated to the maximum sequence length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from crdbvec_pipelines.encoding.pipeline import Pipeline
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenizedTexts:
-    """Texts as token numbers.
+    """Texts as token ids.
 
     Attributes:
-        ids: The token numbers of each text, special tokens included, at most a window of them.
-        lengths: How many each has.
-        truncated: Which texts were cut to the window.
+        ids: The token ids of each text with special tokens, at most the maximum sequence length.
+        lengths: The number of ids of each text.
+        truncated: For each text, whether it was truncated.
     """
 
     ids: list[list[int]]
@@ -28,11 +28,11 @@ class TokenizedTexts:
 
 
 class TextTokenizer:
-    """The tokenizer of a model's folder; may be used from several threads, since nothing in it changes.
+    """The tokenizer of a model folder; immutable, so safe to use from several threads.
 
     Args:
-        directory: The model's folder, with its tokenizer.json.
-        pipeline: Its window and casing.
+        directory: The model folder, which contains tokenizer.json.
+        pipeline: The configuration of the folder.
 
     Raises:
         ModelError: tokenizer.json cannot be read.
@@ -44,18 +44,18 @@ class TextTokenizer:
 
         try:
             self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises Exception itself
-            raise ModelError(f"{directory / 'tokenizer.json'} cannot be read: {error}") from error
-        self._pad = (self._tokenizer.padding or {}).get("pad_id", pipeline.pad_token)
+        except Exception as error:  # tokenizers raises Exception, not a subclass
+            raise ModelError(f"{directory / 'tokenizer.json'} cannot be read ({error}). Restore it.") from error
+        self._pad_id = (self._tokenizer.padding or {}).get("pad_id", pipeline.pad_token_id)
         self._tokenizer.no_padding()
         if pipeline.max_seq_length is not None:
             self._tokenizer.enable_truncation(pipeline.max_seq_length)
-        if pipeline.lower_case:
+        if pipeline.lowercases_text:
             normalizers = [Lowercase(), self._tokenizer.normalizer]
             self._tokenizer.normalizer = Sequence([step for step in normalizers if step])
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
-        """Turn texts into token numbers."""
+        """Return the token ids of texts."""
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         return TokenizedTexts(
             ids=[encoding.ids for encoding in encodings],
@@ -64,24 +64,24 @@ class TextTokenizer:
         )
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Return how many tokens each text has, uncut, special tokens included."""
-        # Every part of a cut text begins and ends with the special tokens again.
-        special = self._tokenizer.num_special_tokens_to_add(False)
+        """Return the number of tokens of each text, untruncated, with special tokens."""
+        # Every overflowing part of a truncated text has its own special tokens.
+        special_tokens = self._tokenizer.num_special_tokens_to_add(False)
         return [
-            len(encoding) + sum(len(rest) - special for rest in encoding.overflowing)
+            len(encoding) + sum(len(part) - special_tokens for part in encoding.overflowing)
             for encoding in self._tokenizer.encode_batch_fast(list(texts))
         ]
 
     def pad(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return one batch's token numbers and attention mask, both of shape (texts, padded length).
+        """Return the padded token ids and the attention mask of a batch, both of shape (texts, padded length).
 
         Args:
-            ids: Token numbers of at least one text, the longest first.
+            ids: The token ids of at least one text, the longest first.
         """
         shape = (len(ids), padded_length(len(ids[0])))
-        numbers = np.full(shape, self._pad, dtype=np.int64)
+        padded = np.full(shape, self._pad_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         for row, values in enumerate(ids):
-            numbers[row, : len(values)] = values
+            padded[row, : len(values)] = values
             mask[row, : len(values)] = 1
-        return numbers, mask
+        return padded, mask

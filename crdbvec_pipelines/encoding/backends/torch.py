@@ -1,4 +1,7 @@
-"""The engine of last resort and the one for GPUs: sentence-transformers on PyTorch, float32 but for CUDA's float16."""
+"""The backend for GPUs, and for processors without OpenVINO: sentence-transformers on PyTorch.
+
+It computes in float32; on CUDA in float16 unless full precision is configured.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -15,19 +18,18 @@ from crdbvec_pipelines.encoding.weights import Weights
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# sentence-transformers' own default on a processor; a GPU needs more rows at once to be busy.
+# On a processor, the default of sentence-transformers. A GPU needs more rows per batch to be fully used.
 _BATCH_ROWS = {"cpu": 32, "cuda": 256, "mps": 64}
 
 
 class TorchBackend:
-    """A `SentenceTransformer` behind a lock: neither its tokenizer nor a GPU gains from several threads.
+    """A `SentenceTransformer` with a lock, because neither its tokenizer nor a GPU is faster with several threads.
 
     Args:
-        weights: The model's folder.
-        device: Where to compute.
-        threads: How many processor threads PyTorch may use; None leaves its default. PyTorch knows one number for the
-            whole process.
-        full_precision: Whether float32 is asked for on CUDA too.
+        weights: The folder and the digest of the model.
+        device: The device to compute on.
+        threads: The number of processor threads; None uses PyTorch's default. It applies to the whole process.
+        full_precision: Whether to use float32 on CUDA as well.
 
     Raises:
         ModelError: The folder cannot be loaded, or the device does not exist.
@@ -51,7 +53,7 @@ class TorchBackend:
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Encode texts as `SentenceTransformer.encode` does; see `Backend.encode`."""
+        """Encode texts with `SentenceTransformer.encode`; see `Backend.encode`."""
         with self._lock:
             truncated = np.array(self._lengths(texts), np.intp) > (self._model.max_seq_length or np.inf)
             vectors = self._model.encode(
@@ -60,7 +62,7 @@ class TorchBackend:
         return np.asarray(vectors, dtype=np.float32), truncated
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of texts; see `Backend.count_tokens`."""
+        """Return the number of tokens of each text; see `Backend.count_tokens`."""
         with self._lock:
             return self._lengths(texts)
 
@@ -72,19 +74,20 @@ class TorchBackend:
 
 
 def load_sentence_transformer(directory: Path, device: str) -> "SentenceTransformer":
-    """Load a model's folder, quietly and without asking the hub.
+    """Load a model folder without a progress bar and without requests to the hub.
 
     Raises:
-        ModelError: It cannot be loaded, or the device does not exist.
+        ModelError: The folder cannot be loaded, or the device does not exist.
     """
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
-    # Loading 100 tensors takes no time worth a progress bar in the middle of another one.
+    # Loading 100 tensors is fast, and its progress bar would interrupt that of the command.
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return SentenceTransformer(str(directory), device=device, local_files_only=True)
     except Exception as error:
         raise ModelError(
-            f"PyTorch cannot load the model in {directory} on {device}: {type(error).__name__}: {error}"
+            f"PyTorch cannot load the model in {directory} on {device} ({type(error).__name__}: {error}). "
+            "Check the model's settings `weights` and `device`."
         ) from error

@@ -1,0 +1,116 @@
+"""Reading crdbvec.yaml, or values from another source, into the models of `schema`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from crdbvec_pipelines.config.messages import validation_messages
+from crdbvec_pipelines.config.schema import DatabaseSpec, ModelsSpec, ProjectConfig, VectorColumn
+from crdbvec_pipelines.config.sections import ChecksSpec, FollowSpec, FreshnessSpec, IndexSpec, PartitionsSpec
+from crdbvec_pipelines.errors import ConfigurationError
+
+CONFIG_VARIABLE = "CRDBVEC_CONFIG"
+DEFAULT_FILE = "crdbvec.yaml"
+
+
+def find_config(path: Path | None = None) -> Path:
+    """Return the configuration file: `path`, otherwise the one that CRDBVEC_CONFIG names, otherwise ./crdbvec.yaml."""
+    return path or Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE)
+
+
+def load_config(path: Path | None = None) -> ProjectConfig:
+    """Read and validate a configuration file.
+
+    Args:
+        path: The file; if it is not given, the one that `find_config` returns.
+
+    Raises:
+        ConfigurationError: The file is missing, is not YAML, or is invalid. The message has one line per error, with
+            the file, the entry and the remedy.
+    """
+    file = find_config(path)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"There is no configuration file {file}; create it, or name one with --config or {CONFIG_VARIABLE}."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read ({type(error).__name__}); it must be a UTF-8 file.") from None
+    except yaml.YAMLError as error:
+        # Without the error's own text, which quotes the line and with it any secret in it.
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise ConfigurationError(f"{file} is not valid YAML{place}: {problem}.") from None
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"{file} is empty or not a mapping; it needs at least the entry vectors.")
+    return parse_config(data, str(file), file.parent)
+
+
+def parse_config(data: dict[str, Any], source: str, folder: Path) -> ProjectConfig:
+    """Validate the content of a configuration file.
+
+    Args:
+        data: The content.
+        source: The name of the file in messages.
+        folder: The folder to which paths in the file are relative.
+
+    Raises:
+        ConfigurationError: The content is invalid. The message has one line per error.
+    """
+    try:
+        return ProjectConfig.model_validate(_with_origins(_with_folder(data, folder), source))
+    except ValidationError as error:
+        raise ConfigurationError(validation_messages(error, source, _SPECS)) from None
+
+
+def vector_column(**values: object) -> VectorColumn:
+    """Return a vector column from values of another source than the file, such as the command line's options.
+
+    Raises:
+        ConfigurationError: A value is invalid; the message names it.
+    """
+    origin = str(values.get("origin", "the command line"))
+    try:
+        return VectorColumn.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(validation_messages(error, origin, _SPECS)) from None
+
+
+def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make paths relative to the file instead of the working directory."""
+    models = data.get("models")
+    if isinstance(models, dict) and isinstance(models.get("directories"), list):
+        directories = [folder / str(entry) for entry in models["directories"]]
+        return {**data, "models": {**models, "directories": directories}}
+    return data
+
+
+def _with_origins(data: dict[str, Any], source: str) -> dict[str, Any]:
+    """Add its position in the file to each vector column, for messages."""
+    vectors = data.get("vectors")
+    if not isinstance(vectors, list):
+        return data
+    with_origin = [
+        {**entry, "origin": f"{source}: vectors[{position}]"} if isinstance(entry, dict) else entry
+        for position, entry in enumerate(vectors)
+    ]
+    return {**data, "vectors": with_origin}
+
+
+# The spec of each nested entry by its key, and of the whole file by the empty string.
+_SPECS: dict[str, type[BaseModel]] = {
+    "": ProjectConfig,
+    "database": DatabaseSpec,
+    "models": ModelsSpec,
+    "vectors": VectorColumn,
+    "partitions": PartitionsSpec,
+    "follow": FollowSpec,
+    "freshness": FreshnessSpec,
+    "checks": ChecksSpec,
+    "index": IndexSpec,
+}

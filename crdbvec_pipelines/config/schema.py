@@ -1,0 +1,258 @@
+"""crdbvec.yaml as pydantic models: the whole file, its database and models, and an entry of `vectors`.
+
+`sections` contains the nested parts of an entry; `load` reads the file, and `messages` formats the errors. Nothing here
+connects to a database, imports a model wrapper or imports Dagster. What can only be checked on the server, such as
+whether a column exists, is checked in `database.table`.
+"""
+
+import os
+import re
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from crdbvec_pipelines.config.sections import (
+    ChecksSpec,
+    FollowSpec,
+    FreshnessSpec,
+    IndexSpec,
+    PartitionsSpec,
+    Spec,
+)
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.naming import TableName
+
+URL_VARIABLE = "CRDBVEC_URL"
+
+Staleness = Literal["fingerprint", "trigger", "nulls_only"]
+"""How edited rows are found: by comparing fingerprints, by a trigger as well, or not at all."""
+
+MAX_BATCH_SIZE = 10_000
+"""Rows per batch. The vectors of the largest batch take about 160 MB at 4,096 dimensions."""
+MAX_WORKERS = 64
+"""Batches or slices encoded at the same time: as many as there are cores in a large server."""
+
+
+class EnvironmentVariable(Spec):
+    """A value that is read from the environment when it is needed, so that no file contains it."""
+
+    env: str = Field(min_length=1, description="The name of the environment variable.")
+
+    def read(self) -> str:
+        """Return the variable's value.
+
+        Raises:
+            ConfigurationError: The variable is not set.
+        """
+        value = os.environ.get(self.env)
+        if not value:
+            raise ConfigurationError(
+                f"The environment variable {self.env} is not set; set it to the database's URL, "
+                "for example postgresql://user:password@host:26257/database?sslmode=verify-full."
+            )
+        return value
+
+
+# In a URL's query or in the form `host=... password=...`; libpq accepts both.
+_PASSWORD = re.compile(r"(?:^|[?&\s])(?:ssl)?password\s*=", re.IGNORECASE)
+
+
+def _url_without_password(value: object) -> object:
+    if isinstance(value, EnvironmentVariable):
+        return value
+    if isinstance(value, str):
+        if urlsplit(value).password or _PASSWORD.search(value):
+            raise ValueError("contains a password; write {env: CRDBVEC_URL} here and set that variable to the URL")
+        return value
+    if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str) and value["env"]:
+        return EnvironmentVariable(env=value["env"])
+    raise ValueError("must be {env: <the variable that contains the URL>}, or a URL without a password")
+
+
+class DatabaseSpec(Spec):
+    """The database that contains the tables."""
+
+    url: Annotated[EnvironmentVariable | str, BeforeValidator(_url_without_password)] = Field(
+        default=EnvironmentVariable(env=URL_VARIABLE),
+        description="The URL of the database. `{env: NAME}` reads it from an environment variable; a URL may also be "
+        "written here, but not with a password.",
+    )
+
+    def read_url(self) -> str:
+        """Return the URL, from the environment if the file refers to a variable.
+
+        Raises:
+            ConfigurationError: The environment variable is not set.
+        """
+        return self.url if isinstance(self.url, str) else self.url.read()
+
+
+class ModelsSpec(Spec):
+    """The folders of model wrappers besides the built-in ones, and the settings of the models."""
+
+    directories: tuple[Path, ...] = Field(default=(), description="Folders with your own model wrappers.")
+    settings: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict, description="The settings of each model, by its name."
+    )
+
+
+def _columns(value: object) -> object:
+    columns = [value] if isinstance(value, str) else value
+    if value is not None and not (
+        isinstance(columns, (list, tuple)) and all(isinstance(column, str) and column for column in columns)
+    ):
+        raise ValueError("must be a column, a list of columns, or {template: ...}")
+    return value
+
+
+def _table_name(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a name like public.passage")
+    try:
+        return TableName.parse(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+
+
+class VectorColumn(Spec):
+    """One vector column: the vectors that one model computes from one input of one table."""
+
+    table: Annotated[TableName, BeforeValidator(_table_name)] = Field(
+        description="`table` or `schema.table`, spelled exactly as in the database. Write double quotes around a part "
+        "that contains a dot."
+    )
+    input: Annotated[str | tuple[str, ...] | None, BeforeValidator(_columns)] = Field(
+        default=None,
+        description="The column to embed, or a list of columns, whose values are joined by line breaks.",
+    )
+    template: str | None = Field(
+        default=None,
+        description='A text with `{column}` placeholders, such as `"{title}: {body}"`. `{{` and `}}` are literal '
+        "braces. NULL counts as an empty text.",
+    )
+    output: str = Field(
+        min_length=1, max_length=50, description="The vector column, created if it is missing; 1 to 50 characters."
+    )
+    model: str = Field(min_length=1, description="The model; `crdbvec model list` shows the available ones.")
+    # The encoder sorts a batch by length: with 1,024 texts per batch it was measured a quarter faster than with 256
+    # (docs/benchmarks.md).
+    batch_size: int = Field(
+        default=1_024,
+        ge=1,
+        le=MAX_BATCH_SIZE,
+        description="Rows that are read, encoded and written together; 1 to 10,000.",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Slices (in Dagster) or batches (otherwise) that are encoded at the same time; 1 to 64.",
+    )
+    partitions: PartitionsSpec = Field(
+        default=PartitionsSpec(), description="How the table is divided into partitions."
+    )
+    staleness: Staleness = Field(
+        default="fingerprint", description="How edited rows are found: `fingerprint`, `trigger` or `nulls_only`."
+    )
+    updated_at: str | None = Field(
+        default=None,
+        description="A column with the time of each row's last update. Edited rows are then found through an index "
+        "on it.",
+    )
+    manage_schema: bool = Field(
+        default=True,
+        description="Whether missing columns, indexes and triggers may be created. With `false`, the run fails with "
+        "the statements to run.",
+    )
+    schedule: str = Field(
+        default="0 3 * * *",
+        description="When maintenance runs: a cron expression in UTC. The schedule is off until you switch it on in "
+        "Dagster.",
+    )
+    follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
+    freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
+    checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")
+    index: IndexSpec | None = Field(default=None, description="The vector index on the output column.")
+    origin: str = Field(
+        default="the command line", exclude=True, description="Where the values come from; for messages only."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hoist_template(cls, data: object) -> object:
+        if isinstance(data, Mapping) and isinstance(data.get("input"), Mapping) and set(data["input"]) == {"template"}:
+            return {**{k: v for k, v in data.items() if k != "input"}, **data["input"]}
+        return data
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        if (self.input is None) == (self.template is None):
+            raise ValueError("must have exactly one of input (a column, or a list of columns) and template")
+        if not self.input_columns:
+            raise ValueError("has no input column; write input: <column>, or a template that contains {column}")
+        for written in filter(None, (self.output, self.fingerprint_column)):
+            if written in self.input_columns:
+                raise ValueError(f"the column {written} cannot be both written and an input; choose another output")
+        if self.updated_at and self.staleness == "nulls_only":
+            raise ValueError("updated_at finds edited rows, but staleness nulls_only ignores edits; remove one of them")
+        return self
+
+    @property
+    def template_parts(self) -> tuple[tuple[str, str | None], ...]:
+        """The template as (literal text, following column or None), in order; empty without a template."""
+        unsupported = ValueError("template supports plain {column} placeholders only; write {{ and }} for braces")
+        parts = []
+        try:
+            for literal, field, format_spec, conversion in string.Formatter().parse(self.template or ""):
+                if field is not None and (not field or format_spec or conversion):
+                    raise unsupported
+                parts.append((literal, field))
+        except ValueError:
+            # A brace without its counterpart.
+            raise unsupported from None
+        return tuple(parts)
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The distinct columns of the input, in order of first use."""
+        if self.template is not None:
+            return tuple(dict.fromkeys(column for _, column in self.template_parts if column is not None))
+        return (self.input,) if isinstance(self.input, str) else (self.input or ())
+
+    @property
+    def fingerprint_column(self) -> str | None:
+        """The column with the fingerprint of the vector; None if `staleness` does not use fingerprints."""
+        return None if self.staleness == "nulls_only" else f"{self.output}_fingerprint"
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.output}"
+
+
+class ProjectConfig(Spec):
+    """The whole of crdbvec.yaml."""
+
+    database: DatabaseSpec = Field(default=DatabaseSpec(), description="The database that contains the tables.")
+    models: ModelsSpec = Field(default=ModelsSpec(), description="Your own model wrappers, and the models' settings.")
+    asset_prefix: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = Field(
+        default=(),
+        description="The first parts of every asset key in Dagster, such as `[warehouse]`; letters, digits and `_`.",
+    )
+    vectors: tuple[VectorColumn, ...] = Field(
+        min_length=1, description="A list with one entry per vector column; at least one."
+    )
+
+    @model_validator(mode="after")
+    def _check_unique(self) -> Self:
+        seen: set[tuple[TableName, str]] = set()
+        for vector in self.vectors:
+            for output in filter(None, (vector.output, vector.fingerprint_column)):
+                if (vector.table, output) in seen:
+                    raise ValueError(
+                        f"two entries of vectors write {vector.table}.{output}; change the output of one of them"
+                    )
+                seen.add((vector.table, output))
+        return self

@@ -1,0 +1,136 @@
+"""The nested parts of an entry of `vectors`: partitions, follow sensor, freshness, checks and index."""
+
+from typing import Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Metric = Literal["cosine", "l2", "ip"]
+"""How vectors are compared: by cosine distance, Euclidean distance, or negative inner product."""
+METRICS: tuple[str, ...] = get_args(Metric)
+
+
+class Spec(BaseModel):
+    """The base class of all entries: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class PartitionsSpec(Spec):
+    """How a table is divided into partitions."""
+
+    target_rows: int = Field(
+        default=50_000, ge=1, description="The approximate number of rows per partition; 1 or more."
+    )
+    max_partitions: int = Field(
+        default=1_000, ge=1, le=4_096, description="The maximum number of partitions; 1 to 4,096."
+    )
+
+
+class FollowSpec(Spec):
+    """How the follow sensor reacts to pending rows."""
+
+    interval_seconds: int = Field(default=30, ge=5, description="Seconds between two ticks of the sensor; 5 or more.")
+    small_backlog: int = Field(
+        default=10_000,
+        ge=1,
+        description="Up to this many pending rows are embedded by one run of the follow job, more by partition runs; "
+        "1 or more.",
+    )
+    partition_runs: int = Field(
+        default=4, ge=1, le=100, description="The maximum number of partition runs in progress; 1 to 100."
+    )
+    stuck_after_minutes: int = Field(
+        default=60,
+        ge=1,
+        description="Minutes after its start until a run in progress is considered dead and ignored; 1 or more. "
+        "Set it to more than the duration of the longest run.",
+    )
+
+
+class FreshnessSpec(Spec):
+    """When Dagster shows the asset as stale."""
+
+    warn_hours: float = Field(
+        default=26, gt=0, description="Hours after the last materialization until a warning; more than 0."
+    )
+    fail_hours: float = Field(
+        default=50,
+        gt=0,
+        description="Hours after the last materialization until a failure; more than `freshness.warn_hours`.",
+    )
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.warn_hours >= self.fail_hours:
+            raise ValueError("warn_hours must be less than fail_hours")
+        return self
+
+
+class ChecksSpec(Spec):
+    """What the asset checks require."""
+
+    coverage: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="The share of the rows with an input that must have a fresh vector; 0 to 1.",
+    )
+    drift_partitions: int | None = Field(
+        default=None,
+        ge=1,
+        description="The number of partitions, randomly chosen, that the check `drift` reads; 1 or more.",
+    )
+
+
+class IndexSpec(Spec):
+    """The vector index on the output column."""
+
+    metric: Metric | None = Field(
+        default=None, description="The distance that index and searches use: `cosine`, `l2` or `ip`."
+    )
+    prefix: tuple[str, ...] = Field(
+        default=(),
+        description="CockroachDB: the columns by which every search filters, such as the tenant. The index "
+        "has a separate tree for each of their values.",
+    )
+    partial: bool = Field(default=True, description="Whether the index excludes rows without a vector.")
+    min_coverage: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="The share of the rows with an input that must have a fresh vector before the index is built; "
+        "0 to 1.",
+    )
+    min_partition_size: int | None = Field(
+        default=None, ge=1, le=1_024, description="CockroachDB: a storage parameter of the index; 1 to 1,024."
+    )
+    max_partition_size: int | None = Field(
+        default=None, ge=4, le=4_096, description="CockroachDB: a storage parameter of the index; 4 to 4,096."
+    )
+    build_beam_size: int | None = Field(
+        default=None, ge=1, le=512, description="CockroachDB: a storage parameter of the index; 1 to 512."
+    )
+    m: int | None = Field(
+        default=None, ge=2, le=100, description="PostgreSQL: a storage parameter of the index; 2 to 100."
+    )
+    ef_construction: int | None = Field(
+        default=None, ge=4, le=1_000, description="PostgreSQL: a storage parameter of the index; 4 to 1,000."
+    )
+    effort: int | None = Field(
+        default=None,
+        ge=1,
+        le=2_048,
+        description="The search effort: the beam size (CockroachDB) or `ef_search` (PostgreSQL); 1 to 2,048.",
+    )
+    wanted_recall: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="The recall that the index check and `crdbvec index tune` require; more than 0, up to 1.",
+    )
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The configured storage parameters, of both servers."""
+        names = ("min_partition_size", "max_partition_size", "build_beam_size", "m", "ef_construction")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -1,0 +1,151 @@
+"""CockroachDB's vector index (C-SPANN). With prefix columns, each tenant or region has a separate tree of vectors.
+
+The server uses an index for a search only if every prefix column is fixed by = or IN and there is no other filter,
+except exactly the predicate of a partial index.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.dialects.vector_support import (
+    IndexDefinition,
+    SearchEffort,
+    Settings,
+    VectorSupport,
+    parse_parameters,
+    parse_predicate,
+    with_parameters,
+)
+from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.naming import TableName
+
+# As psycopg encodes 25.4. Since 25.4, vector indexes are generally available, enabled by default and built online.
+# Before, a build blocked writers, and cosine and inner product were missing (25.2). Vectors as binary parameters, which
+# writes use, exist since 25.3.
+MIN_VECTOR_INDEX_VERSION = 250400
+
+_QUOTED = r"\"(?:[^\"]|\"\")*\""
+# One per line of SHOW CREATE TABLE. 25.2 also prints a direction after each prefix column.
+_DEFINITION = re.compile(
+    rf"^\s*VECTOR INDEX (?P<name>{_QUOTED}|\S+) \((?P<columns>(?:{_QUOTED}|[^()\"])*)\)"
+    r"(?: WITH \((?P<parameters>[^)]*)\))?(?: WHERE (?P<predicate>.*?))?(?: NOT VISIBLE| VISIBILITY [\d.]+)?,?$",
+    re.MULTILINE,
+)
+_COLUMN = re.compile(rf"(?P<name>{_QUOTED}|[^\s,\"]+)(?: (?:ASC|DESC))?(?: (?P<opclass>\w+_ops))?(?:, |$)")
+_DEFAULT_OPCLASS = "vector_l2_ops"
+
+
+class CockroachVectors(VectorSupport):
+    """The vector index and search of CockroachDB 25.4 or later.
+
+    Args:
+        version: The version as psycopg returns it: 260205 for 26.2.5.
+    """
+
+    effort = SearchEffort("vector_search_beam_size", 32, 2_048, (8, 16, 32, 64, 128, 256, 512))
+    has_prefixes = True
+    parameters: Mapping[str, int] = {"min_partition_size": 16, "max_partition_size": 128, "build_beam_size": 8}
+    has_schema_wide_index_names = False
+    # CockroachDB's documentation: "When inserting vectors, batching should be avoided". Its own index builder merges
+    # three vectors per transaction.
+    rows_per_indexed_write = (5, 10)
+    can_filter_during_index_scan = False
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+
+    def check_index_support(self, dimension: int) -> None:
+        """Check the version. Older servers can embed and search exactly, but not build an index."""
+        if self._version < MIN_VECTOR_INDEX_VERSION:
+            raise TableError(
+                f"This cluster runs CockroachDB {self._version // 10000}.{self._version // 100 % 100}; before 25.4 its "
+                "vector index is a preview and its build blocks writers. Upgrade to 25.4 or later to build an index. "
+                "Embedding and exact search work without an upgrade."
+            )
+
+    def create(
+        self, index: sql.Identifier, table: sql.Identifier, column: sql.Identifier, definition: IndexDefinition
+    ) -> sql.Composable:
+        """Return a CREATE VECTOR INDEX with the operator class; without it, the index is an L2 index."""
+        columns = [
+            *(sql.Identifier(name) for name in definition.prefix),
+            sql.SQL("{} {}").format(column, sql.SQL(definition.operator_class)),
+        ]
+        return sql.SQL("CREATE VECTOR INDEX IF NOT EXISTS {index} ON {table} ({columns}){parameters}{where}").format(
+            index=index,
+            table=table,
+            columns=sql.SQL(", ").join(columns),
+            parameters=with_parameters(definition.parameters),
+            where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.is_partial else sql.SQL(""),
+        )
+
+    def describe(self, table: sql.Identifier) -> sql.Composable:
+        """Return a SHOW CREATE TABLE, because pg_catalog does not contain the operator class of a vector index."""
+        return sql.SQL("SELECT create_statement FROM [SHOW CREATE TABLE {}]").format(table)
+
+    def parse_description(self, rows: Sequence[Sequence[object]], column: str) -> dict[str, IndexDefinition]:
+        """Parse lines of the form `VECTOR INDEX name (prefix, column opclass) [WITH (...)] [WHERE ...]`."""
+        found = {}
+        for match in _DEFINITION.finditer("\n".join(str(row[0]) for row in rows)):
+            *prefix, vector = _COLUMN.finditer(match["columns"])
+            if _unquoted(vector["name"]) != column:
+                continue
+            found[_unquoted(match["name"])] = IndexDefinition(
+                vector["opclass"] or _DEFAULT_OPCLASS,
+                tuple(_unquoted(part["name"]) for part in prefix),
+                parse_predicate(match["predicate"], column),
+                parse_parameters(match["parameters"] or ""),
+            )
+        return found
+
+    @property
+    def progress(self) -> sql.Composable:
+        """The query for the schema change job, which continues if the connection that started it ends."""
+        return sql.SQL(
+            "SELECT fraction_completed::float8 FROM [SHOW JOBS] WHERE job_type = 'NEW SCHEMA CHANGE' "
+            "AND status IN ('pending', 'running', 'reverting') "
+            "AND strpos(description, %(index)s::text) > 0 AND strpos(description, %(table)s::text) > 0 "
+            "ORDER BY created DESC LIMIT 1"
+        )
+
+    def table_size(self, table: TableName) -> sql.Composable:
+        """Return the query for the size of all ranges of the table. It needs the privilege ZONECONFIG."""
+        return sql.SQL("SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE {} WITH DETAILS]").format(
+            sql.Identifier(*table)
+        )
+
+    def index_size(self, table: TableName, index: str) -> sql.Composable:
+        """Return the query for the size of all ranges of the index. It needs the privilege ZONECONFIG."""
+        return sql.SQL("SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX {}@{} WITH DETAILS]").format(
+            sql.Identifier(*table), sql.Identifier(index)
+        )
+
+    def settings(self, effort: int | None, *, filtered: bool) -> Settings:
+        """Return the beam size: the number of partitions that a search reads on each level."""
+        return {} if effort is None else {self.effort.setting: effort}
+
+    def is_exhaustive(self, found: int, effort: int | None) -> bool:
+        """Return whether the search found fewer rows than its beam size.
+
+        Each partition that a search reads contains at least one row, so then it has read every partition.
+        """
+        return found < (effort or self.effort.default)
+
+    def uses_index(self, plan: Sequence[str], index: str) -> bool:
+        """Return whether the plan has a node `vector search` on `table@index`, with or without a mark as partial."""
+        quoted = index.replace('"', '""')
+        lines = [line.strip(" •│├└─").removesuffix(" (partial index)") for line in plan]
+        return "vector search" in lines and any(
+            line.startswith("table:") and line.endswith((f"@{index}", f'@"{quoted}"')) for line in lines
+        )
+
+    @property
+    def follower_read_clause(self) -> sql.Composable | None:
+        """The clause for the latest time that any replica can serve, about 4 seconds ago. It takes no placeholder."""
+        return sql.SQL(" AS OF SYSTEM TIME follower_read_timestamp()")
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

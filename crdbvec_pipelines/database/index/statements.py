@@ -1,0 +1,104 @@
+"""The statements about vector indexes, the index that the configuration describes, and the indexes that exist."""
+
+from psycopg import sql
+
+from crdbvec_pipelines.config import IndexSpec, VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
+from crdbvec_pipelines.database.dialects import Dialect
+from crdbvec_pipelines.database.dialects.vector_support import NOT_NULL, IndexDefinition
+from crdbvec_pipelines.database.identifiers import short_name
+from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.statement import online_ddl, statement
+from crdbvec_pipelines.database.table import Table
+
+
+@online_ddl
+def create_vector_index(dialect: Dialect, column: ColumnDefinition) -> sql.Composable:
+    """Build the vector index."""
+    return dialect.vectors.create(
+        sql.Identifier(vector_index_name(column.spec)),
+        column.table.identifier,
+        sql.Identifier(column.spec.output),
+        configured_definition(dialect, column),
+    )
+
+
+@statement
+def describe_indexes(dialect: Dialect, table: Table) -> sql.Composable:
+    """Return the indexes of a table, including its vector indexes."""
+    return dialect.vectors.describe(table.identifier)
+
+
+@statement
+def index_progress(dialect: Dialect) -> sql.Composable:
+    """Return the completed share of a running index build."""
+    return dialect.vectors.progress
+
+
+@statement
+def table_size(dialect: Dialect, table: Table) -> sql.Composable:
+    """Return the size in bytes of a table with its indexes."""
+    return dialect.vectors.table_size(table.name)
+
+
+@statement
+def index_size(dialect: Dialect, table: Table, index: str) -> sql.Composable:
+    """Return the size in bytes of an index."""
+    return dialect.vectors.index_size(table.name, index)
+
+
+@statement
+def indexes_named(dialect: Dialect) -> sql.Composable:
+    """Return the tables of a schema that have an index with a name, and whether it is valid or being built."""
+    return sql.SQL(
+        "SELECT t.relname, i.indisvalid OR {} FROM pg_catalog.pg_index AS i "
+        "JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
+        "JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text"
+    ).format(dialect.index_is_being_built)
+
+
+@statement
+def count_vectors(column: ColumnDefinition) -> sql.Composable:
+    """Return the number of rows that have a vector."""
+    return sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column.spec.output), column.table.identifier)
+
+
+def vector_index_name(spec: VectorColumn) -> str:
+    """Return the name of the vector index of a column."""
+    return short_name(f"{spec.table.name}_{spec.output}", "index")
+
+
+def configured_definition(dialect: Dialect, column: ColumnDefinition) -> IndexDefinition:
+    """Return the index that the configuration describes, without the options that the server does not support."""
+    spec = column.spec.index or IndexSpec()
+    supported = dialect.vectors.parameters
+    return IndexDefinition(
+        DISTANCES[column.metric].operator_class,
+        spec.prefix if dialect.vectors.has_prefixes else (),
+        NOT_NULL if spec.partial else None,
+        {name: value for name, value in spec.parameters.items() if name in supported},
+    )
+
+
+def unsupported_options(dialect: Dialect, spec: VectorColumn) -> str | None:
+    """Return a sentence about the configured index options that the server does not support; None if there are none."""
+    configured = spec.index or IndexSpec()
+    unsupported = sorted(configured.parameters.keys() - dialect.vectors.parameters.keys())
+    has_unsupported_prefix = bool(configured.prefix) and not dialect.vectors.has_prefixes
+    if not unsupported and not has_unsupported_prefix:
+        return None
+    options = ", ".join([*(["prefix"] if has_unsupported_prefix else []), *unsupported])
+    consequence = " Searches that filter by the prefix columns still return the correct rows."
+    return (
+        f"The vector index is built without {options}, which {dialect.display_name} does not support."
+        f"{consequence if has_unsupported_prefix else ''}"
+    )
+
+
+def existing_indexes(column: BoundColumn) -> dict[str, IndexDefinition]:
+    """Return the finished vector indexes over a column, by name."""
+    dialect, name = column.database.dialect, column.table.name
+    rows = column.database.fetch(describe_indexes(dialect, column.table), {"schema": name.schema, "table": name.name})
+    return dialect.vectors.parse_description(rows, column.spec.output)

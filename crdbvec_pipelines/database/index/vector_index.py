@@ -1,0 +1,153 @@
+"""The vector index of a column: whether it exists and matches the configuration, its build, and its size."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition
+from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError
+from crdbvec_pipelines.database.index.build import IndexBuild
+from crdbvec_pipelines.database.index.statements import (
+    configured_definition,
+    count_vectors,
+    existing_indexes,
+    index_size,
+    table_size,
+    vector_index_name,
+)
+from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.statement import Statement
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IndexSizes:
+    """The sizes of a table and its vector index.
+
+    Attributes:
+        table_bytes: The size of the table with all its indexes; None if the role may not read it.
+        index_bytes: The size of the index; None if it does not exist, or if the role may not read its size.
+        vectors: The number of rows that have a vector.
+        full_precision_bytes: The size of these vectors without compression.
+    """
+
+    table_bytes: int | None
+    index_bytes: int | None
+    vectors: int
+    full_precision_bytes: int
+
+
+class VectorIndex:
+    """The vector index of one column on an open database.
+
+    Attributes:
+        name: The name of the index.
+        configured: The index as the configuration describes it.
+
+    Args:
+        column: The vector column; it need not exist yet.
+
+    Raises:
+        TableError: A prefix column does not exist.
+    """
+
+    def __init__(self, column: BoundColumn) -> None:
+        spec, table = column.spec, column.table
+        for name in spec.index.prefix if spec.index else ():
+            if name not in table.columns:
+                raise TableError(f"{spec.origin}.index.prefix: {spec.table} has no column {name}.")
+        self.name = vector_index_name(spec)
+        self.configured = configured_definition(column.database.dialect, column)
+        self._column = column
+        self._database = column.database
+        self._build = IndexBuild(column, self.name)
+
+    def existing(self) -> dict[str, IndexDefinition]:
+        """Return the finished vector indexes over the column, by name, including those that users created."""
+        return existing_indexes(self._column)
+
+    def differences(self) -> list[str]:
+        """Return how the existing index differs from the configuration; nothing if it matches or does not exist."""
+        found = self.existing().get(self.name)
+        if found is None:
+            return []
+        configured = self.configured
+        defaults = self._database.dialect.vectors.parameters
+        pairs = [
+            ("metric", _metric_name(found), _metric_name(configured)),
+            ("prefix", ", ".join(found.prefix) or "none", ", ".join(configured.prefix) or "none"),
+            ("predicate", found.predicate or "none", configured.predicate or "none"),
+            *(
+                (name, found.parameters.get(name, defaults[name]), value)
+                for name, value in configured.parameters.items()
+            ),
+        ]
+        return [f"{name}: {actual}, configured: {expected}" for name, actual, expected in pairs if actual != expected]
+
+    def build(self, *, replace: bool = False, on_progress: Callable[[float], None] | None = None) -> bool:
+        """Build the index unless it exists, and return whether it was built.
+
+        The statement runs alone in autocommit mode, in a thread, while its progress is read over another connection.
+        If the connection is lost, the function waits for the build, or starts it again if it has ended.
+
+        Args:
+            replace: Whether to drop an index that differs from the configuration and build it again.
+            on_progress: Receives the completed share, from 0 to 1, about once per second.
+
+        Raises:
+            TableError: The server cannot index this column, the existing index differs and `replace` is false, or
+                another object has the name of the index.
+            DatabaseError: The server rejected the statement.
+        """
+        self._database.dialect.vectors.check_index_support(self._column.model.dim)
+        differences = self.differences()
+        if differences and not replace:
+            raise TableError(
+                f"The vector index {self.name} of {self._column.spec.table} differs from the configuration "
+                f"({self._column.spec.origin}): {'; '.join(differences)}. Run `crdbvec index build --replace`."
+            )
+        if differences:
+            self.drop()
+        if self._build.is_complete:
+            return False
+        self._build.run(on_progress or (lambda _: None))
+        return True
+
+    def drop(self) -> None:
+        """Drop the index if it exists.
+
+        Raises:
+            DatabaseUnavailable: Another transaction holds a lock on the table and does not end.
+        """
+        self._build.drop()
+
+    def sizes(self) -> IndexSizes:
+        """Return the sizes of the table and the index."""
+        dialect, table = self._database.dialect, self._column.table
+        (vectors,) = self._database.fetch_one(count_vectors(self._column)) if self._column.exists else (0,)
+        return IndexSizes(
+            table_bytes=self._read_size(table_size(dialect, table)),
+            index_bytes=self._read_size(index_size(dialect, table, self.name)) if self._build.is_complete else None,
+            vectors=vectors,
+            # Four bytes per dimension and a header of eight bytes.
+            full_precision_bytes=vectors * (4 * self._column.model.dim + 8),
+        )
+
+    def _read_size(self, query: Statement) -> int | None:
+        try:
+            (size,) = self._database.fetch_one(query)
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:
+            # A role that may search and build may still lack the privilege to see ranges.
+            logger.info("A size cannot be read: %s", error)
+            return None
+        return None if size is None else int(size)
+
+
+def _metric_name(definition: IndexDefinition) -> str:
+    """Return the metric of an index, or its operator class if that is not the one of a supported metric."""
+    names = {distance.operator_class: metric for metric, distance in DISTANCES.items()}
+    return names.get(definition.operator_class, definition.operator_class)

@@ -1,0 +1,53 @@
+"""Statements that count the rows of one vector column. `VectorRows` sends them."""
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import ColumnDefinition
+from crdbvec_pipelines.database.expressions import InputExpressions, in_range
+from crdbvec_pipelines.database.rows.predicates import (
+    any_pending_predicate,
+    edited_predicate,
+    pending_predicate,
+    without_deferred,
+)
+from crdbvec_pipelines.database.statement import statement
+
+
+@statement
+def count_rows(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool) -> sql.Composable:
+    """Count the rows of a key range: all, with a vector, pending, blank."""
+    return sql.SQL(
+        "SELECT count(*), count({output}), count(*) FILTER (WHERE {pending}), count(*) FILTER (WHERE NOT {content}) "
+        "FROM {table} WHERE {range}"
+    ).format(
+        output=sql.Identifier(column.spec.output),
+        pending=without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred),
+        content=InputExpressions(column).has_content,
+        table=column.table.identifier,
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+    )
+
+
+@statement
+def count_unembedded(column: ColumnDefinition, *, exclude_deferred: bool) -> sql.Composable:
+    """Count the pending rows without a vector through the partial index, at most `limit` of them."""
+    return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS missing").format(
+        table=column.table.identifier,
+        pending=without_deferred(column, pending_predicate(column, "unembedded"), exclude_deferred=exclude_deferred),
+    )
+
+
+@statement
+def count_edited(column: ColumnDefinition, *, exclude_deferred: bool) -> sql.Composable:
+    """Count the rows updated since a time whose vector is stale, at most `limit`, with their earliest `updated_at`.
+
+    The index on `updated_at` finds them.
+    """
+    return sql.SQL(
+        "SELECT count(*), min(updated)::timestamptz FROM "
+        "(SELECT {updated} AS updated FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited"
+    ).format(
+        updated=sql.Identifier(column.spec.updated_at or column.spec.output),
+        table=column.table.identifier,
+        pending=without_deferred(column, edited_predicate(column), exclude_deferred=exclude_deferred),
+    )

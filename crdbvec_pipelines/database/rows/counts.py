@@ -1,0 +1,27 @@
+"""Row counts of a vector column, also of one that does not exist yet. Nothing is changed."""
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
+from crdbvec_pipelines.database.expressions import InputExpressions
+from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.schema.prepare import is_prepared
+from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.keyspace import KeyRange
+
+
+@statement
+def count_unprepared(column: ColumnDefinition) -> sql.Composable:
+    """Count the rows of a table without the vector column or its fingerprint: all, with a vector, pending, blank."""
+    has_vector = sql.Identifier(column.spec.output) if column.exists else sql.SQL("NULL")
+    content = InputExpressions(column).has_content
+    return sql.SQL(
+        "SELECT count(*), count({}), count(*) FILTER (WHERE {}), count(*) FILTER (WHERE NOT {}) FROM {}"
+    ).format(has_vector, content, content, column.table.identifier)
+
+
+def column_counts(column: BoundColumn) -> RowCounts:
+    """Count the rows of a vector column as they are; the column and the metadata tables need not exist yet."""
+    if is_prepared(column):
+        return VectorRows(column).count(KeyRange())
+    return RowCounts(*column.database.fetch_one(count_unprepared(column)))

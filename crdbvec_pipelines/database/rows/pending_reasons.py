@@ -1,0 +1,120 @@
+"""The reasons why rows are pending, and a sample of their inputs, for an estimate. Nothing is changed."""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition, fingerprint_seed
+from crdbvec_pipelines.database.expressions import InputExpressions, key_list
+from crdbvec_pipelines.database.rows.predicates import any_pending_predicate, pending_predicate
+from crdbvec_pipelines.database.schema import prepare as schema_prepare
+from crdbvec_pipelines.database.schema.column_metadata import read_column_metadata
+from crdbvec_pipelines.database.statement import statement
+
+
+@dataclass(frozen=True)
+class PendingReasons:
+    """Numbers of rows of a table by the reason why a refresh embeds or skips them.
+
+    Attributes:
+        rows: All rows.
+        embedded: Rows with a current vector.
+        never_embedded: Pending rows without a vector.
+        edited: Pending rows whose input, or the template, changed after they were embedded.
+        other_model: Pending rows whose vector is from another model or revision.
+        blank: Rows with nothing to embed.
+        distinct: Distinct inputs of the pending rows; equal inputs are encoded once.
+    """
+
+    rows: int
+    embedded: int
+    never_embedded: int
+    edited: int
+    other_model: int
+    blank: int
+    distinct: int
+
+    @property
+    def pending(self) -> int:
+        """The number of pending rows."""
+        return self.never_embedded + self.edited + self.other_model
+
+    @property
+    def duplicates(self) -> int:
+        """The number of pending rows whose input is that of another pending row."""
+        return self.pending - self.distinct
+
+
+@statement
+def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) -> sql.Composable:
+    """Count rows by the reason why they are pending; fingerprints of `earlier` models identify their vectors."""
+    expressions = InputExpressions(column)
+    unembedded = pending_predicate(column, "unembedded") if is_prepared else expressions.has_content
+    stale = pending_predicate(column, "stale") if is_prepared else sql.SQL("false")
+    pending = any_pending_predicate(column) if is_prepared else expressions.has_content
+    other: sql.Composable = sql.SQL("false")
+    if is_prepared and earlier and column.spec.fingerprint_column is not None:
+        hashes = [
+            sql.SQL("md5({}::text || {})").format(sql.Placeholder(f"earlier_{number}"), expressions.text)
+            for number in range(earlier)
+        ]
+        other = sql.SQL("{} IN ({})").format(sql.Identifier(column.spec.fingerprint_column), sql.SQL(", ").join(hashes))
+    return sql.SQL(
+        "SELECT count(*), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
+        "count(*) FILTER (WHERE {stale} AND {other}), count(*) FILTER (WHERE NOT {content}), "
+        "count(DISTINCT {fingerprint}) FILTER (WHERE {pending}) FROM {table}"
+    ).format(
+        unembedded=unembedded,
+        stale=stale,
+        other=other,
+        content=expressions.has_content,
+        fingerprint=expressions.fingerprint,
+        pending=pending,
+        table=column.table.identifier,
+    )
+
+
+@statement
+def sample_pending(column: ColumnDefinition, *, is_prepared: bool) -> sql.Composable:
+    """Return the inputs of at most `size` pending rows, evenly spread over their keys."""
+    expressions = InputExpressions(column)
+    return sql.SQL(
+        "SELECT {value} FROM {table} WHERE ({key}) IN (SELECT {key} FROM ("
+        "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
+        "FROM {table} WHERE {pending}) AS pending_rows "
+        "WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0)"
+    ).format(
+        value=expressions.value,
+        table=column.table.identifier,
+        key=key_list(column.table),
+        pending=any_pending_predicate(column) if is_prepared else expressions.has_content,
+    )
+
+
+def pending_reasons(column: BoundColumn) -> PendingReasons:
+    """Count the rows of a table by the reason why they are pending. The server reads the whole table."""
+    prepared = schema_prepare.is_prepared(column)
+    metadata = read_column_metadata(column.database, column.table) if prepared else []
+    current = column.model.model_id
+    earlier = [
+        model for each in metadata if each.output == column.spec.output for model in each.models if model != current
+    ]
+    seeds = {f"earlier_{number}": fingerprint_seed(model) for number, model in enumerate(earlier)}
+    rows, unembedded, stale, other, blank, distinct = column.database.fetch_one(
+        count_reasons(column, is_prepared=prepared, earlier=len(earlier)), {**column.seed, **seeds}
+    )
+    return PendingReasons(
+        rows=rows,
+        embedded=rows - blank - unembedded - stale,
+        never_embedded=unembedded,
+        edited=stale - other,
+        other_model=other,
+        blank=blank,
+        distinct=distinct,
+    )
+
+
+def sample_inputs(column: BoundColumn, size: int) -> list[object]:
+    """Return the inputs of at most `size` pending rows, evenly spread over their keys."""
+    query = sample_pending(column, is_prepared=schema_prepare.is_prepared(column))
+    return [value for (value,) in column.database.fetch(query, {**column.seed, "size": size})]

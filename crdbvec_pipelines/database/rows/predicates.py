@@ -1,0 +1,80 @@
+"""Predicates that find pending rows, and the passes in which a refresh reads them.
+
+Parameters, where a predicate needs them: `seed` (see `expressions`), `since` (only `edited`), and `table_name` and
+`output` (only `without_deferred`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import ColumnDefinition
+from crdbvec_pipelines.database.expressions import InputExpressions
+from crdbvec_pipelines.database.rows.row_error_statements import is_not_deferred
+
+PendingKind = Literal["unembedded", "stale", "edited"]
+"""unembedded: rows without a vector. stale: rows whose fingerprint differs from that of their input. edited: the stale
+rows that were updated since a given time. Only `stale` reads every row of a key range; the others use an index."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a key range.
+
+    Attributes:
+        kind: The pending rows that the pass reads.
+        since: Only for `edited`: the pass reads rows updated at or after this time.
+    """
+
+    kind: PendingKind
+    since: datetime | None = None
+
+
+def unembedded_predicate(column: ColumnDefinition) -> sql.Composable:
+    """Return the predicate of the partial index. Queries repeat it literally, otherwise they do not use the index."""
+    return sql.SQL("{} IS NULL AND {}").format(sql.Identifier(column.spec.output), InputExpressions(column).is_present)
+
+
+def pending_predicate(column: ColumnDefinition, kind: PendingKind) -> sql.Composable:
+    """Return the predicate of the pending rows of one kind."""
+    expressions = InputExpressions(column)
+    if kind == "unembedded":
+        return sql.SQL("{} AND {}").format(unembedded_predicate(column), expressions.has_content)
+    if column.spec.fingerprint_column is None:
+        return sql.SQL("false")
+    stale = sql.SQL("{} IS NOT NULL AND {} AND {} IS DISTINCT FROM {}").format(
+        sql.Identifier(column.spec.output),
+        expressions.has_content,
+        sql.Identifier(column.spec.fingerprint_column),
+        expressions.fingerprint,
+    )
+    if kind == "edited" and column.spec.updated_at is not None:
+        return sql.SQL("{} >= %(since)s::timestamptz AND {}").format(sql.Identifier(column.spec.updated_at), stale)
+    return stale
+
+
+def any_pending_predicate(column: ColumnDefinition) -> sql.Composable:
+    """Return the predicate of all pending rows."""
+    return sql.SQL("({} OR {})").format(pending_predicate(column, "unembedded"), pending_predicate(column, "stale"))
+
+
+def edited_predicate(column: ColumnDefinition) -> sql.Composable:
+    """Return the predicate of rows updated since a time whose vector is stale or whose input has become blank."""
+    expressions = InputExpressions(column)
+    return sql.SQL(
+        "{updated} >= %(since)s::timestamptz AND {output} IS NOT NULL "
+        "AND (NOT {content} OR {stored} IS DISTINCT FROM {fingerprint})"
+    ).format(
+        updated=sql.Identifier(column.spec.updated_at or column.spec.output),
+        output=sql.Identifier(column.spec.output),
+        content=expressions.has_content,
+        stored=sql.Identifier(column.spec.fingerprint_column or column.spec.output),
+        fingerprint=expressions.fingerprint,
+    )
+
+
+def without_deferred(column: ColumnDefinition, pending: sql.Composable, *, exclude_deferred: bool) -> sql.Composable:
+    """Return a predicate of pending rows without the deferred ones, or unchanged if they are not to be excluded."""
+    return sql.SQL("{} AND {}").format(pending, is_not_deferred(column)) if exclude_deferred else pending

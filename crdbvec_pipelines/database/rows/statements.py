@@ -1,0 +1,152 @@
+"""Statements that read, locate and write the rows of one vector column. `VectorRows` sends them."""
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import ColumnDefinition
+from crdbvec_pipelines.database.expressions import InputExpressions, in_range, key_equals, key_list, placeholder
+from crdbvec_pipelines.database.rows.predicates import (
+    PendingKind,
+    any_pending_predicate,
+    edited_predicate,
+    pending_predicate,
+    without_deferred,
+)
+from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.table import Table
+
+
+@statement
+def read_pending(
+    column: ColumnDefinition,
+    kind: PendingKind,
+    *,
+    has_lower: bool,
+    has_upper: bool,
+    has_after: bool,
+    exclude_deferred: bool,
+) -> sql.Composable:
+    """Read one page of the pending rows of a key range in key order: key, input, fingerprint."""
+    expressions = InputExpressions(column)
+    return sql.SQL(
+        "SELECT {key}, {value}, {fingerprint} FROM {table} WHERE {range} AND {pending} ORDER BY {key} LIMIT %(limit)s"
+    ).format(
+        key=key_list(column.table),
+        value=expressions.value,
+        fingerprint=expressions.fingerprint,
+        table=column.table.identifier,
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
+        pending=without_deferred(column, pending_predicate(column, kind), exclude_deferred=exclude_deferred),
+    )
+
+
+@statement
+def write_vector(column: ColumnDefinition) -> sql.Composable:
+    """Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded write)."""
+    assignments = [sql.SQL("{} = %(vector)s::vector").format(sql.Identifier(column.spec.output))]
+    if column.spec.fingerprint_column is not None:
+        assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
+    return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {fingerprint} = %(fingerprint)s::text").format(
+        table=column.table.identifier,
+        assignments=sql.SQL(", ").join(assignments),
+        key=key_equals(column.table),
+        fingerprint=InputExpressions(column).fingerprint,
+    )
+
+
+@statement
+def clear_vectors(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, only_edited: bool) -> sql.Composable:
+    """Clear the vectors of at most `limit` rows of a key range whose input has become blank.
+
+    With `only_edited`, only rows updated at or after `since` are read.
+    """
+    assignments = [
+        sql.SQL("{} = NULL").format(sql.Identifier(name))
+        for name in (column.spec.output, column.spec.fingerprint_column)
+        if name
+    ]
+    return sql.SQL(
+        "UPDATE {table} SET {assignments} WHERE ({key}) IN "
+        "(SELECT {key} FROM {table} WHERE {range} AND {updated} AND {output} IS NOT NULL AND NOT {content} "
+        "ORDER BY {key} LIMIT %(limit)s) AND NOT {content}"
+    ).format(
+        table=column.table.identifier,
+        assignments=sql.SQL(", ").join(assignments),
+        key=key_list(column.table),
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+        updated=sql.SQL("{} >= %(since)s::timestamptz").format(sql.Identifier(column.spec.updated_at))
+        if only_edited and column.spec.updated_at
+        else sql.SQL("true"),
+        output=sql.Identifier(column.spec.output),
+        content=InputExpressions(column).has_content,
+    )
+
+
+@statement
+def has_unembedded(
+    column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool
+) -> sql.Composable:
+    """Return one row if a key range contains a pending row without a vector."""
+    return sql.SQL("SELECT 1 FROM {table} WHERE {range} AND {pending} LIMIT 1").format(
+        table=column.table.identifier,
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+        pending=without_deferred(column, pending_predicate(column, "unembedded"), exclude_deferred=exclude_deferred),
+    )
+
+
+@statement
+def has_edited(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool) -> sql.Composable:
+    """Return one row if a key range contains a row updated since a time whose vector is stale."""
+    return sql.SQL("SELECT 1 FROM {table} WHERE {range} AND {pending} LIMIT 1").format(
+        table=column.table.identifier,
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+        pending=without_deferred(column, edited_predicate(column), exclude_deferred=exclude_deferred),
+    )
+
+
+@statement
+def slice_bounds(
+    column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool
+) -> sql.Composable:
+    """Divide the pending rows of a key range into `slices` equal shares: their total, the first key of each share."""
+    # div(), because `/` between integers returns a decimal on CockroachDB.
+    return sql.SQL(
+        "SELECT total, {key} FROM ("
+        "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
+        "FROM {table} WHERE {range} AND {pending}) AS pending_rows "
+        "WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY {key}"
+    ).format(
+        key=key_list(column.table),
+        table=column.table.identifier,
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+        pending=without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred),
+    )
+
+
+@statement
+def locate_keys(table: Table, *, bounds: int, keys: int) -> sql.Composable:
+    """Count the given keys by the number of the given bounds that are not greater, in the table's own key order."""
+    return sql.SQL(
+        "SELECT place, count(*) FROM ("
+        "SELECT (SELECT count(*) FROM (VALUES {bounds}) AS bounds ({names}) WHERE {owner} >= ({names})) AS place "
+        "FROM {table} AS located WHERE ({key}) IN ({keys})) AS places GROUP BY place"
+    ).format(
+        bounds=_key_rows(table, "bound", bounds),
+        names=sql.SQL(", ").join(sql.Identifier(f"bound_{position}") for position in range(len(table.key))),
+        owner=sql.SQL("({})").format(
+            sql.SQL(", ").join(sql.Identifier("located", column.name) for column in table.key)
+        ),
+        table=table.identifier,
+        key=key_list(table),
+        keys=_key_rows(table, "key", keys),
+    )
+
+
+def _key_rows(table: Table, prefix: str, count: int) -> sql.Composable:
+    return sql.SQL(", ").join(
+        sql.SQL("({})").format(
+            sql.SQL(", ").join(
+                placeholder(column, f"{prefix}_{row}_{position}") for position, column in enumerate(table.key)
+            )
+        )
+        for row in range(count)
+    )

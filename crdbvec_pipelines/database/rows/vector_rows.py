@@ -1,0 +1,246 @@
+"""The rows of one vector column: pages of pending rows are read, vectors are written with compare-and-set updates."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, range_parameters
+from crdbvec_pipelines.database.index.statements import existing_indexes
+from crdbvec_pipelines.database.rows import count_statements, statements
+from crdbvec_pipelines.database.rows.predicates import Pass
+from crdbvec_pipelines.database.rows.row_errors import RowErrors
+from crdbvec_pipelines.database.rows.write_size import WriteSize
+from crdbvec_pipelines.keyspace import Bound, KeyRange
+
+# Rows cleared by one statement: few enough that its row locks are released soon.
+_CLEAR_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """A row to embed.
+
+    Attributes:
+        key: One value for each key column.
+        input: What the model encodes.
+        fingerprint: The fingerprint of the input when it was read.
+    """
+
+    key: Bound
+    input: Any
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """Numbers of rows of a key range.
+
+    Attributes:
+        rows: All rows.
+        embedded: Rows with a vector.
+        pending: Pending rows, without the deferred ones.
+        blank: Rows whose input is NULL, blank or empty. They have nothing to embed and are never pending.
+        failed: Failed rows of the whole table.
+        deferred: Failed rows of the whole table that are excluded until their next retry.
+    """
+
+    rows: int
+    embedded: int
+    pending: int
+    blank: int
+    failed: int = 0
+    deferred: int = 0
+
+    @property
+    def coverage(self) -> float:
+        """The share of the rows with an input that have a current vector, from 0 to 1."""
+        embeddable = self.rows - self.blank
+        return max(0.0, embeddable - self.pending - self.deferred) / embeddable if embeddable else 1.0
+
+
+class VectorRows:
+    """The rows of one vector column on an open database.
+
+    Args:
+        column: The vector column, which exists in the table.
+    """
+
+    def __init__(self, column: BoundColumn) -> None:
+        self.column = column
+        self.errors = RowErrors(column)
+        self._database = column.database
+        self._parameters = {**column.seed, **self.errors.parameters}
+        self._write = statements.write_vector(column)
+
+    @property
+    def spec(self) -> VectorColumn:
+        """The configuration entry of the column."""
+        return self.column.spec
+
+    @cached_property
+    def _write_size(self) -> WriteSize:
+        dialect = self._database.dialect
+        is_indexed = bool(existing_indexes(self.column))
+        return WriteSize(*(dialect.vectors.rows_per_indexed_write if is_indexed else dialect.rows_per_write))
+
+    @property
+    def all_passes(self) -> tuple[Pass, ...]:
+        """The passes that together find every pending row, in the order in which they run."""
+        if self.spec.fingerprint_column is None:
+            return (Pass("unembedded"),)
+        return (Pass("unembedded"), Pass("stale"))
+
+    @property
+    def retries(self) -> int:
+        """The number of statements that the database object has sent again so far, in all threads."""
+        return self._database.retries
+
+    def has_deferred_rows(self) -> bool:
+        """Return whether any failed rows are deferred, so that reading must exclude them."""
+        return self.errors.count().deferred > 0
+
+    def read(
+        self, key_range: KeyRange, pass_: Pass, after: Bound | None, limit: int, *, exclude_deferred: bool = True
+    ) -> list[PendingRow]:
+        """Return the next page of pending rows of a key range in key order.
+
+        Args:
+            key_range: Where to read.
+            pass_: The kind of pending rows to read.
+            after: The last key of the previous page; None for the first page.
+            limit: The maximum number of rows.
+            exclude_deferred: Whether to exclude deferred rows. False is faster, and correct if there are none
+                (`has_deferred_rows`).
+        """
+        statement = statements.read_pending(
+            self.column,
+            pass_.kind,
+            **bound_flags(key_range),
+            has_after=after is not None,
+            exclude_deferred=exclude_deferred,
+        )
+        parameters = {
+            **self._parameters,
+            **range_parameters(key_range),
+            **bound_parameters("after", after),
+            "since": pass_.since,
+            "limit": limit,
+        }
+        return [PendingRow(row[:-2], row[-2], row[-1]) for row in self._database.fetch(statement, parameters)]
+
+    def write(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32]) -> int:
+        """Write the vectors of those rows whose input is still the one that was read.
+
+        Args:
+            rows: The rows as they were read.
+            vectors: A float32 array of shape (len(rows), dimension), in the order of the rows.
+
+        Returns:
+            The number of rows written.
+        """
+        parameters = [
+            {"vector": vector, "fingerprint": row.fingerprint, **self._parameters, **bound_parameters("key", row.key)}
+            for row, vector in zip(rows, vectors, strict=True)
+        ]
+        written = 0
+        while parameters:
+            group, parameters = parameters[: self._write_size.rows], parameters[self._write_size.rows :]
+            started = time.perf_counter()
+            # The retries of this group only: another thread's retries on the same database must not shrink the groups.
+            rows_updated, retries = self._database.execute_many(self._write, group)
+            written += rows_updated
+            self._write_size.adjust(len(group), time.perf_counter() - started, retries)
+        return written
+
+    def clear(self, key_range: KeyRange, pass_: Pass) -> int:
+        """Clear the vectors of rows of a pass whose input has become blank, and return the number of rows."""
+        if pass_.kind == "unembedded":
+            return 0
+        statement = statements.clear_vectors(self.column, **bound_flags(key_range), only_edited=pass_.kind == "edited")
+        parameters = {**range_parameters(key_range), "since": pass_.since, "limit": _CLEAR_ROWS}
+        cleared = 0
+        while rows := self._database.execute(statement, parameters):
+            cleared += rows
+        return cleared
+
+    def count(self, key_range: KeyRange) -> RowCounts:
+        """Count the rows of a key range. The server reads the whole range."""
+        errors = self.errors.count()
+        statement = count_statements.count_rows(
+            self.column, **bound_flags(key_range), exclude_deferred=errors.deferred > 0
+        )
+        counts = self._database.fetch_one(statement, {**self._parameters, **range_parameters(key_range)})
+        rows, embedded, pending, blank = counts
+        return RowCounts(rows, embedded, pending, blank, errors.total, errors.deferred)
+
+    def count_unembedded(self, limit: int) -> int:
+        """Count the pending rows without a vector, at most `limit`. The cost grows with them, not with the table."""
+        statement = count_statements.count_unembedded(self.column, exclude_deferred=self.has_deferred_rows())
+        return int(self._database.fetch_one(statement, {**self._parameters, "limit": limit})[0])
+
+    def count_edited(self, since: datetime, limit: int) -> tuple[int, datetime | None]:
+        """Count the rows updated at or after `since` whose vector is stale, through the index on `updated_at`.
+
+        Returns:
+            The number of rows, at most `limit`, and the earliest `updated_at` among them, None if there are none.
+        """
+        statement = count_statements.count_edited(self.column, exclude_deferred=self.has_deferred_rows())
+        count, oldest = self._database.fetch_one(statement, {**self._parameters, "since": since, "limit": limit})
+        return int(count), oldest
+
+    def ranges_with_pending(self, ranges: Iterable[KeyRange], edited_since: datetime | None) -> Iterator[KeyRange]:
+        """Yield those of the given key ranges that contain a pending row without a vector.
+
+        Args:
+            ranges: The key ranges. Each is queried when the iterator reaches it.
+            edited_since: If given, ranges with a stale row updated since this time are yielded too.
+        """
+        exclude_deferred = self.has_deferred_rows()
+        builders = [statements.has_unembedded] + ([] if edited_since is None else [statements.has_edited])
+        for key_range in ranges:
+            parameters = {**self._parameters, **range_parameters(key_range), "since": edited_since}
+            queries = (
+                build(self.column, **bound_flags(key_range), exclude_deferred=exclude_deferred) for build in builders
+            )
+            if any(self._database.fetch(query, parameters) for query in queries):
+                yield key_range
+
+    def locate(self, keys: Sequence[Bound], ranges: Sequence[KeyRange]) -> Counter[KeyRange]:
+        """Count how many of the given keys each range contains. The ranges cover the table, in key order."""
+        bounds = [key_range.lower for key_range in ranges[1:] if key_range.lower is not None]
+        if not bounds or not keys:
+            return Counter({ranges[0]: len(keys)} if keys else {})
+        statement = statements.locate_keys(self.column.table, bounds=len(bounds), keys=len(keys))
+        parameters: dict[str, object] = {}
+        for prefix, key_values in (("bound", bounds), ("key", keys)):
+            for position, values in enumerate(key_values):
+                parameters |= bound_parameters(f"{prefix}_{position}", values)
+        return Counter({ranges[place]: count for place, count in self._database.fetch(statement, parameters)})
+
+    def split(self, key_range: KeyRange, slices: int) -> tuple[int, list[KeyRange]]:
+        """Split a key range into at most `slices` ranges with equal numbers of pending rows.
+
+        The union of the ranges is the key range itself, so a row that is inserted later belongs to one of them.
+
+        Returns:
+            The number of pending rows, and the ranges; none if no row is pending.
+        """
+        statement = statements.slice_bounds(
+            self.column, **bound_flags(key_range), exclude_deferred=self.has_deferred_rows()
+        )
+        parameters = {**self._parameters, **range_parameters(key_range), "slices": max(1, slices)}
+        found = self._database.fetch(statement, parameters)
+        if not found:
+            return 0, []
+        bounds: list[Bound | None] = [key_range.lower, *(row[1:] for row in found[1:]), key_range.upper]
+        return int(found[0][0]), [KeyRange(low, high) for low, high in pairwise(bounds)]

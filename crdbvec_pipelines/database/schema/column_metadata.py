@@ -1,0 +1,112 @@
+"""The metadata table `crdbvec_vector_columns` (one per schema): the vector columns, their inputs and their models.
+
+A table's trigger is generated from it, so that two configurations can have columns of the same table. It also
+distinguishes an edited row from a row whose vector is from another model.
+"""
+
+import json
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.table import Table
+
+VECTOR_COLUMNS_TABLE = "crdbvec_vector_columns"
+# Only the distinction between edited rows and rows of another model needs earlier models; a bound keeps the row short.
+_MAX_MODELS = 10
+
+
+@dataclass(frozen=True)
+class ColumnMetadata:
+    """A vector column as the metadata table records it.
+
+    Attributes:
+        output: The vector column.
+        inputs: The input columns.
+        fingerprint: The fingerprint column; None without one.
+        staleness: How stale vectors are found, as in the configuration.
+        models: The ids of its models, the latest first.
+    """
+
+    output: str
+    inputs: tuple[str, ...]
+    fingerprint: str | None
+    staleness: str
+    models: tuple[str, ...]
+
+
+@statement
+def create_vector_columns_table(schema: str) -> sql.Composable:
+    """Create the metadata table of vector columns."""
+    return sql.SQL(
+        "CREATE TABLE IF NOT EXISTS {} (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, "
+        "fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, "
+        "PRIMARY KEY (table_name, output))"
+    ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+@statement
+def select_column_metadata(schema: str) -> sql.Composable:
+    """List the vector columns of one table."""
+    return sql.SQL(
+        "SELECT output, inputs, fingerprint, staleness, models FROM {} "
+        "WHERE table_name = %(table_name)s::text ORDER BY output"
+    ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+@statement
+def upsert_column_metadata(schema: str) -> sql.Composable:
+    """Insert or update one vector column."""
+    return sql.SQL(
+        "INSERT INTO {} (table_name, output, inputs, fingerprint, staleness, models, changed_at) VALUES "
+        "(%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, "
+        "%(models)s::text, now()) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, "
+        "fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, "
+        "changed_at = excluded.changed_at"
+    ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+def read_column_metadata(database: Database, table: Table) -> list[ColumnMetadata]:
+    """Return the recorded vector columns of a table whose columns and input columns still exist."""
+    rows = database.fetch(select_column_metadata(table.name.schema), {"table_name": table.name.name})
+    found = [
+        ColumnMetadata(output, tuple(json.loads(inputs)), fingerprint, staleness, tuple(json.loads(models)))
+        for output, inputs, fingerprint, staleness, models in rows
+    ]
+    return [
+        column
+        for column in found
+        if {column.output, column.fingerprint or column.output, *column.inputs} <= table.columns.keys()
+    ]
+
+
+def save_column_metadata(column: BoundColumn) -> list[ColumnMetadata]:
+    """Save the current definition of a vector column, if it has changed, and return those of the whole table."""
+    table, spec, current = column.table, column.spec, column.model.model_id
+    saved = read_column_metadata(column.database, table)
+    previous = next((each for each in saved if each.output == spec.output), None)
+    earlier = previous.models if previous else ()
+    definition = ColumnMetadata(
+        spec.output,
+        spec.input_columns,
+        spec.fingerprint_column,
+        spec.staleness,
+        (current, *(model for model in earlier if model != current))[:_MAX_MODELS],
+    )
+    if definition == previous:
+        return saved
+    column.database.execute(
+        upsert_column_metadata(table.name.schema),
+        {
+            "table_name": table.name.name,
+            "output": definition.output,
+            "inputs": json.dumps(definition.inputs),
+            "fingerprint": definition.fingerprint,
+            "staleness": definition.staleness,
+            "models": json.dumps(definition.models),
+        },
+    )
+    return read_column_metadata(column.database, table)

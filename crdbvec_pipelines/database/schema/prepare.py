@@ -1,0 +1,147 @@
+"""Changes of the user's schema: vector column, fingerprint column, indexes, trigger, metadata tables.
+
+Only this module and `index` run DDL on the user's tables. Every statement is idempotent and runs in autocommit, and
+existing objects are not changed.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity, open_column
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_concurrent_change
+from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE, create_errors_table
+from crdbvec_pipelines.database.schema.column_metadata import (
+    VECTOR_COLUMNS_TABLE,
+    ColumnMetadata,
+    create_vector_columns_table,
+    read_column_metadata,
+    save_column_metadata,
+)
+from crdbvec_pipelines.database.schema.ddl import change_schema
+from crdbvec_pipelines.database.schema.statements import (
+    add_fingerprint_column,
+    add_vector_column,
+    create_extension,
+    create_pending_index,
+    create_updated_index,
+    drop_index,
+    find_leading_index,
+    find_metadata_tables,
+    has_vector_type,
+    index_state,
+    pending_index_name,
+)
+from crdbvec_pipelines.database.schema.triggers import trigger_changes
+from crdbvec_pipelines.database.statement import Statement
+
+# If two processes build the same index CONCURRENTLY at the same moment, PostgreSQL ends one of them by deadlock, which
+# may leave the index invalid. So the schema is read again after each attempt, after a random wait of at most this many
+# seconds, which lets one of the processes finish first.
+_MAX_WAITS_SECONDS = (0.0, 0.0, 1.0, 2.0, 4.0)
+
+
+def is_prepared(column: BoundColumn) -> bool:
+    """Return whether the table has the columns and the metadata table that `VectorRows` needs."""
+    spec = column.spec
+    existing = _metadata_tables(column)
+    return (
+        ERRORS_TABLE in existing
+        and {spec.output, spec.fingerprint_column or spec.output} <= column.table.columns.keys()
+    )
+
+
+def missing_statements(column: BoundColumn) -> Iterator[Statement]:
+    """Yield the statements that are still needed before rows can be embedded, in order, without the trigger's."""
+    database, table, spec = column.database, column.table, column.spec
+    if database.dialect.create_extension is not None and not database.fetch_one(has_vector_type())[0]:
+        yield create_extension(database.dialect)
+    schema = table.name.schema
+    existing = _metadata_tables(column)
+    if ERRORS_TABLE not in existing:
+        yield create_errors_table(schema)
+    if VECTOR_COLUMNS_TABLE not in existing:
+        yield create_vector_columns_table(schema)
+    if not column.exists:
+        yield add_vector_column(column)
+    if spec.fingerprint_column is not None and spec.fingerprint_column not in table.columns:
+        yield add_fingerprint_column(table, spec.fingerprint_column)
+    index = {"schema": schema, "index": pending_index_name(spec)}
+    state = database.fetch(index_state(database.dialect), index)
+    if state and not state[0][0]:
+        yield drop_index(database.dialect, table, index["index"])
+    if not state or not state[0][0]:
+        yield create_pending_index(database.dialect, column)
+    if spec.updated_at is not None:
+        names = {"schema": schema, "table": table.name.name, "column": spec.updated_at}
+        if not database.fetch(find_leading_index(), names):
+            yield create_updated_index(database.dialect, table, spec.updated_at)
+
+
+def required_statements(column: BoundColumn) -> list[Statement]:
+    """Return the statements that `prepare_column` would run, those of the trigger included, without running them."""
+    spec = column.spec
+    needed = list(missing_statements(column))
+    is_new = any(ddl.name == create_vector_columns_table.__name__ for ddl in needed)
+    metadata = [] if is_new else read_column_metadata(column.database, column.table)
+    definition = ColumnMetadata(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ())
+    columns = [*(each for each in metadata if each.output != spec.output), definition]
+    return needed + list(trigger_changes(column.database, column.table, sorted(columns, key=lambda each: each.output)))
+
+
+def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity) -> BoundColumn:
+    """Make the schema changes that a vector column needs, and return the column bound to the changed table.
+
+    Raises:
+        TableError: The table cannot hold the column, or `manage_schema` is off and something is missing; the message
+            then lists the statements to run.
+        DatabaseError: The server rejected a statement.
+    """
+    column = open_column(database, spec, model)
+    if spec.staleness == "trigger":
+        database.dialect.check_triggers()
+    for max_wait in _MAX_WAITS_SECONDS:
+        time.sleep(random.uniform(0, max_wait))  # noqa: S311
+        needed = list(missing_statements(column))
+        if not needed:
+            break
+        _run(column, needed)
+        column = column.reread()
+    save_column_metadata(column)
+    _prepare_trigger(column)
+    return column
+
+
+def _metadata_tables(column: BoundColumn) -> set[str]:
+    rows = column.database.fetch(find_metadata_tables(), {"schema": column.table.name.schema})
+    return {name for (name,) in rows}
+
+
+def _prepare_trigger(column: BoundColumn) -> None:
+    """Create or replace the table's trigger; several processes may do so at once, each for another column."""
+    for max_wait in _MAX_WAITS_SECONDS:
+        time.sleep(random.uniform(0, max_wait))  # noqa: S311
+        metadata = read_column_metadata(column.database, column.table)
+        needed = list(trigger_changes(column.database, column.table, metadata))
+        try:
+            _run(column, needed)
+        except DatabaseError as error:
+            if max_wait == _MAX_WAITS_SECONDS[-1] or not is_concurrent_change(error):
+                raise
+        else:
+            if not needed:
+                return
+
+
+def _run(column: BoundColumn, needed: Sequence[Statement]) -> None:
+    spec = column.spec
+    if needed and not spec.manage_schema:
+        statements = "\n".join(f"  {ddl.text};" for ddl in needed)
+        raise TableError(
+            f"{spec.origin}: {spec.table} lacks what the vector column {spec.output} needs, and manage_schema is off. "
+            f"Run these statements, or set manage_schema: true.\n{statements}"
+        )
+    for ddl in needed:
+        change_schema(column.database, ddl)

@@ -1,0 +1,135 @@
+"""The trigger that clears a vector when its input changes: one per table, for all its columns with staleness: trigger.
+
+The function's name contains a digest of its body, so the catalog shows whether the trigger is up to date, and a server
+with CREATE OR REPLACE TRIGGER replaces it in one statement.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.dialects import Dialect
+from crdbvec_pipelines.database.identifiers import short_name
+from crdbvec_pipelines.database.schema.column_metadata import ColumnMetadata
+from crdbvec_pipelines.database.statement import Statement, statement
+from crdbvec_pipelines.database.table import Table
+
+TRIGGER = "crdbvec_stale"
+
+# PostgreSQL has no equality operator for these types, so a comparison would make every UPDATE of the table fail.
+_WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path"})
+
+
+@statement
+def find_trigger() -> sql.Composable:
+    """Find the function of this project's trigger on a table."""
+    return sql.SQL(
+        "SELECT p.proname FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid "
+        "JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND t.tgname = %(trigger)s::text"
+    )
+
+
+@statement
+def create_trigger_function(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
+    """Create the trigger's function. `(NEW).column` is the syntax of CockroachDB; PostgreSQL allows it."""
+    return sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql AS $crdbvec$\n{}$crdbvec$").format(
+        _function(table, columns), _body(table, columns)
+    )
+
+
+@statement
+def replace_trigger(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
+    """Create the trigger, or replace an older one atomically."""
+    return sql.SQL("CREATE OR REPLACE TRIGGER {}").format(_trigger(table, columns))
+
+
+@statement
+def create_trigger(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
+    """Create the trigger on a server that cannot replace one."""
+    return sql.SQL("CREATE TRIGGER {}").format(_trigger(table, columns))
+
+
+@statement
+def drop_trigger(table: Table) -> sql.Composable:
+    """Drop the trigger."""
+    return sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(TRIGGER), table.identifier)
+
+
+@statement
+def drop_trigger_function(table: Table, function: str) -> sql.Composable:
+    """Drop the function of a trigger that was dropped or replaced."""
+    return sql.SQL("DROP FUNCTION IF EXISTS {}").format(sql.Identifier(table.name.schema, function))
+
+
+def trigger_changes(database: Database, table: Table, metadata: Sequence[ColumnMetadata]) -> Iterator[Statement]:
+    """Yield the statements that create, replace or drop a table's trigger, in order; none if it is up to date."""
+    columns = [column for column in metadata if column.staleness == "trigger"]
+    found = database.fetch(find_trigger(), {"schema": table.name.schema, "table": table.name.name, "trigger": TRIGGER})
+    installed = found[0][0] if found else None
+    required = function_name(table, columns) if columns else None
+    if installed == required:
+        return
+    if columns:
+        yield from _install(database.dialect, table, columns, is_installed=installed is not None)
+    else:
+        yield drop_trigger(table)
+    if installed is not None:
+        yield drop_trigger_function(table, installed)
+
+
+def function_name(table: Table, columns: Sequence[ColumnMetadata]) -> str:
+    """Return the name of the trigger's function for these columns."""
+    digest = hashlib.sha256(_body(table, columns).as_string().encode()).hexdigest()[:8]
+    return short_name(f"{TRIGGER}_{table.name.name}", digest)
+
+
+def _install(
+    dialect: Dialect, table: Table, columns: Sequence[ColumnMetadata], *, is_installed: bool
+) -> Iterator[Statement]:
+    yield create_trigger_function(table, columns)
+    if dialect.can_replace_triggers:
+        yield replace_trigger(table, columns)
+        return
+    if is_installed:
+        yield drop_trigger(table)
+    yield create_trigger(table, columns)
+
+
+def _function(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Identifier:
+    return sql.Identifier(table.name.schema, function_name(table, columns))
+
+
+def _trigger(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
+    return sql.SQL("{} BEFORE UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
+        sql.Identifier(TRIGGER), table.identifier, _function(table, columns)
+    )
+
+
+def _changed(table: Table, name: str) -> sql.Composable:
+    by_text = table.columns[name].type_name in _WITHOUT_EQUALITY
+    field = sql.SQL("{}::text" if by_text else "{}").format(sql.Identifier(name))
+    return sql.SQL("(NEW).{0} IS DISTINCT FROM (OLD).{0}").format(field)
+
+
+def _body(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
+    blocks = [
+        sql.SQL("  IF {changed} THEN\n{cleared}  END IF;\n").format(
+            changed=sql.SQL(" OR ").join(_changed(table, name) for name in column.inputs),
+            cleared=sql.SQL("").join(
+                sql.SQL("    NEW.{} := NULL;\n").format(sql.Identifier(name))
+                for name in (column.output, column.fingerprint)
+                if name is not None
+            ),
+        )
+        for column in columns
+    ]
+    return sql.SQL(
+        "-- Made by crdbvec from the table crdbvec_vector_columns: a vector is cleared at once when what it was made\n"
+        "-- from changes, and crdbvec embeds the row again. Before dropping one of the columns named below:\n"
+        "-- DROP TRIGGER crdbvec_stale on this table.\n"
+        "BEGIN\n{}  RETURN NEW;\nEND\n"
+    ).format(sql.SQL("").join(blocks))

@@ -1,0 +1,1 @@
+"""Similarity search: strategy, statements and query plans."""

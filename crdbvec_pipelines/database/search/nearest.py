@@ -1,0 +1,237 @@
+"""Similarity searches over a vector column: statements for the decision of `strategy`, and their execution.
+
+If an index scan returns too few rows and may have missed some, an exact scan replaces it. Every result states which
+strategy gave its rows and why.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.connection import Row
+from crdbvec_pipelines.database.dialects.vector_support import Settings
+from crdbvec_pipelines.database.errors import DatabaseError, TableError
+from crdbvec_pipelines.database.expressions import bound_parameters
+from crdbvec_pipelines.database.index.statements import existing_indexes
+from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.database.search.statements import (
+    Filter,
+    SearchClauses,
+    explain,
+    nearest_exact,
+    nearest_indexed,
+    vector_of_row,
+)
+from crdbvec_pipelines.database.search.strategy import SearchDecision, Strategy, choose_strategy, review_index_scan
+from crdbvec_pipelines.database.sqlstate import is_data_exception
+from crdbvec_pipelines.database.statement import Statement
+
+# A query plan repeats the query's vector, which has hundreds of numbers. Vectors of over 60 characters are abbreviated.
+_LONG_VECTOR = re.compile(r"'\[[^\]]{60,}\]'")
+
+
+@dataclass(frozen=True)
+class NearestResult:
+    """The rows that a search found, nearest first.
+
+    Attributes:
+        rows: Distance, input, key and further columns of each row.
+        strategy: Index scan or exact scan.
+        reason: A sentence for users: which index with which effort, or why no index.
+        index: The name of the index; None for an exact scan.
+    """
+
+    rows: list[Row]
+    strategy: Strategy
+    reason: str
+    index: str | None
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A decision and what is sent to the server to execute it."""
+
+    decision: SearchDecision
+    statement: Statement
+    settings: Settings
+    parameters: Mapping[str, object]
+
+
+class NearestNeighbors:
+    """Similarity searches over one vector column on an open database.
+
+    The table and its indexes are read once, when the object is created.
+
+    Args:
+        column: The vector column, which exists in the table.
+    """
+
+    def __init__(self, column: BoundColumn) -> None:
+        self._column = column
+        self._database = column.database
+        self._support = column.database.dialect.vectors
+        self._table = column.table
+        self._spec = column.spec
+        self._indexes = existing_indexes(column)
+
+    def find(self, vector: NDArray[np.float32], query: SearchQuery) -> NearestResult:
+        """Return the rows nearest to a vector.
+
+        Raises:
+            TableError: A column of the query does not exist, or a value is not valid for the type of its column.
+            ConfigurationError: The effort exceeds the maximum of the server.
+            DatabaseError: The server rejected the search.
+        """
+        # `max_distance` is checked here, not by the server: a returned row that is too far shows that all nearer rows
+        # have been found.
+        search = self._search(vector, replace(query, max_distance=None))
+        decision = search.decision
+        rows = self._fetch(search)
+        near = _within_distance(rows, query)
+        if decision.strategy == "index_scan":
+            review = review_index_scan(
+                decision,
+                query,
+                self._support,
+                returned=len(rows),
+                within_distance=len(near),
+                is_index_used=self._is_index_used(search),
+            )
+            decision = review.decision
+            if review.must_rerun:
+                near = _within_distance(self._fetch(self._build(vector, query, decision)), query)
+        return NearestResult(near, decision.strategy, decision.reason, decision.index)
+
+    def find_once(self, vector: NDArray[np.float32], query: SearchQuery) -> list[Row]:
+        """Return the rows of the chosen strategy, for measurements: no query plan is read and no other scan follows."""
+        return _within_distance(self._fetch(self._search(vector, query)), query)
+
+    def uses_index(self, vector: NDArray[np.float32], query: SearchQuery) -> bool:
+        """Return whether the server's query plan for a search uses the vector index."""
+        return self._is_index_used(self._search(vector, query))
+
+    def explain(self, vector: NDArray[np.float32], query: SearchQuery) -> list[str]:
+        """Return the lines of the server's query plan for a search."""
+        return self._query_plan(self._search(vector, query))
+
+    def sql(self, vector: NDArray[np.float32], query: SearchQuery) -> str:
+        """Return the search as SQL text with its settings and values, one statement per line."""
+        search = self._search(vector, query)
+        text = search.statement.with_values({name: _literal(value) for name, value in search.parameters.items()})
+        settings = [f"SET {name} = {_literal(value)};" for name, value in search.settings.items()]
+        return "\n".join([*settings, f"{text};"])
+
+    def read_vector(self, key: Sequence[object]) -> NDArray[np.float32]:
+        """Return the vector of the row with a key.
+
+        Raises:
+            TableError: The row does not exist or has no vector, or the key does not match the key of the table.
+        """
+        if len(key) != len(self._table.key):
+            names = ", ".join(column.name for column in self._table.key)
+            raise TableError(f"The key of {self._spec.table} is ({names}); the number of values given is {len(key)}.")
+        with _translate_invalid_values():
+            found = self._database.fetch(vector_of_row(self._column), bound_parameters("key", key))
+        if not found or found[0][0] is None:
+            shown = ", ".join(map(str, key))
+            raise TableError(
+                f"{self._spec.table} has no row with the key {shown}."
+                if not found
+                else f"The row {shown} of {self._spec.table} has no vector yet. Run `crdbvec embed` first."
+            )
+        return np.asarray(found[0][0], np.float32)
+
+    def _search(self, vector: NDArray[np.float32], query: SearchQuery) -> _Search:
+        self._check_columns(query)
+        decision = choose_strategy(
+            query,
+            self._indexes,
+            DISTANCES[self._column.metric].operator_class,
+            self._support,
+            self._spec.index.effort if self._spec.index else None,
+        )
+        return self._build(vector, query, decision)
+
+    def _build(self, vector: NDArray[np.float32], query: SearchQuery, decision: SearchDecision) -> _Search:
+        values = query.filter_values
+        filters = {
+            name: Filter(self._table.columns[name], sum(value is not None for value in allowed), None in allowed)
+            for name, allowed in values.items()
+        }
+        clauses = SearchClauses(
+            filters_inside=tuple(filters[name] for name in decision.filters_inside),
+            filters_outside=tuple(filters[name] for name in decision.filters_outside),
+            columns=query.columns,
+            has_max_distance=query.max_distance is not None,
+            excludes_key=query.exclude_key is not None,
+            follower_read=self._support.follower_read_clause if query.as_of == "follower_read" else None,
+            requires_vector=decision.requires_vector,
+        )
+        parameters = {"vector": vector, "limit": query.limit, "fetch": decision.fetch, **self._parameters(query)}
+        if decision.strategy == "exact_scan":
+            return _Search(decision, nearest_exact(self._column, clauses), {}, parameters)
+        settings = self._support.settings(decision.effort, filtered=decision.is_iterative)
+        return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters)
+
+    def _parameters(self, query: SearchQuery) -> dict[str, object]:
+        positions = {name: position for position, name in enumerate(self._table.columns)}
+        values = {
+            f"filter_{positions[name]}_{number}": value
+            for name, allowed in query.filter_values.items()
+            for number, value in enumerate(value for value in allowed if value is not None)
+        }
+        distance = {} if query.max_distance is None else {"max_distance": query.max_distance}
+        return {**values, **distance, **bound_parameters("key", query.exclude_key)}
+
+    def _check_columns(self, query: SearchQuery) -> None:
+        for name in (*(query.filters or {}), *query.columns):
+            if name not in self._table.columns:
+                columns = ", ".join(self._table.columns)
+                raise TableError(f"{self._spec.table} has no column {name}. Its columns are {columns}.")
+
+    def _fetch(self, search: _Search) -> list[Row]:
+        with _translate_invalid_values():
+            return self._database.fetch(search.statement, search.parameters, search.settings)
+
+    def _query_plan(self, search: _Search) -> list[str]:
+        with _translate_invalid_values():
+            rows = self._database.fetch(explain(search.statement.composed), search.parameters, search.settings)
+        return [_LONG_VECTOR.sub("'[...]'", str(row[0])) for row in rows]
+
+    def _is_index_used(self, search: _Search) -> bool:
+        index = search.decision.index
+        return index is not None and self._support.uses_index(self._query_plan(search), index)
+
+
+def _within_distance(rows: Sequence[Row], query: SearchQuery) -> list[Row]:
+    """Return the rows that have a distance of at most `max_distance`; a distance of NaN is excluded."""
+    farthest = math.inf if query.max_distance is None else query.max_distance
+    return [row for row in rows if row[0] <= farthest]
+
+
+@contextmanager
+def _translate_invalid_values() -> Iterator[None]:
+    """Raise a `TableError` if the server rejects a value, because the cause is the query and not the database."""
+    try:
+        yield
+    except DatabaseError as error:
+        cause = error.__cause__
+        if not isinstance(cause, psycopg.Error) or not is_data_exception(error.sqlstate):
+            raise
+        raise TableError(f"A value is not valid for the type of its column: {cause.diag.message_primary}.") from error
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        # Nine digits restore every float32 exactly.
+        return "'[" + ",".join(f"{number:.9g}" for number in value) + "]'"
+    return sql.Literal(value).as_string()

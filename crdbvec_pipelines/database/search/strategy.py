@@ -1,0 +1,169 @@
+"""The choice between an index scan and an exact scan for one search, as pure functions: no SQL, no database.
+
+An index can serve a search if it has the operator class of the metric, contains every row that has a vector, and if the
+query filters each of its prefix columns. Other filters run inside the index scan where the server supports that
+(PostgreSQL). Elsewhere they run on the result of an index scan that returns more rows than requested (CockroachDB).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition, VectorSupport
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.errors import ConfigurationError
+
+Strategy = Literal["index_scan", "exact_scan"]
+
+# Rows that the index scan returns for each requested row if filters run on its result: enough for a filter that one row
+# in ten matches. A more selective filter leads to an exact scan.
+_OVERFETCH_FACTOR = 10
+
+
+@dataclass(frozen=True)
+class SearchDecision:
+    """How a search is executed.
+
+    Attributes:
+        strategy: Index scan or exact scan.
+        reason: A sentence for users: which index with which effort, or why no index.
+        fetch: The number of rows that the innermost scan returns.
+        index: The name of the index; None for an exact scan.
+        filters_inside: The columns whose filters are part of the scan, prefix columns first and in their order.
+        filters_outside: The columns whose filters run on the rows that the scan returns.
+        effort: The search effort to set; None for the server's default.
+        requires_vector: Whether the scan must repeat the predicate of a partial index, `IS NOT NULL`.
+        is_iterative: Whether the index scan has to continue after its first candidates.
+        has_unindexed_filters: Whether there are filters on columns that are not in the prefix of the index.
+    """
+
+    strategy: Strategy
+    reason: str
+    fetch: int
+    index: str | None = None
+    filters_inside: tuple[str, ...] = ()
+    filters_outside: tuple[str, ...] = ()
+    effort: int | None = None
+    requires_vector: bool = True
+    is_iterative: bool = False
+    has_unindexed_filters: bool = False
+
+
+@dataclass(frozen=True)
+class IndexScanReview:
+    """The result of checking a search after its index scan.
+
+    Attributes:
+        decision: The strategy that gave the rows, or that has to give them.
+        must_rerun: Whether rows may be missing, so that the decision, an exact scan, still has to be executed.
+    """
+
+    decision: SearchDecision
+    must_rerun: bool
+
+
+def choose_strategy(
+    query: SearchQuery,
+    indexes: Mapping[str, IndexDefinition],
+    operator_class: str,
+    support: VectorSupport,
+    configured_effort: int | None,
+) -> SearchDecision:
+    """Return how a search is executed.
+
+    Args:
+        query: The search.
+        indexes: The vector indexes over the column, by name.
+        operator_class: The operator class of the column's metric.
+        support: The properties of the server's vector index.
+        configured_effort: The effort for queries that give none; None for the server's default.
+
+    Raises:
+        ConfigurationError: The effort exceeds the maximum of the server.
+    """
+    if query.exact:
+        return _exact_scan(query, "the query requests it")
+    complete = {name: index for name, index in indexes.items() if index.contains_every_vector}
+    matching = {name: index for name, index in complete.items() if index.operator_class == operator_class}
+    if not matching:
+        return _exact_scan(query, _why_no_index_matches(indexes, complete))
+    filtered = (query.filters or {}).keys()
+    usable = {name: index for name, index in matching.items() if filtered >= set(index.prefix)}
+    if not usable:
+        name, index = next(iter(matching.items()))
+        columns = ", ".join(index.prefix)
+        return _exact_scan(query, f"the index {name} needs a filter on each of its prefix columns ({columns})")
+    name, index = max(usable.items(), key=lambda item: len(item[1].prefix))
+    return _index_scan(query, name, index, support, query.effort or configured_effort)
+
+
+def review_index_scan(
+    decision: SearchDecision,
+    query: SearchQuery,
+    support: VectorSupport,
+    *,
+    returned: int,
+    within_distance: int,
+    is_index_used: bool,
+) -> IndexScanReview:
+    """Return which strategy gave the rows of an index scan, and whether an exact scan has to replace it.
+
+    Args:
+        decision: The index scan that was executed.
+        query: The search.
+        support: The properties of the server's vector index.
+        returned: The number of rows that the server returned.
+        within_distance: How many of them are within `max_distance`.
+        is_index_used: Whether the query plan contains the index.
+    """
+    # A returned row that is too far shows that all nearer rows have been found.
+    is_short = within_distance == returned < query.limit
+    if not is_index_used:
+        why = f"the server estimated it to be cheaper than the index {decision.index}"
+        return IndexScanReview(_exact_scan(query, why), is_short)
+    is_exhaustive = not decision.has_unindexed_filters and support.is_exhaustive(returned, decision.effort)
+    if not is_short or is_exhaustive:
+        return IndexScanReview(decision, must_rerun=False)
+    rows = "rows that match the filters" if decision.has_unindexed_filters else "rows"
+    why = f"the index {decision.index} returned only {returned:,} of {query.limit:,} {rows}"
+    return IndexScanReview(_exact_scan(query, why), must_rerun=True)
+
+
+def _exact_scan(query: SearchQuery, why: str) -> SearchDecision:
+    return SearchDecision("exact_scan", f"Exact scan: {why}.", query.limit, filters_inside=tuple(query.filters or ()))
+
+
+def _why_no_index_matches(indexes: Mapping[str, IndexDefinition], complete: Mapping[str, IndexDefinition]) -> str:
+    if not indexes:
+        return "there is no vector index"
+    names = sorted(complete or indexes)
+    subject = f"the index {names[0]}" if len(names) == 1 else f"each of the indexes {', '.join(names)}"
+    return f"{subject} {'is for another metric' if complete else 'contains only some of the rows'}"
+
+
+def _index_scan(
+    query: SearchQuery, name: str, index: IndexDefinition, support: VectorSupport, effort: int | None
+) -> SearchDecision:
+    setting, largest = support.effort.setting, support.effort.largest
+    if effort is not None and effort > largest:
+        raise ConfigurationError(f"The search effort {effort:,} exceeds the maximum of {setting}, {largest:,}.")
+    unindexed = tuple(column for column in query.filters or {} if column not in index.prefix)
+    outside = () if support.can_filter_during_index_scan else unindexed
+    inside = (*index.prefix, *unindexed) if support.can_filter_during_index_scan else index.prefix
+    # One row more than requested where one row is excluded afterwards.
+    fetch = (query.limit + (query.exclude_key is not None)) * (_OVERFETCH_FACTOR if outside else 1)
+    reason = f"Index scan on {name}" + (f" ({setting} {effort})" if effort else "")
+    if outside:
+        reason += f"; the filter on {', '.join(outside)} applies to its nearest {fetch:,} rows"
+    return SearchDecision(
+        "index_scan",
+        f"{reason}.",
+        fetch,
+        index=name,
+        filters_inside=inside,
+        filters_outside=outside,
+        effort=effort,
+        requires_vector=index.is_partial,
+        is_iterative=bool(unindexed and not outside) or fetch > (effort or support.effort.default),
+        has_unindexed_filters=bool(unindexed),
+    )

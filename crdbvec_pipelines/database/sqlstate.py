@@ -1,0 +1,67 @@
+"""What a SQLSTATE means for this project: retry, lost connection, concurrent DDL, lock timeout, bad value, failed row.
+
+The only module that names SQLSTATEs. Sources: PostgreSQL's appendix "Error Codes", CockroachDB's `pgcode` package.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+FailureStatus = Literal["transient", "rejected", "too_long"]
+"""transient: the row may succeed as it is. rejected: this input will fail again. too_long: the input is too large."""
+
+# 40001 serialization failure ("restart transaction" on CockroachDB); 40P01 deadlock, which CockroachDB's own vector
+# benchmark retries too; 40003 statement completion unknown: safe to send again, since writes are guarded and DDL is
+# idempotent.
+_RETRYABLE = frozenset({"40001", "40P01", "40003"})
+# Connection exceptions, and a server that shuts down or starts; 08P01 is a protocol violation and would happen again.
+_LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[123]")
+# Another session has already run the same DDL: duplicate column, object, table, or a unique violation in the catalog.
+_DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
+# Another session changes the same object at the moment: function or trigger missing, created again, or still in use;
+# XX000 is PostgreSQL's "tuple concurrently updated".
+_CONCURRENT_CHANGE = frozenset({"42883", "42704", "42723", "2BP01", "XX000"})
+_LOCK_NOT_AVAILABLE = "55P03"
+_DATA_EXCEPTION_CLASS = "22"
+# Data and integrity errors, and what a user's own trigger raises, for which the SQL standard leaves the classes that
+# start with 5 to 9 and I to Z (5 and XX are the servers'); then program limits; then locks and timeouts.
+_ROW_FAILURES: Sequence[tuple[re.Pattern[str], FailureStatus]] = (
+    (re.compile(r"(09|21|22|23|27|44)...|(?!XX)[6-9I-Z]...."), "rejected"),
+    (re.compile(r"54...|08P01"), "too_long"),
+    (re.compile(r"55...|57014"), "transient"),
+)
+
+
+def is_lost_connection(sqlstate: str | None) -> bool:
+    """Return whether the connection, not the statement, failed. Client-side errors of the connection have no code."""
+    return sqlstate is None or bool(_LOST_CONNECTION.fullmatch(sqlstate))
+
+
+def is_retryable(sqlstate: str | None) -> bool:
+    """Return whether the same guarded or read-only statement may succeed when it is sent again."""
+    return sqlstate in _RETRYABLE
+
+
+def is_duplicate_object(sqlstate: str | None) -> bool:
+    """Return whether a DDL statement failed because another session has already run it."""
+    return sqlstate in _DUPLICATE_OBJECT
+
+
+def is_concurrent_change(sqlstate: str | None) -> bool:
+    """Return whether a DDL statement failed because another session changed the same object at the same time."""
+    return sqlstate in _CONCURRENT_CHANGE
+
+
+def is_lock_timeout(sqlstate: str | None) -> bool:
+    """Return whether a statement ended because it could not get a lock in time."""
+    return sqlstate == _LOCK_NOT_AVAILABLE
+
+
+def is_data_exception(sqlstate: str | None) -> bool:
+    """Return whether a value does not fit its column's type."""
+    return (sqlstate or "").startswith(_DATA_EXCEPTION_CLASS)
+
+
+def row_failure_status(sqlstate: str | None) -> FailureStatus | None:
+    """Return the status of a row whose write failed with this code; None if the row did not cause the error."""
+    return next((status for pattern, status in _ROW_FAILURES if pattern.fullmatch(sqlstate or "")), None)

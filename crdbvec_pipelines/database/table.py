@@ -1,0 +1,203 @@
+"""Tables as the server describes them: primary key, columns, and whether a vector column fits.
+
+Only `pg_catalog` is read, because both servers have it; `crdb_internal` is closed by default since CockroachDB 26.1.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.naming import TableName
+
+# The key of a hash-sharded table starts with a hidden column that CockroachDB computes from the others; that of a
+# REGIONAL BY ROW table with the row's region. Neither identifies a row, and ranges over shards would not be key ranges.
+_HIDDEN_KEY_COLUMN = re.compile(r"crdb_internal_.*_shard_\d+|crdb_region")
+_TABLE_KINDS = {"r", "p"}
+_KIND_NAMES = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
+_TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name", "citext", "char"})
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: The name.
+        type_name: The type's short name in the catalog, such as `int8` or `text`.
+        cast: The type that a placeholder is cast to.
+        modifier: The type modifier; for a VECTOR the dimension, -1 if it has none.
+    """
+
+    name: str
+    type_name: str
+    cast: str
+    modifier: int
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the type is a text type, so that no cast to text is needed."""
+        return self.type_name in _TEXT_TYPES
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether the type is binary."""
+        return self.type_name == "bytea"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that exists.
+
+    Attributes:
+        name: The qualified name.
+        columns: All columns by name.
+        key: The columns of the primary key in key order.
+    """
+
+    name: TableName
+    columns: dict[str, Column]
+    key: tuple[Column, ...]
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The schema-qualified name, quoted."""
+        return sql.Identifier(self.name.schema, self.name.name)
+
+    def check_range(self, key_range: KeyRange) -> None:
+        """Check that the bounds of a key range have one value for each key column.
+
+        Raises:
+            TableError: The range belongs to a table with another key.
+        """
+        for bound in (key_range.lower, key_range.upper):
+            if bound is not None and len(bound) != len(self.key):
+                key = ", ".join(column.name for column in self.key)
+                raise TableError(
+                    f"A key range with {len(bound)} value(s) per bound does not match {self.name}, whose primary key "
+                    f"is ({key}). Run the job of this table that ends in `__sync_partitions`."
+                )
+
+
+@statement
+def find_relation() -> sql.Composable:
+    """Find the oid and the kind of the relation of a name."""
+    return sql.SQL(
+        "SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+    )
+
+
+@statement
+def list_relations() -> sql.Composable:
+    """List the tables of the database, to suggest one for a name that does not exist."""
+    return sql.SQL(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c "
+        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+        "WHERE c.relkind IN ('r', 'p') "
+        "AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension') "
+        "ORDER BY n.nspname, c.relname LIMIT 1000"
+    )
+
+
+@statement
+def list_columns() -> sql.Composable:
+    """List all columns, also hidden ones, because CockroachDB's hidden `rowid` can be the key."""
+    return sql.SQL(
+        "SELECT a.attname, t.typname, format_type(a.atttypid, NULL), a.atttypmod "
+        "FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid "
+        "WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    )
+
+
+@statement
+def list_key_columns() -> sql.Composable:
+    """List the columns of the primary key in key order, then those of INCLUDE, each with the length of the key."""
+    return sql.SQL(
+        "SELECT a.attname, i.indnkeyatts FROM pg_catalog.pg_index AS i "
+        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
+        "WHERE i.indrelid = %(oid)s AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)"
+    )
+
+
+def read_table(database: Database, name: TableName) -> Table:
+    """Return a table as the server describes it.
+
+    Raises:
+        TableError: The table does not exist, is not a table, or has no primary key.
+    """
+    found = database.fetch(find_relation(), {"schema": name.schema, "table": name.name})
+    if not found:
+        raise TableError(f"There is no table {name} in the database {database.name}{_suggestion(database, name)}.")
+    oid, kind = found[0]
+    kind = kind.decode() if isinstance(kind, bytes) else kind
+    if kind not in _TABLE_KINDS:
+        raise TableError(
+            f"{name} is {_KIND_NAMES.get(kind, 'not a table')}, which cannot have a vector column. "
+            "Name the table that it reads from."
+        )
+    columns = {
+        column: Column(column, type_name, _cast(type_name, full_name), modifier)
+        for column, type_name, full_name, modifier in database.fetch(list_columns(), {"oid": oid})
+    }
+    names = [
+        column
+        for number, (column, length) in enumerate(database.fetch(list_key_columns(), {"oid": oid}))
+        if number < length
+    ]
+    key = tuple(columns[column] for column in names if not _HIDDEN_KEY_COLUMN.fullmatch(column))
+    if not key:
+        raise TableError(
+            f"{name} has no primary key, which is needed to identify its rows. "
+            "Add one (ALTER TABLE ... ADD PRIMARY KEY) and run the command again."
+        )
+    return Table(name, columns, key)
+
+
+def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
+    """Check that a vector column fits a table, before any work starts.
+
+    Raises:
+        TableError: An input column is missing, or the output exists and is not a vector of the model's dimension.
+    """
+    for name in spec.input_columns:
+        if name not in table.columns:
+            close = difflib.get_close_matches(name, table.columns, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"its columns are {', '.join(table.columns)}"
+            raise TableError(f"{spec.origin}: {table.name} has no column {name} to embed; {hint}.")
+    if spec.updated_at is not None and spec.updated_at not in table.columns:
+        raise TableError(f"{spec.origin}: {table.name} has no column {spec.updated_at}, which updated_at names.")
+    output = table.columns.get(spec.output)
+    if output is None:
+        return
+    if output.type_name != "vector":
+        raise TableError(
+            f"{spec.origin}: the column {spec.output} of {table.name} exists and is of type {output.cast}, not VECTOR. "
+            "Choose another output."
+        )
+    if output.modifier != dimension:
+        found = "any" if output.modifier < 0 else str(output.modifier)
+        raise TableError(
+            f"{spec.origin}: the column {spec.output} of {table.name} takes vectors of dimension {found}, but those of "
+            f"the model {spec.model} have {dimension}. Choose another output or another model."
+        )
+
+
+def _suggestion(database: Database, name: TableName) -> str:
+    existing = {str(TableName(*row)): None for row in database.fetch(list_relations())}
+    lowered = {text.lower(): text for text in existing}
+    exact = lowered.get(str(name).lower())
+    close = [exact] if exact else difflib.get_close_matches(str(name), existing, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _cast(type_name: str, full_name: str) -> str:
+    # format_type returns "character" for bpchar, which as a cast means character(1) and truncates the value.
+    return "bpchar" if type_name == "bpchar" else full_name

@@ -1,0 +1,118 @@
+"""The functions of a wrapper for a sentence-transformers model; the wrapper itself only names the model.
+
+Settings, weights, backend and model id are determined on first use. `backends` contains the backends.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import PositiveInt
+
+from crdbvec_pipelines.encoding.backends import Backend
+from crdbvec_pipelines.encoding.backends.select import BackendName, BackendOptions, Device, Precision, load_backend
+from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
+from crdbvec_pipelines.encoding.pipeline import read_pipeline
+from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate_weights
+
+
+class SentenceTransformerSettings(ModelSettings):
+    """The settings of a sentence-transformers model, in crdbvec.yaml under `models.settings.<name>`.
+
+    Attributes:
+        weights: The model folder, instead of the package or the hub.
+        device: The device to compute on.
+        backend: The library to compute with.
+        precision: `f32` never multiplies in bfloat16 or float16; it is slower and changes vectors by less than 1e-4.
+        threads: The number of processor threads, instead of the number that the caller computes.
+    """
+
+    weights: Path | None = None
+    device: Device = "auto"
+    backend: BackendName = "auto"
+    precision: Precision = "auto"
+    threads: PositiveInt | None = None
+
+
+class SentenceTransformerModel:
+    """A sentence-transformers model; creating the object loads nothing.
+
+    Args:
+        hub_name: The name of the model on the hub, as `organization/model`.
+        dim: The dimension of the vectors.
+        package: An installed package that may contain the weights, for machines without access to the hub.
+    """
+
+    def __init__(self, hub_name: str, dim: int, package: WeightsPackage | None = None) -> None:
+        self.hub_name = hub_name
+        self._dim = dim
+        self._package = package
+        self._settings = SentenceTransformerSettings()
+        self._located: Weights | None = None
+        self._backends: dict[int | None, Backend] = {}
+        self._lock = threading.RLock()
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Receive the settings of crdbvec.yaml.
+
+        Raises:
+            ModelError: A setting is unknown, or its value is invalid.
+        """
+        self._settings = read_settings(SentenceTransformerSettings, settings)
+
+    def dim(self) -> int:
+        """Return the dimension of the vectors; loads no weights."""
+        return self._dim
+
+    def id(self) -> str:
+        """Return the model id: the name on the hub, the digest of the weights, pooling and normalization.
+
+        Raises:
+            ModelError: The weights are not found.
+        """
+        weights = self._weights()
+        return f"{self.hub_name}@{weights.sha256[:12]}-{read_pipeline(weights.directory).identity}"
+
+    def backend(self, threads: int | None = None) -> Backend:
+        """Return the backend that suits the machine, with the weights loaded; later calls return the same backend.
+
+        Args:
+            threads: The maximum number of processor threads, unless the settings specify it; None for all.
+
+        Raises:
+            ModelError: The weights are not found, or the configured backend is not installed.
+        """
+        threads = self._settings.threads or threads
+        with self._lock:
+            if threads not in self._backends:
+                weights = self._weights()
+                options = BackendOptions(
+                    self._settings.device, self._settings.backend, self._settings.precision, threads
+                )
+                self._backends[threads] = load_backend(weights, read_pipeline(weights.directory), options)
+            return self._backends[threads]
+
+    def encode(self, input_data: str, verbose: bool = False) -> list[float]:
+        """Return the vector of one text; `verbose` is part of the contract and unused."""
+        vectors, _ = self._loaded().encode([input_data])
+        return cast("list[float]", vectors[0].tolist())
+
+    def encode_batch(
+        self, batch_index: int, batch: Iterable[tuple[Any, str]], verbose: bool = False
+    ) -> list[tuple[Any, list[float]]]:
+        """Return (key, vector) pairs for (key, text) pairs, in the same order; `verbose` is unused."""
+        pairs = list(batch)
+        vectors, _ = self._loaded().encode([text for _, text in pairs])
+        return [(key, vector) for (key, _), vector in zip(pairs, vectors.tolist(), strict=True)]
+
+    def _loaded(self) -> Backend:
+        """Return the backend that was loaded first, or load one."""
+        with self._lock:
+            return next(iter(self._backends.values()), None) or self.backend()
+
+    def _weights(self) -> Weights:
+        with self._lock:
+            if self._located is None:
+                self._located = locate_weights(self.hub_name, self._package, self._settings.weights)
+            return self._located

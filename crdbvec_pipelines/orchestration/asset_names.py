@@ -1,0 +1,93 @@
+"""The names of each vector column in Dagster. Pure text: two columns never share a name."""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from crdbvec_pipelines.config import ProjectConfig
+
+K = TypeVar("K", bound=Hashable)
+
+COLUMN_TAG = "crdbvec/vector_column"
+"""The tag of every run of this project's jobs: the vector column that it works on."""
+
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class AssetNames:
+    """The names of one vector column.
+
+    Attributes:
+        source: Asset key of the table.
+        asset: Asset key of the vector column.
+        index: Asset key of its vector index.
+        stem: The prefix of the names of ops and of the asset's graph; unique in the configuration.
+        short: The prefix of the names of jobs, sensors and schedules: the output column if that is unique.
+        partitions: The name of the dynamic partitions, which is global in a Dagster instance.
+        group: The group in the UI.
+    """
+
+    source: tuple[str, ...]
+    asset: tuple[str, ...]
+    index: tuple[str, ...]
+    stem: str
+    short: str
+    partitions: str
+    group: str
+
+    def job(self, action: str) -> str:
+        """Return the name of the job for an action (`encode`, `follow`, ...)."""
+        return f"{self.short}__{action}"
+
+    def op(self, action: str) -> str:
+        """Return the name of the op of that job. It must differ from the job's name, also if `short` equals `stem`."""
+        return f"{self.stem}__{action}_op"
+
+
+def asset_names(config: ProjectConfig) -> Mapping[str, AssetNames]:
+    """Return the names of each vector column of a configuration, by `str(column)`."""
+    taken: set[str] = set()
+    tables = _legal({vector.table: vector.table for vector in config.vectors}, set())
+    columns = _legal({str(each): (*tables[each.table], each.output) for each in config.vectors}, taken)
+    indexes = _legal({str(each): (*tables[each.table], f"{each.output}_index") for each in config.vectors}, taken)
+    outputs = Counter(_word(vector.output) for vector in config.vectors)
+    names: dict[str, AssetNames] = {}
+    for vector in config.vectors:
+        path = columns[str(vector)]
+        stem = "__".join(path)
+        output = _word(vector.output)
+        asset = (*config.asset_prefix, *path)
+        names[str(vector)] = AssetNames(
+            source=(*config.asset_prefix, *tables[vector.table]),
+            asset=asset,
+            index=(*config.asset_prefix, *indexes[str(vector)]),
+            stem=stem,
+            short=output if outputs[output] == 1 and output not in taken else stem,
+            partitions="crdbvec/" + "/".join(asset),
+            group=_word(vector.table.name),
+        )
+    return names
+
+
+def _legal(paths: Mapping[K, Sequence[str]], taken: set[str]) -> dict[K, tuple[str, ...]]:
+    """Return each path with characters that Dagster accepts; no two are equal, also not when joined by `__`.
+
+    Dagster joins the parts to name ops. Of two equal paths the later one gets a number; a path that needed no change
+    comes before any that did.
+    """
+    legal: dict[K, tuple[str, ...]] = {}
+    for key, path in sorted(paths.items(), key=lambda item: tuple(item[1]) != tuple(map(_word, item[1]))):
+        *rest, last = map(_word, path)
+        candidates = itertools.chain([last], (f"{last}_{number}" for number in itertools.count(2)))
+        word = next(candidate for candidate in candidates if "__".join((*rest, candidate)) not in taken)
+        taken.add("__".join((*rest, word)))
+        legal[key] = (*rest, word)
+    return legal
+
+
+def _word(text: str) -> str:
+    return _FORBIDDEN.sub("_", text)

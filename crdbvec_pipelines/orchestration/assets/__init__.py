@@ -1,0 +1,1 @@
+"""The assets of a vector column: the column, its index, their checks and metadata."""

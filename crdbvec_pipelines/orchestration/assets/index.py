@@ -1,0 +1,162 @@
+"""The vector index as an asset downstream of its vector column, and the checks that it is used and accurate."""
+
+import base64
+import time
+from dataclasses import asdict, fields
+from typing import Any
+
+import dagster as dg
+
+from crdbvec_pipelines.config import IndexSpec, VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
+from crdbvec_pipelines.database.index.statements import unsupported_options
+from crdbvec_pipelines.database.index.vector_index import VectorIndex
+from crdbvec_pipelines.database.search.nearest import NearestNeighbors
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.failures import as_dagster_failures
+from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.plot import recall_plot
+from crdbvec_pipelines.search.recall import Measurement, measure_recall, sample_queries
+
+_LOG_INTERVAL_SECONDS = 15.0
+# EXPLAIN of a few searches shows whether the index is used; each costs one statement.
+_SAMPLED_SEARCHES = 3
+
+
+class IndexConfig(dg.Config):
+    """The configuration of one run."""
+
+    replace: bool = False
+    """Drop an index that differs from crdbvec.yaml, and build it again."""
+
+
+def build_index_definitions(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
+    """Return the index asset of a vector column and its checks; no definitions if the entry has no `index`."""
+    if spec.index is None:
+        return dg.Definitions()
+    asset = _index_asset(spec, names, registry)
+    return dg.Definitions(
+        assets=[asset], asset_checks=[_index_used(spec, names, registry), _recall(spec, names, registry, spec.index)]
+    )
+
+
+def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=dg.AssetKey(names.index),
+        deps=[dg.AssetKey(names.asset)],
+        group_name=names.group,
+        kinds={"sql"},
+        description=f"The vector index over {spec.output} of {spec.table}, built once enough rows are embedded.",
+        op_tags={"crdbvec/vector_column": names.stem},
+    )
+    def vector_index(
+        context: dg.AssetExecutionContext, config: IndexConfig, cockroach: CockroachResource
+    ) -> dg.MaterializeResult[Any]:
+        with as_dagster_failures():
+            column = open_column(cockroach.database, spec, registry.load(spec.model))
+            sentence = unsupported_options(cockroach.database.dialect, spec)
+            if sentence:
+                context.log.warning(sentence)
+            started = time.monotonic()
+            built = build_when_covered(column, replace=config.replace, on_progress=_logged(context, spec))
+            index = VectorIndex(column)
+            sizes = index.sizes()
+        return dg.MaterializeResult(
+            metadata={
+                "built": int(built),
+                "seconds": round(time.monotonic() - started, 3),
+                **({} if sizes.index_bytes is None else {"dagster/size_bytes": sizes.index_bytes}),
+                **({} if sizes.table_bytes is None else {"table_bytes": sizes.table_bytes}),
+                "vectors": sizes.vectors,
+                "full_precision_bytes": sizes.full_precision_bytes,
+                "index": index.name,
+                "metric": column.metric,
+                "prefix": ", ".join(index.configured.prefix),
+            }
+        )
+
+    return vector_index
+
+
+def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=dg.AssetKey(names.index), name="index_used", blocking=False)
+    def index_used(cockroach: CockroachResource) -> dg.AssetCheckResult:
+        """Whether the server uses the vector index for a search, according to EXPLAIN."""
+        with as_dagster_failures():
+            plans = _query_plans(open_existing_column(cockroach.database, spec, registry.load(spec.model)))
+        without = [plan for plan, by_index in plans if not by_index]
+        shown = [*without, *(plan for plan, _ in plans), "no row has a vector"][0]
+        return dg.AssetCheckResult(
+            passed=bool(plans) and not without,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(plans) - len(without)} of {len(plans)} searches use the index.",
+            metadata={
+                "searches_planned": len(plans),
+                "searches_by_index": len(plans) - len(without),
+                "plan": dg.MetadataValue.md(f"```\n{shown}\n```"),
+            },
+        )
+
+    return index_used
+
+
+def _recall(
+    spec: VectorColumn, names: AssetNames, registry: ModelRegistry, index: IndexSpec
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=dg.AssetKey(names.index), name="recall_at_k", blocking=False)
+    def recall_at_k(cockroach: CockroachResource) -> dg.AssetCheckResult:
+        """Whether the index finds the rows that an exact search finds, for queries made from the table."""
+        with as_dagster_failures():
+            curve = measure_recall(open_existing_column(cockroach.database, spec, registry.load(spec.model)))
+        measured = curve.at(index.effort)
+        smallest = curve.smallest_effort_with_recall(index.wanted_recall)
+        png = base64.b64encode(recall_plot(curve, str(spec), index.wanted_recall)).decode()
+        return dg.AssetCheckResult(
+            passed=measured is not None and measured.recall >= index.wanted_recall and measured.used_index,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "k": curve.k,
+                "queries": curve.queries,
+                "recall": measured.recall if measured else 0.0,
+                "worst_query": measured.worst_recall if measured else 0.0,
+                "p50_ms": measured.p50_ms if measured else 0.0,
+                "p95_ms": measured.p95_ms if measured else 0.0,
+                "exact_p50_ms": curve.exact_p50_ms,
+                "smallest_effort": smallest.effort if smallest else -1,
+                "measurements": dg.MetadataValue.table(
+                    [dg.TableRecord(asdict(each)) for each in curve.measurements],
+                    schema=dg.TableSchema([dg.TableColumn(field.name) for field in fields(Measurement)]),
+                ),
+                "curve": dg.MetadataValue.md(f"![recall over latency](data:image/png;base64,{png})"),
+            },
+        )
+
+    return recall_at_k
+
+
+def _query_plans(column: BoundColumn) -> list[tuple[str, bool]]:
+    """Return the query plans of some searches, and whether each uses the index."""
+    nearest = NearestNeighbors(column)
+    return [
+        (
+            "\n".join(nearest.explain(vector, SearchQuery(filters=filters))),
+            nearest.uses_index(vector, SearchQuery(filters=filters)),
+        )
+        for vector, filters in sample_queries(column, _SAMPLED_SEARCHES)
+    ]
+
+
+def _logged(context: dg.AssetExecutionContext, spec: VectorColumn) -> Any:
+    last = 0.0
+
+    def on_progress(share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LOG_INTERVAL_SECONDS:
+            last = now
+            context.log.info(f"the index over {spec} is {share:.0%} built")
+
+    return on_progress

@@ -1,0 +1,68 @@
+"""The metadata of a vector column in the UI: numbers that it plots, and facts about the table and the column."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.rows.vector_rows import RowCounts
+from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.refresh.report import RefreshReport
+
+Metadata = dict[str, int | float]
+
+
+def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, str | dg.TableColumnLineage]:
+    """Return the metadata of the definition, which needs no run."""
+    return {
+        "dagster/table_name": str(spec.table),
+        "model": spec.model,
+        "input": spec.template or ", ".join(spec.input_columns),
+        "output": spec.output,
+        "staleness": spec.staleness,
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                spec.output: [
+                    dg.TableColumnDep(asset_key=dg.AssetKey(names.source), column_name=column)
+                    for column in spec.input_columns
+                ]
+            }
+        ),
+    }
+
+
+def column_schema(spec: VectorColumn, dimension: int) -> dg.TableSchema:
+    """Return the columns that this project adds to the table."""
+    columns = [dg.TableColumn(spec.output, f"VECTOR({dimension})", description=f"embedding by {spec.model}")]
+    if spec.fingerprint_column:
+        columns.append(dg.TableColumn(spec.fingerprint_column, "TEXT", description="md5 over model and input"))
+    return dg.TableSchema(columns)
+
+
+def follow_metadata(report: RefreshReport, embedded: int) -> Metadata:
+    """Return the numbers of one partition that a run over many touched: its own rows, and the rate of the run."""
+    return {
+        "rows_embedded": embedded,
+        "rows_per_second": round(report.rows_per_second, 1),
+        "rows_failed": report.rows_failed,
+        "rows_changed_meanwhile": report.rows_changed,
+    }
+
+
+def run_metadata(report: RefreshReport, counts: RowCounts) -> Metadata:
+    """Return the numbers of one materialization, always all of them: only ints and floats are plotted."""
+    return {
+        "rows_embedded": report.rows_embedded,
+        "rows_per_second": round(report.rows_per_second, 1),
+        "rows_pending": counts.pending,
+        "rows_failed": report.rows_failed,
+        "rows_changed_meanwhile": report.rows_changed,
+        "rows_truncated": report.rows_truncated,
+        "rows_deduplicated": report.rows_deduplicated,
+        "rows_cleared": report.rows_cleared,
+        "rows_blank": counts.blank,
+        "batches": report.batches,
+        "retries": report.retries,
+        "seconds": round(report.seconds, 3),
+        "dagster/partition_row_count": counts.rows,
+    }

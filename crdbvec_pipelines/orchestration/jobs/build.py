@@ -1,0 +1,59 @@
+"""The jobs of one vector column."""
+
+from typing import Any
+
+import dagster as dg
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
+from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG, open_rows
+from crdbvec_pipelines.orchestration.executors import multiprocess
+from crdbvec_pipelines.orchestration.failures import as_dagster_failures
+from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
+from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
+from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.sensors.follow import build_follow_sensor
+
+
+def build_jobs(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
+    """Return the jobs that embed a vector column, and the sensor that requests them."""
+    selection = dg.AssetSelection.assets(dg.AssetKey(names.asset))
+    jobs: list[Any] = [
+        dg.define_asset_job(
+            names.job("encode"),
+            selection,
+            description=f"Embeds the pending rows of {spec.table} into {spec.output}, one process per slice.",
+            executor_def=multiprocess(),
+            tags={COLUMN_TAG: names.stem},
+        ),
+        dg.define_asset_job(
+            names.job("encode_in_process"),
+            selection,
+            description=f"Embeds the pending rows of {spec.table} into {spec.output} in one process, for little work.",
+            executor_def=dg.in_process_executor,
+            tags={IN_PROCESS_TAG: "true", COLUMN_TAG: names.stem},
+        ),
+    ]
+    jobs += [_sync_job(spec, names, registry), build_follow_job(spec, names, registry)]
+    return dg.Definitions(jobs=jobs, sensors=[build_follow_sensor(spec, names, registry, jobs)])
+
+
+def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.JobDefinition:
+    @dg.op(name=names.op("sync_partitions"))
+    def sync(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
+        with as_dagster_failures():
+            open_rows(cockroach, spec, registry.load(spec.model))
+            plan = sync_partitions(context.instance, cockroach.database, spec, names)
+        context.log.info(f"{len(plan.keys)} partitions, {len(plan.added)} added, {len(plan.removed)} removed")
+
+    @dg.job(
+        name=names.job("sync_partitions"),
+        description=f"Prepares {spec.table} for {spec.output} and makes its partitions. Launch this job first.",
+        executor_def=dg.in_process_executor,
+        tags={COLUMN_TAG: names.stem},
+    )
+    def sync_job() -> None:
+        sync()
+
+    return sync_job

@@ -1,0 +1,83 @@
+"""The in-process job that embeds the rows that have become pending, wherever in the table they are."""
+
+import time
+from dataclasses import replace
+from datetime import datetime
+
+import dagster as dg
+from pydantic import Field
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key, partition_key
+from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
+from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
+from crdbvec_pipelines.orchestration.assets.vector_column import open_rows
+from crdbvec_pipelines.orchestration.failures import as_dagster_failures
+from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
+from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
+
+
+class FollowConfig(dg.Config):
+    """The configuration of a follow run."""
+
+    edited_since: str | None = Field(default=None, description="Also rows updated since (ISO 8601), by updated_at.")
+    minutes: float = Field(default=10.0, gt=0, description="Start no further round after this many minutes.")
+
+
+def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.JobDefinition:
+    """Return the follow job of a vector column, which logs one materialization for each partition that it touched."""
+
+    @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing))
+    def follow(context: dg.OpExecutionContext, config: FollowConfig, cockroach: CockroachResource) -> None:
+        with as_dagster_failures():
+            encoder = registry.load(spec.model)
+            encoder.load_in_background()
+            rows = open_rows(cockroach, spec, encoder)
+            plan = sync_partitions(context.instance, cockroach.database, spec, names)
+            ranges = [parse_partition_key(key, spec.table) for key in plan.keys]
+            since = datetime.fromisoformat(config.edited_since) if config.edited_since else None
+            deadline = time.monotonic() + config.minutes * 60
+
+            def log(done: RoundResult) -> None:
+                for touched, count in done.touched.items():
+                    log_materialization(context, spec, names, touched, follow_metadata(done.report, count))
+                context.log.info(
+                    f"{done.report.rows_embedded:,} rows embedded in {len(done.touched)} partitions, "
+                    f"{done.report.rows_failed:,} failed, {done.report.rows_per_second:,.0f} rows/s"
+                )
+
+            while True:
+                options = replace(options_for(spec), passes=passes_since(since))
+                done = follow_round(rows, encoder, ranges, options, on_interrupted=log)
+                log(done)
+                if done.report.rows_embedded == 0 or time.monotonic() > deadline:
+                    return
+
+    @dg.job(
+        name=names.job("follow"),
+        description=f"Embeds the rows of {spec.table} that have become pending, wherever they are, in one process.",
+        executor_def=dg.in_process_executor,
+        tags={COLUMN_TAG: names.stem},
+    )
+    def follow_job() -> None:
+        follow()
+
+    return follow_job
+
+
+def log_materialization(
+    context: dg.OpExecutionContext,
+    spec: VectorColumn,
+    names: AssetNames,
+    touched: KeyRange,
+    metadata: dict[str, int | float],
+) -> None:
+    """Mark one partition of the vector column as materialized, from the op of a job."""
+    context.log_event(
+        dg.AssetMaterialization(
+            asset_key=dg.AssetKey(names.asset), partition=partition_key(spec.table, touched), metadata=metadata
+        )
+    )

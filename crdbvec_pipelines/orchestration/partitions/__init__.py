@@ -1,0 +1,1 @@
+"""Dagster's dynamic partitions of a table."""

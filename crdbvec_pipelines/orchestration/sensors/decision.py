@@ -1,0 +1,86 @@
+"""What a tick of the follow sensor does, as a pure function of what it read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crdbvec_pipelines.orchestration.instance.in_progress import WorkInProgress
+
+Action = Literal["skip", "sync_partitions", "follow", "encode"]
+
+# Pending rows are not counted further than this: a tick must stay short, and more rows change nothing in the decision.
+MAX_COUNTED_ROWS = 100_000
+
+
+_NO_WORK = WorkInProgress()
+
+
+@dataclass(frozen=True)
+class TickState:
+    """What a tick has read.
+
+    Attributes:
+        table: The table's name, for the reason.
+        is_ready: Whether the table is prepared and Dagster has partitions for it.
+        work: The runs and backfills in progress.
+        pending: Pending rows, counted up to `MAX_COUNTED_ROWS`.
+        backoff: Why to wait after failed runs; None if there is no reason to.
+        needs_split: Whether the range with the open upper end has outgrown its size.
+        small_backlog: Up to this many pending rows are one run of the follow job; more become partition runs.
+        max_partition_runs: Partition runs that may be in progress at the same time.
+    """
+
+    table: str
+    is_ready: bool
+    work: WorkInProgress = _NO_WORK
+    pending: int = 0
+    backoff: str | None = None
+    needs_split: bool = False
+    small_backlog: int = 10_000
+    max_partition_runs: int = 4
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a tick does.
+
+    Attributes:
+        action: The job to request, or `skip`.
+        reason: The reason, for the tick history.
+        max_runs: How many partition runs `encode` may request.
+    """
+
+    action: Action
+    reason: str
+    max_runs: int = 1
+
+
+def decide(state: TickState) -> Decision:
+    """Decide what to do, most important condition first."""
+    work = state.work
+    if not state.is_ready:
+        obstacle = work.description or state.backoff
+        if obstacle:
+            return Decision("skip", f"{state.table} is not prepared yet; {obstacle}")
+        return Decision("sync_partitions", f"{state.table} is not prepared yet")
+    found = f"{pending_rows(state.pending)} in {state.table}"
+    if state.pending == 0:
+        return Decision("skip", found)
+    if work.backfills or work.whole_table:
+        return Decision("skip", f"{found}; {work.description}")
+    if state.backoff:
+        return Decision("skip", f"{found}; {state.backoff}")
+    if state.needs_split:
+        return Decision("sync_partitions", f"{found}; the last partition has outgrown its size")
+    if state.pending <= state.small_backlog:
+        return Decision("skip", f"{found}; {work.description}") if work.partitions else Decision("follow", found)
+    free = state.max_partition_runs - len(work.partitions)
+    if free <= 0:
+        return Decision("skip", f"{found}; {work.description}")
+    return Decision("encode", found, free)
+
+
+def pending_rows(count: int) -> str:
+    """Return a number of pending rows in words."""
+    if count == 1:
+        return "1 pending row"
+    return f"{'at least ' if count >= MAX_COUNTED_ROWS else ''}{count:,} pending rows"

@@ -1,0 +1,197 @@
+"""The sensor that follows a table: it is off until it is switched on in the UI, and then embeds rows as they change.
+
+A tick counts the pending rows through the partial index. A few become one run of the in-process follow job, many become
+partition runs. There is no run_key, because Dagster would never again accept a key that it has seen. Here are the
+reading and the requests; what a tick does is decided in `decision`.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.column import BoundColumn, bind_column
+from crdbvec_pipelines.database.rows.keys import TableKeys
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import is_prepared
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.keyspace import KeyRange, partition_key
+from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.instance.in_progress import WorkInProgress, find_work_in_progress
+from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
+from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.sensors.backoff import backoff_after_failures
+from crdbvec_pipelines.orchestration.sensors.decision import MAX_COUNTED_ROWS, Decision, TickState, decide
+from crdbvec_pipelines.partitioning import open_range_needs_split
+from crdbvec_pipelines.refresh.rounds import UPDATED_AT_OVERLAP
+
+# Dagster ends a tick after 60 s and discards its result.
+_TICK_SECONDS = 30.0
+# Reading the next bound costs a scan of one partition's keys, and a table does not outgrow a partition in minutes.
+_SPLIT_CHECK_INTERVAL_SECONDS = 600.0
+# An unchanged backlog is reported again after this time, so that the plot has points.
+_OBSERVATION_INTERVAL_SECONDS = 3_600.0
+_TRIGGER_TAGS = {"crdbvec/trigger": "follow"}
+
+
+class TickCursor(BaseModel):
+    """What a tick stores for the next one."""
+
+    edited_since: datetime | None = None
+    observed: int | None = None
+    observed_at: float = 0.0
+    tail_checked_at: float = 0.0
+    next_partition: int = 0
+
+
+def build_follow_sensor(
+    spec: VectorColumn, names: AssetNames, registry: ModelRegistry, jobs: Sequence[Any]
+) -> dg.SensorDefinition:
+    """Return the follow sensor of a vector column.
+
+    Args:
+        spec: The vector column.
+        names: Its names in Dagster.
+        registry: The models.
+        jobs: The jobs that it may request. What `define_asset_job` returns has no public type.
+    """
+
+    @dg.sensor(
+        name=names.job("follow_sensor"),
+        jobs=jobs,
+        minimum_interval_seconds=spec.follow.interval_seconds,
+        description=f"Embeds rows of {spec.table} as they become pending. Switch it on to follow the table.",
+    )
+    def follow_sensor(context: dg.SensorEvaluationContext, cockroach_for_ticks: CockroachResource) -> dg.SensorResult:
+        tick = _Tick(context, spec, names, registry, cockroach_for_ticks)
+        return tick.run()
+
+    return follow_sensor
+
+
+class _Tick:
+    def __init__(
+        self,
+        context: dg.SensorEvaluationContext,
+        spec: VectorColumn,
+        names: AssetNames,
+        registry: ModelRegistry,
+        cockroach: CockroachResource,
+    ) -> None:
+        self._deadline = time.monotonic() + _TICK_SECONDS
+        self._context = context
+        self._spec = spec
+        self._names = names
+        self._database = cockroach.database
+        self._registry = registry
+        self._cursor = TickCursor.model_validate_json(context.cursor) if context.cursor else TickCursor()
+        self._events: list[dg.AssetObservation] = []
+        self._edited_since: datetime | None = None
+
+    def run(self) -> dg.SensorResult:
+        spec = self._spec
+        keys = self._context.instance.get_dynamic_partitions(self._names.partitions)
+        work = find_work_in_progress(
+            self._context.instance, self._names, keys, timedelta(minutes=spec.follow.stuck_after_minutes)
+        )
+        column = bind_column(self._database, spec, self._registry.load(spec.model))
+        if not keys or not is_prepared(column):
+            state = TickState(str(spec.table), is_ready=False, work=work, backoff=self._backoff())
+            return self._result(decide(state), [])
+        rows = VectorRows(column)
+        pending = self._count_pending(rows)
+        self._observe(pending)
+        backoff = self._backoff() if pending else None
+        # Read only if the tick may act on it: the next read is allowed after an interval.
+        may_act = bool(pending) and not (work.backfills or work.whole_table or backoff)
+        decision = decide(
+            TickState(
+                str(spec.table),
+                is_ready=True,
+                work=work,
+                pending=pending,
+                backoff=backoff,
+                needs_split=may_act and self._needs_split(column, keys),
+                small_backlog=spec.follow.small_backlog,
+                max_partition_runs=spec.follow.partition_runs,
+            )
+        )
+        if decision.action != "encode":
+            return self._result(decision, [])
+        requests = list(self._partition_runs(rows, keys, work, decision.max_runs))
+        if not requests:
+            reason = work.description or "scanning further partitions at the next tick"
+            decision = Decision("skip", f"{decision.reason}; {reason}")
+        return self._result(decision, requests)
+
+    def _count_pending(self, rows: VectorRows) -> int:
+        """Count the pending rows that indexes find, and store since when edited rows must be read next time."""
+        started = datetime.now(UTC)
+        unembedded = rows.count_unembedded(MAX_COUNTED_ROWS)
+        since = self._cursor.edited_since or started - UPDATED_AT_OVERLAP
+        edited, oldest = rows.count_edited(since, MAX_COUNTED_ROWS) if self._spec.updated_at else (0, None)
+        self._edited_since = since if edited else None
+        if edited < MAX_COUNTED_ROWS:
+            # Rows updated before the first stale one need not be read again.
+            self._cursor.edited_since = min(oldest or started, started - UPDATED_AT_OVERLAP)
+        return unembedded + edited
+
+    def _backoff(self) -> str | None:
+        interval = timedelta(seconds=self._spec.follow.interval_seconds)
+        return backoff_after_failures(self._context.instance, self._names, interval)
+
+    def _needs_split(self, column: BoundColumn, present: Sequence[str]) -> bool:
+        """Return whether the range with the open upper end has outgrown its size; read once per interval."""
+        if time.time() - self._cursor.tail_checked_at < _SPLIT_CHECK_INTERVAL_SECONDS:
+            return False
+        self._cursor.tail_checked_at = time.time()
+        return open_range_needs_split(TableKeys(self._database, column.table), self._spec.partitions, present)
+
+    def _partition_runs(
+        self, rows: VectorRows, keys: Sequence[str], work: WorkInProgress, max_runs: int
+    ) -> Iterator[dg.RunRequest]:
+        """Yield runs for partitions with pending rows, starting where the last tick stopped."""
+        first = self._cursor.next_partition % len(keys)
+        positions = (*range(first, len(keys)), *range(first))
+        found = rows.ranges_with_pending(self._free_ranges(keys, positions, work), self._edited_since)
+        for key_range in itertools.islice(found, max_runs):
+            yield dg.RunRequest(
+                job_name=self._names.job("encode"),
+                partition_key=partition_key(self._spec.table, key_range),
+                tags=_TRIGGER_TAGS,
+            )
+
+    def _free_ranges(self, keys: Sequence[str], positions: Iterable[int], work: WorkInProgress) -> Iterator[KeyRange]:
+        """Yield the ranges of partitions that no run works on, until the deadline; the cursor follows."""
+        for position in positions:
+            if time.monotonic() > self._deadline:
+                return
+            self._cursor.next_partition = position + 1
+            key_range = key_range_or_none(keys[position], self._spec.table)
+            if key_range is not None and keys[position] not in work.partitions:
+                yield key_range
+
+    def _observe(self, pending: int) -> None:
+        """Report the backlog for the UI's plot when it has changed, and once an hour."""
+        cursor = self._cursor
+        if pending == cursor.observed and time.time() - cursor.observed_at < _OBSERVATION_INTERVAL_SECONDS:
+            return
+        cursor.observed, cursor.observed_at = pending, time.time()
+        self._events.append(dg.AssetObservation(dg.AssetKey(self._names.asset), metadata={"rows_pending": pending}))
+
+    def _result(self, decision: Decision, partition_runs: Sequence[dg.RunRequest]) -> dg.SensorResult:
+        cursor = self._cursor.model_dump_json()
+        if decision.action == "skip":
+            return dg.SensorResult(skip_reason=decision.reason, cursor=cursor, asset_events=self._events)
+        requests = partition_runs if decision.action == "encode" else [self._job_run(decision.action)]
+        return dg.SensorResult(run_requests=requests, cursor=cursor, asset_events=self._events)
+
+    def _job_run(self, action: str) -> dg.RunRequest:
+        config = {"edited_since": self._edited_since.isoformat()} if action == "follow" and self._edited_since else None
+        ops = {self._names.op(action): {"config": config}} if config else {}
+        return dg.RunRequest(job_name=self._names.job(action), run_config={"ops": ops}, tags=_TRIGGER_TAGS)

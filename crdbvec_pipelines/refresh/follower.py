@@ -1,0 +1,170 @@
+"""Following vector columns in one process: the model stays loaded, and new rows are embedded within one to two seconds.
+
+While no row is pending, the index over pending rows is queried at growing intervals. While the database or a model is
+unavailable, the follower retries with backoff. Failed rows are recorded and deferred. A stop takes effect after the
+current batches.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.errors import DatabaseUnavailable
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.encoding.errors import EncoderUnavailable
+from crdbvec_pipelines.errors import CrdbvecError
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.refresh.cache import VectorCache
+from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+from crdbvec_pipelines.refresh.rounds import UPDATED_AT_OVERLAP, RoundResult, follow_round, passes_since
+
+logger = logging.getLogger(__name__)
+
+# The wait between two rounds without work: short enough that new rows are embedded within two seconds, and long enough
+# that an idle follower adds little load.
+_MIN_IDLE_SECONDS, _MAX_IDLE_SECONDS = 0.1, 1.5
+# The backoff while the database or the model is unavailable: a restart takes seconds, an outage minutes.
+_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
+# Without `updated_at`, edited rows are found by a table scan. The wait until the next one is twenty times the duration
+# of the last one, so that scans take at most a twentieth of the time, and at least a minute.
+_SCAN_INTERVAL_FACTOR = 20
+_MIN_SCAN_INTERVAL_SECONDS = 60.0
+
+
+@dataclass
+class FollowedColumn:
+    """One vector column that is followed.
+
+    Times are those of `time.monotonic`.
+
+    Attributes:
+        rows: Its rows.
+        encoder: Its model.
+        ranges: Its partitions in key order, if `RoundResult.touched` is needed.
+        next_scan_at: When edited rows are searched for by a table scan again.
+        edited_since: From which time on edited rows are searched for by `updated_at`.
+        last_error: The error that ended the last round; None if it succeeded.
+        backoff_seconds: The wait after the next error, before jitter.
+        next_round_at: When the next round may start.
+    """
+
+    rows: VectorRows
+    encoder: Encoder
+    ranges: Sequence[KeyRange] = ()
+    next_scan_at: float = 0.0
+    edited_since: datetime | None = None
+    last_error: CrdbvecError | None = None
+    backoff_seconds: float = _MIN_BACKOFF_SECONDS
+    next_round_at: float = 0.0
+
+    @property
+    def spec(self) -> VectorColumn:
+        """The configuration of the column."""
+        return self.rows.spec
+
+
+class Follower:
+    """A loop that embeds the pending rows of vector columns until it is stopped or has been idle for a given time.
+
+    Args:
+        columns: The columns to follow.
+        stop: When set, the loop ends after the current batches.
+        max_idle: Seconds without work after which the loop ends; None for no limit.
+        on_batch: Called after each written batch.
+        on_round: Called with the column and the result after each round that changed rows.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[FollowedColumn],
+        *,
+        stop: threading.Event,
+        max_idle: float | None = None,
+        on_batch: Callable[[WrittenBatch], None] = lambda _batch: None,
+        on_round: Callable[[FollowedColumn, RoundResult], None] | None = None,
+    ) -> None:
+        self._columns = columns
+        self._stop = stop
+        self._max_idle = max_idle
+        self._cache = VectorCache()
+        self._interrupted_rounds = RefreshReport()
+        self._on_batch = on_batch
+        self._on_round = on_round or (lambda _column, _result: None)
+
+    def run(self) -> RefreshReport:
+        """Follow the columns until stopped or idle, and return the total.
+
+        Raises:
+            CrdbvecError: An error other than an outage, or an outage that lasted until `max_idle` expired.
+        """
+        total = RefreshReport()
+        started = idle_since = time.monotonic()
+        idle_seconds = _MIN_IDLE_SECONDS
+        while not self._stop.is_set():
+            report = sum((self._try_round(column) for column in self._columns), RefreshReport())
+            total += report
+            if report.rows_read or report.rows_cleared:
+                idle_seconds, idle_since = _MIN_IDLE_SECONDS, time.monotonic()
+            elif self._max_idle is not None and time.monotonic() - idle_since >= self._max_idle:
+                for column in self._columns:
+                    if column.last_error is not None:
+                        raise column.last_error
+                break
+            else:
+                self._stop.wait(idle_seconds * random.uniform(0.5, 1.0))  # noqa: S311
+                idle_seconds = min(1.5 * idle_seconds, _MAX_IDLE_SECONDS)
+        return total + self._interrupted_rounds + RefreshReport(seconds=time.monotonic() - started)
+
+    def _record_interrupted(self, column: FollowedColumn, result: RoundResult) -> None:
+        self._interrupted_rounds += result.report
+        self._on_round(column, result)
+
+    def _try_round(self, column: FollowedColumn) -> RefreshReport:
+        """Run one round of a column. During an outage, set the time of the next one; other columns are not delayed."""
+        if self._stop.is_set() or time.monotonic() < column.next_round_at:
+            return RefreshReport()
+        try:
+            report = self._run_round(column)
+        except (DatabaseUnavailable, EncoderUnavailable) as error:
+            jittered = column.backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311
+            wait = getattr(error, "retry_after", None) or jittered
+            logger.warning("%s Retrying in %.0f s.", error, wait)
+            column.last_error, column.next_round_at = error, time.monotonic() + wait
+            column.backoff_seconds = min(2 * column.backoff_seconds, _MAX_BACKOFF_SECONDS)
+            return RefreshReport()
+        column.last_error, column.backoff_seconds = None, _MIN_BACKOFF_SECONDS
+        return report
+
+    def _run_round(self, column: FollowedColumn) -> RefreshReport:
+        """Run one round of a column, with a table scan for edited rows if one is due."""
+        started, started_utc = time.monotonic(), datetime.now(UTC)
+        scan_is_due = started >= column.next_scan_at
+        options = replace(
+            options_for(column.spec),
+            passes=column.rows.all_passes if scan_is_due else passes_since(column.edited_since),
+            cache=self._cache,
+            on_batch=self._on_batch,
+            stop=self._stop,
+        )
+        result = follow_round(
+            column.rows,
+            column.encoder,
+            column.ranges,
+            options,
+            on_interrupted=lambda interrupted: self._record_interrupted(column, interrupted),
+        )
+        if scan_is_due:
+            now = time.monotonic()
+            column.next_scan_at = now + max(_MIN_SCAN_INTERVAL_SECONDS, _SCAN_INTERVAL_FACTOR * (now - started))
+        if column.spec.updated_at is not None:
+            column.edited_since = started_utc - UPDATED_AT_OVERLAP
+        if result.report.rows_read or result.report.rows_cleared:
+            self._on_round(column, result)
+        return result.report

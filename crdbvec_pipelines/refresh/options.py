@@ -1,0 +1,42 @@
+"""Options of a refresh: batch size, threads, limits and callbacks."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.rows.predicates import Pass
+from crdbvec_pipelines.refresh.cache import VectorCache
+from crdbvec_pipelines.refresh.report import WrittenBatch
+
+
+def _ignore_batch(_: WrittenBatch) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class RefreshOptions:
+    """The options of a refresh.
+
+    Attributes:
+        batch_size: Rows that are read, encoded and written together.
+        workers: How many batches are encoded at the same time.
+        max_batches: Stop after this many batches; None works through all pending rows.
+        passes: Which pending rows, in this order; None for all of them.
+        cache: The vectors of recently encoded inputs; refreshes that are given the same object share it.
+        on_batch: Called in the calling thread after each written batch.
+        stop: When set, the refresh ends after the current batches.
+    """
+
+    batch_size: int
+    workers: int = 1
+    max_batches: int | None = None
+    passes: Sequence[Pass] | None = None
+    cache: VectorCache = field(default_factory=VectorCache)
+    on_batch: Callable[[WrittenBatch], None] = _ignore_batch
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+def options_for(spec: VectorColumn, *, batch_size: int | None = None, workers: int | None = None) -> RefreshOptions:
+    """Return the options of a configuration entry, with the values given here in place of its own."""
+    return RefreshOptions(batch_size=batch_size or spec.batch_size, workers=workers or spec.workers)

@@ -1,0 +1,64 @@
+"""Results of a refresh: the counts of the whole, and one written batch for progress displays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from crdbvec_pipelines.database.rows.vector_rows import PendingRow
+from crdbvec_pipelines.keyspace import Bound
+
+
+@dataclass(frozen=True)
+class RefreshReport:
+    """The counts of one refresh.
+
+    Adding two reports sums the counts and keeps the longer time, because the two refreshes may have run concurrently.
+
+    Attributes:
+        batches: Batches written.
+        rows_read: Pending rows that were read.
+        rows_embedded: Rows that were given a vector.
+        rows_changed: Rows edited or deleted between read and write; an edited one stays pending with its new input.
+        rows_truncated: Embedded rows whose input is longer than the model's window; its end is not in the vector.
+        rows_deduplicated: Rows given the vector of an equal input instead of being encoded.
+        rows_failed: Rows that the model or the database rejected; recorded, and deferred until `next_retry_at`.
+        rows_cleared: Rows whose vector was set to NULL because their input is gone.
+        retries: Statements that were sent again after an error.
+        seconds: Wall-clock time.
+    """
+
+    batches: int = 0
+    rows_read: int = 0
+    rows_embedded: int = 0
+    rows_changed: int = 0
+    rows_truncated: int = 0
+    rows_deduplicated: int = 0
+    rows_failed: int = 0
+    rows_cleared: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "RefreshReport") -> "RefreshReport":
+        sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
+        return RefreshReport(**{**sums, "seconds": max(self.seconds, other.seconds)})
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows embedded per second."""
+        return self.rows_embedded / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class WrittenBatch:
+    """One batch that has been written.
+
+    Attributes:
+        index: The number of the batch, from 1.
+        rows: Its rows as they were read.
+        embedded: How many were given a vector.
+        failed: The keys of the failed rows.
+    """
+
+    index: int
+    rows: Sequence[PendingRow]
+    embedded: int
+    failed: frozenset[Bound] = frozenset()

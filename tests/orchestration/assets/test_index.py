@@ -1,0 +1,243 @@
+"""The vector index as an asset downstream of its vector column, and its two checks."""
+
+import base64
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from PIL import Image
+
+from crdbvec_pipelines.config import vector_column
+from crdbvec_pipelines.database.connection import Database
+from tests.orchestration.project import UNUSED_URL, BuildProject, Project
+from tests.support.servers import Server
+from tests.support.tables import create_table
+from tests.support.vectors import preferring_indexes
+from tests.support.work import embed
+
+KEY = dg.AssetKey(["public", "passage", "passage_vector_index"])
+MODEL = "stub_hash"
+# From this size on, PostgreSQL prefers the index to a sequential scan.
+LARGE_TABLE_ROWS = 4_000
+# The plot is stored in Dagster's event log with each evaluation.
+MAX_PLOT_CHARACTERS = 50_000
+
+
+def fill(url: str, rows: int, **options: Any) -> None:
+    with psycopg.connect(url, autocommit=True) as connection, Database(url) as database:
+        create_table(connection, texts=[f"text {number}" for number in range(rows)])
+        spec = vector_column(table="passage", input="passage", output="passage_vector", model=MODEL)
+        embed(database, spec, batch_size=1_000, **options)
+        connection.execute("ANALYZE passage")
+
+
+@pytest.fixture(scope="module")
+def large_table(server: Server) -> Iterator[str]:
+    """The URL of a database with a large table, whose rows are embedded."""
+    with server.new_database() as url:
+        fill(url, LARGE_TABLE_ROWS)
+        yield url
+
+
+@pytest.fixture
+def large(large_table: str) -> str:
+    """The URL of that database, without an index from another test."""
+    drop(large_table)
+    return large_table
+
+
+BuildIndexed = Callable[..., Project]
+
+
+@pytest.fixture
+def build_indexed(build_project: BuildProject) -> BuildIndexed:
+    """The builder of projects whose entry has an `index` with these values."""
+
+    def build(url: str, **index: object) -> Project:
+        return build_project(url, model=MODEL, index=index)
+
+    return build
+
+
+def materialize(project: Project, *, with_checks: bool = False, **config: object) -> dg.ExecuteInProcessResult:
+    """Materialize the index, with or without its checks."""
+    job = project.definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection={KEY}, asset_check_selection=None if with_checks else set()
+    )
+    run_config = {"ops": {KEY.to_python_identifier(): {"config": config}}} if config else None
+    return job.execute_in_process(run_config=run_config, instance=project.instance, raise_on_error=False)
+
+
+def evaluate(project: Project, name: str) -> dg.AssetCheckEvaluation:
+    """Evaluate one check without a materialization."""
+    key = dg.AssetCheckKey(KEY, name)
+    job = project.definitions.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={key}
+    )
+    result = job.execute_in_process(instance=project.instance)
+    (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
+
+
+def asset_metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node(KEY.to_python_identifier())
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def check_metadata(evaluation: dg.AssetCheckEvaluation) -> dict[str, Any]:
+    return {name: value.value for name, value in evaluation.metadata.items()}
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {each.check_name: each for each in result.get_asset_check_evaluations()}
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None
+    return str(data.description)
+
+
+def drop(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP INDEX IF EXISTS passage_passage_vector_index")
+
+
+def index_names(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE '%vector_index'").fetchall()
+    return [name for (name,) in rows]
+
+
+def test_index_is_downstream_of_its_vector_column(build_indexed: BuildIndexed) -> None:
+    project = build_indexed(UNUSED_URL)
+    graph = project.definitions.resolve_asset_graph()
+    assert graph.get(KEY).parent_keys == {project.asset}
+    assert {check.name for check in graph.asset_check_keys if check.asset_key == KEY} == {"index_used", "recall_at_k"}
+    assert graph.get(KEY).group_name == graph.get(project.asset).group_name
+
+
+def test_entry_without_index_has_no_index_asset(build_project: BuildProject) -> None:
+    assert not build_project(UNUSED_URL, model=MODEL).definitions.resolve_asset_graph().has(KEY)
+
+
+def test_index_is_built_once_and_its_checks_pass(large: str, build_indexed: BuildIndexed) -> None:
+    project = build_indexed(large, metric="cosine")
+    first, second = materialize(project, with_checks=True), materialize(project)
+    assert first.success
+    assert second.success
+    facts = asset_metadata(first)
+    assert (facts["built"], asset_metadata(second)["built"]) == (1, 0)
+    assert facts["index"] == "passage_passage_vector_index"
+    assert (facts["metric"], facts["prefix"], facts["vectors"]) == ("cosine", "", LARGE_TABLE_ROWS)
+    assert facts["full_precision_bytes"] == LARGE_TABLE_ROWS * (4 * 8 + 8)
+    assert 0 < facts["dagster/size_bytes"] < facts["table_bytes"]
+    assert all(isinstance(facts[name], (int, float)) for name in ("built", "seconds", "vectors", "table_bytes"))
+    used, recall = (evaluations(first)[name] for name in ("index_used", "recall_at_k"))
+    assert used.passed, used
+    assert check_metadata(used)["searches_by_index"] == check_metadata(used)["searches_planned"] == 3
+    assert "passage_passage_vector_index" in check_metadata(used)["plan"]
+    assert recall.passed, recall
+
+
+def test_recall_check_has_latencies_the_smallest_effort_and_a_plot(large: str, build_indexed: BuildIndexed) -> None:
+    project = build_indexed(preferring_indexes(large), metric="cosine", effort=200)
+    materialize(project)
+    recall = evaluate(project, "recall_at_k")
+    facts = check_metadata(recall)
+    assert recall.passed
+    assert facts["recall"] >= 0.99
+    assert (facts["k"], facts["queries"]) == (10, 50)
+    assert 0 < facts["p50_ms"] <= facts["p95_ms"]
+    assert facts["exact_p50_ms"] > 0
+    assert facts["smallest_effort"] <= 200
+    text = facts["curve"]
+    assert text.startswith("![recall over latency](data:image/png;base64,")
+    assert len(text) < MAX_PLOT_CHARACTERS
+    image = Image.open(BytesIO(base64.b64decode(text.partition("base64,")[2].rstrip(")"))))
+    assert image.format == "PNG"
+    measurements = recall.metadata["measurements"]
+    assert isinstance(measurements, dg.TableMetadataValue)
+    assert 200 in [record.data["effort"] for record in measurements.records]
+
+
+def test_recall_check_warns_of_an_inaccurate_index(postgres: Server, build_indexed: BuildIndexed) -> None:
+    with postgres.new_database() as url:
+        fill(url, 3_000)
+        project = build_indexed(preferring_indexes(url), metric="cosine", m=2, ef_construction=4, effort=1)
+        assert materialize(project).success
+        recall = evaluate(project, "recall_at_k")
+    assert not recall.passed
+    assert recall.severity == dg.AssetCheckSeverity.WARN
+    assert check_metadata(recall)["recall"] < 0.95
+
+
+def test_use_check_warns_of_a_dropped_index_and_shows_the_query_plan(large: str, build_indexed: BuildIndexed) -> None:
+    project = build_indexed(large, metric="cosine")
+    materialize(project)
+    drop(large)
+    used = evaluate(project, "index_used")
+    assert not used.passed
+    assert used.severity == dg.AssetCheckSeverity.WARN
+    assert check_metadata(used)["searches_by_index"] == 0
+    assert used.description == "0 of 3 searches use the index."
+    assert "passage_passage_vector_index" not in check_metadata(used)["plan"]
+
+
+def test_both_checks_warn_of_an_index_for_another_metric(large: str, build_indexed: BuildIndexed) -> None:
+    materialize(build_indexed(large, metric="l2"))
+    project = build_indexed(large, metric="cosine")
+    used, recall = evaluate(project, "index_used"), evaluate(project, "recall_at_k")
+    assert not used.passed
+    assert not recall.passed
+    assert check_metadata(recall)["smallest_effort"] == -1
+
+
+def test_both_checks_warn_of_a_table_without_vectors(url: str, build_indexed: BuildIndexed) -> None:
+    fill(url, 0)
+    result = materialize(build_indexed(url, metric="cosine"), with_checks=True)
+    assert result.success
+    assert not evaluations(result)["index_used"].passed
+    assert not evaluations(result)["recall_at_k"].passed
+    assert "no row has a vector" in check_metadata(evaluations(result)["index_used"])["plan"]
+
+
+def test_index_is_not_built_below_the_minimum_coverage(url: str, build_indexed: BuildIndexed) -> None:
+    fill(url, 2_000, max_batches=1)
+    result = materialize(build_indexed(url, metric="cosine"))
+    assert not result.success
+    assert failure_message(result).startswith(
+        "Only 50.0% of the rows of public.passage that have an input have a current vector in passage_vector"
+    )
+    assert index_names(url) == []
+
+
+def test_index_that_differs_from_the_configuration_fails_unless_the_run_replaces_it(
+    url: str, build_indexed: BuildIndexed
+) -> None:
+    fill(url, 20)
+    assert materialize(build_indexed(url, metric="l2")).success
+    project = build_indexed(url, metric="ip")
+    rejected = materialize(project)
+    assert not rejected.success
+    assert "metric: l2, configured: ip" in failure_message(rejected)
+    replaced = materialize(project, replace=True)
+    assert replaced.success
+    assert asset_metadata(replaced)["metric"] == "ip"
+
+
+def test_unsupported_option_is_a_warning_in_the_log(
+    postgres: Server, build_indexed: BuildIndexed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with postgres.new_database() as url:
+        fill(url, 20)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER TABLE passage ADD COLUMN tenant TEXT")
+        result = materialize(build_indexed(url, metric="cosine", prefix=["tenant"]))
+    assert result.success
+    assert asset_metadata(result)["prefix"] == ""
+    assert "The vector index is built without prefix, which PostgreSQL does not support." in capfd.readouterr().err

@@ -1,0 +1,129 @@
+"""The maintenance job (partitions, edited rows, checks), its schedule, and the freshness policy of the asset."""
+
+from datetime import timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.orchestration.build import build_definitions
+from tests.orchestration.evaluations import CHECKS, latest
+from tests.orchestration.project import UNUSED_URL, BuildProject, configuration
+from tests.orchestration.runs import make_run
+from tests.support.models import CallLog
+from tests.support.tables import INT_SHAPE, create_table, insert_rows, set_text, vectors
+
+pytestmark = pytest.mark.usefixtures("calls")
+
+
+def numbers_without_vector(connection: psycopg.Connection) -> list[int]:
+    found = vectors(connection)
+    return [number for number in range(len(found)) if found[INT_SHAPE.key(number)] is None]
+
+
+def test_partitions_are_synced_edited_rows_embedded_and_checks_evaluated(
+    url: str, connection: psycopg.Connection, calls: CallLog, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(20)])
+    project = build_project(url, partitions={"target_rows": 5})
+    project.run("follow")
+    planned = project.partitions
+    insert_rows(connection, INT_SHAPE, {number: f"text {number}" for number in range(20, 40)})
+    set_text(connection, INT_SHAPE, 2, "edited")
+    set_text(connection, INT_SHAPE, 3, None)
+    calls.clear()
+    project.instance.wipe_assets([project.asset])
+    project.run("maintain")
+    assert sorted(calls.inputs()) == sorted(["edited", *(f"text {number}" for number in range(20, 40))])
+    assert numbers_without_vector(connection) == [3]
+    assert project.partitions[: len(planned) - 1] == planned[:-1]
+    assert len(project.partitions) > len(planned)
+    touched = project.rows_embedded()
+    assert touched[planned[0]] == 1
+    assert sum(touched.values()) == 21
+    # The partitions between the first and the last were not touched, so they are not materialized.
+    assert not set(planned[1:-1]) & set(touched)
+    found = {name: latest(project, name) for name in CHECKS}
+    assert all(evaluation and evaluation.passed for evaluation in found.values())
+
+
+def test_only_the_last_partition_is_materialized_if_nothing_is_stale(
+    url: str, connection: psycopg.Connection, calls: CallLog, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(20)])
+    project = build_project(url, partitions={"target_rows": 5})
+    project.run("follow")
+    calls.clear()
+    project.instance.wipe_assets([project.asset])
+    project.run("maintain")
+    assert calls.inputs() == []
+    assert project.rows_embedded() == {project.partitions[-1]: 0}
+
+
+def test_checks_that_warn_do_not_fail_the_run(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, ["a", "REJECTED"])
+    project = build_project(url, model="stub_failing")
+    assert project.run("maintain").success
+    found = {name: latest(project, name) for name in CHECKS}
+    assert {name: evaluation.passed for name, evaluation in found.items() if evaluation} == {
+        "coverage": False,
+        "drift": True,
+        "vector_health": True,
+        "row_errors": False,
+    }
+    errors = found["row_errors"]
+    assert errors is not None
+    assert errors.severity == dg.AssetCheckSeverity.WARN
+    assert errors.metadata["rows_failed"] == 1
+
+
+def test_error_of_a_deleted_row_is_deleted(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, ["a", "REJECTED"])
+    project = build_project(url, model="stub_failing")
+    project.run("follow")
+    connection.execute("DELETE FROM passage WHERE passage = 'REJECTED'")
+    project.run("maintain")
+    assert connection.execute("SELECT count(*) FROM crdbvec_row_errors").fetchone() == (0,)
+
+
+def test_schedule_has_the_cron_expression_of_the_configuration(build_project: BuildProject) -> None:
+    schedule = build_project(UNUSED_URL, schedule="15 4 * * 1").definitions.resolve_schedule_def(
+        "passage_vector__maintain_schedule"
+    )
+    assert schedule.cron_schedule == "15 4 * * 1"
+    assert schedule.job.name == "passage_vector__maintain"
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_scheduled_run_is_tagged_with_its_column(build_project: BuildProject) -> None:
+    project = build_project(UNUSED_URL)
+    schedule = project.definitions.resolve_schedule_def("passage_vector__maintain_schedule")
+    with dg.build_schedule_context(instance=project.instance) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.run_config == {}
+    make_run(project, "maintain")
+    (run,) = project.instance.get_runs()
+    assert run.tags["crdbvec/vector_column"] == project.names.stem
+
+
+@pytest.mark.parametrize("cron", ["every night", "61 3 * * *", "* * *", ""])
+def test_invalid_cron_expression_is_one_message(cron: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        build_definitions(configuration(UNUSED_URL, {"schedule": cron}))
+    assert str(caught.value) == (
+        f"crdbvec.yaml: vectors[0].schedule: {cron!r} is not a cron expression. Write one such as 0 3 * * *."
+    )
+
+
+def test_freshness_policy_has_the_hours_of_the_configuration(build_project: BuildProject) -> None:
+    project = build_project(UNUSED_URL, freshness={"warn_hours": 3, "fail_hours": 4.5})
+    specs = {spec.key: spec for spec in project.definitions.resolve_all_asset_specs()}
+    assert specs[project.asset].freshness_policy == dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=3), fail_window=timedelta(hours=4.5)
+    )
+    assert specs[dg.AssetKey(["public", "passage"])].freshness_policy is None
