@@ -27,7 +27,7 @@ CRDBVEC_STRESS_SECONDS ?= 60
 stress: $(READY) ## Run the stress tests with random writers and injected faults, one minute for each scenario.
 	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/stress
 
-bench: $(READY) ## Run the benchmarks; takes about half an hour.
+bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 lint: $(READY) ## Run ruff, mypy and import-linter.

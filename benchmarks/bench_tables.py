@@ -124,5 +124,5 @@ def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]]) 
     table = Table(*headings, box=None)
     for row in rows:
         table.add_row(*(f"{value:,.2f}" if isinstance(value, float) else str(value) for value in row))
-    console = Console(width=110, markup=False, highlight=False)
+    console = Console(width=140, markup=False, highlight=False)
     console.print(title, table, sep="\n")

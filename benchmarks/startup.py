@@ -8,74 +8,36 @@ imports Dagster; it shows the current speed of the machine.
 
 import argparse
 import os
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import psycopg
-import yaml
 from psycopg import sql
 
 from benchmarks.bench_tables import MODEL, fill, glosses, own_server, show
-from benchmarks.processes import run_child, running_child, set_signal_handlers
-from crdbvec_pipelines.config import parse_config
+from benchmarks.dagster_project import ROOT, WORKSPACE, DagsterProject, make_project
+from benchmarks.processes import set_signal_handlers
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.orchestration.asset_names import asset_names
-from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, sqlalchemy_url
 
-_ROOT = Path(__file__).parents[1]
+_LOCATION = "crdbvec_pipelines"
 _TABLE = "startup"
+_ENTRY = {"table": _TABLE, "input": "body", "output": "v", "model": MODEL, "follow": {"interval_seconds": 5}}
 _ROWS = 2_000
 _NEW_ROWS = 20
 # A start takes a few seconds; after this time the benchmark fails.
 _WAIT_LIMIT_SECONDS = 180
 
 
-class Project:
-    """A project folder with the configuration of one filled table and a DAGSTER_HOME."""
+class FilledTable:
+    """The filled table of a project."""
 
-    def __init__(self, folder: Path, url: str, storage: str) -> None:
-        self.url = url
-        self._folder = folder
+    def __init__(self, project: DagsterProject, url: str) -> None:
+        self.project = project
         self._connection = psycopg.connect(url, autocommit=True)
-        given = {
-            "database": {"url": url},
-            "models": {"directories": [str(_ROOT / "models")]},
-            "vectors": [
-                {"table": _TABLE, "input": "body", "output": "v", "model": MODEL, "follow": {"interval_seconds": 5}}
-            ],
-        }
-        file = folder / "crdbvec.yaml"
-        file.write_text(yaml.safe_dump(given), encoding="utf-8")
-        shutil.copy(_ROOT / "dagster.yaml", folder)
-        config = parse_config(given, str(file), folder)
-        self.names = asset_names(config)[str(config.vectors[0])]
-        self.environment: Mapping[str, str] = {
-            **os.environ,
-            "CRDBVEC_CONFIG": str(file),
-            "DAGSTER_HOME": str(folder),
-            URL_VARIABLE: sqlalchemy_url(storage),
-        }
-
-    def run(self, *command: str) -> None:
-        """Run a command of the project to its end."""
-        run_child(self._line(*command), self._folder, self.environment)
-
-    def _line(self, *command: str) -> list[str]:
-        return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
-
-    @contextmanager
-    def started(self, *command: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run a command of the project in the background."""
-        with running_child(self._line(*command), self._folder, self.environment, self._folder / "log") as process:
-            yield process
 
     def unembedded(self) -> int:
         """Return the number of rows without a vector."""
@@ -98,12 +60,12 @@ class Project:
         """Wait for a state of the table and return the time at which it was reached."""
         deadline = time.monotonic() + _WAIT_LIMIT_SECONDS
         while not is_reached():
-            assert time.monotonic() < deadline, (self._folder / "log").read_text(errors="replace")[-3_000:]
+            assert time.monotonic() < deadline, self.project.end_of_log()
             time.sleep(0.01)
         return time.time()
 
 
-def searches(project: Project, times: int) -> list[float]:
+def searches(project: DagsterProject, times: int) -> list[float]:
     """Return the seconds of `crdbvec search` as a process, from its start to its end."""
     seconds = []
     for _ in range(times):
@@ -113,7 +75,7 @@ def searches(project: Project, times: int) -> list[float]:
     return seconds
 
 
-def imports(project: Project, times: int) -> list[float]:
+def imports(project: DagsterProject, times: int) -> list[float]:
     """Return the seconds of a process that imports Dagster and its storage."""
     seconds = []
     for _ in range(times):
@@ -123,29 +85,30 @@ def imports(project: Project, times: int) -> list[float]:
     return seconds
 
 
-def embeds(project: Project, times: int) -> list[float]:
+def embeds(table: FilledTable, times: int) -> list[float]:
     """Return the seconds from the start of `crdbvec embed` as a process to its first written row."""
     seconds = []
     for _ in range(times):
-        project.insert(_NEW_ROWS)
+        table.insert(_NEW_ROWS)
         started = time.time()
-        with project.started("crdbvec", "embed") as process:
-            seconds.append(project.wait_until(lambda: project.unembedded() < _NEW_ROWS) - started)
+        with table.project.started("crdbvec", "embed") as process:
+            seconds.append(table.wait_until(lambda: table.unembedded() < _NEW_ROWS) - started)
             process.wait(_WAIT_LIMIT_SECONDS)
     return seconds
 
 
-def follow_runs(project: Project, times: int) -> list[float]:
+def follow_runs(table: FilledTable, times: int) -> list[float]:
     """Return the seconds from the launch of a follow run by the daemon to its first written row."""
     seconds = []
-    project.run("dagster", "sensor", "start", project.names.job("follow_sensor"), *_WORKSPACE)
-    with project.started("dagster-daemon", "run", *_WORKSPACE[:2]), dg.DagsterInstance.get() as instance:
+    project = table.project
+    project.run("dagster", "sensor", "start", project.names.job("follow_sensor"), *WORKSPACE, "-l", _LOCATION)
+    with project.started("dagster-daemon", "run", *WORKSPACE), dg.DagsterInstance.get() as instance:
         for _ in range(times):
-            project.insert(_NEW_ROWS)
-            written = project.wait_until(lambda: project.unembedded() < _NEW_ROWS)
+            table.insert(_NEW_ROWS)
+            written = table.wait_until(lambda: table.unembedded() < _NEW_ROWS)
             (latest,) = instance.get_run_records(limit=1)
             seconds.append(written - launched_at(instance, latest.dagster_run.run_id))
-            project.wait_until(lambda: not instance.get_run_records(_UNFINISHED))
+            table.wait_until(lambda: not instance.get_run_records(_UNFINISHED))
     return seconds
 
 
@@ -163,7 +126,6 @@ _UNFINISHED = dg.RunsFilter(
         dg.DagsterRunStatus.STARTED,
     ]
 )
-_WORKSPACE = ("-w", str(_ROOT / "workspace.yaml"), "-l", "crdbvec_pipelines")
 
 
 def main() -> None:
@@ -177,14 +139,15 @@ def main() -> None:
     with own_server() as server, tempfile.TemporaryDirectory(prefix="crdbvec-bench-") as folder:
         url = server.ensure_database("bench")
         fill(url, _TABLE, glosses(_ROWS))
-        project = Project(Path(folder), url, server.ensure_database("dagster"))
+        project = make_project(Path(folder), url, server.ensure_database("dagster"), _ENTRY, ROOT / "models")
+        table = FilledTable(project, url)
         os.environ.update(project.environment)
         project.run("crdbvec", "embed")
         figures = {
             "reference: import Dagster": imports(project, options.times),
             "crdbvec search, whole process": searches(project, options.times),
-            "crdbvec embed, to the first row": embeds(project, options.times),
-            "follow run, from launch to the first row": follow_runs(project, options.times),
+            "crdbvec embed, to the first row": embeds(table, options.times),
+            "follow run, from launch to the first row": follow_runs(table, options.times),
         }
     show(
         f"seconds, {options.times} starts each",

@@ -13,9 +13,11 @@ class CrdbvecError(Exception):
     Attributes:
         exit_code: The exit code of the command line.
         remedy: What a user can do about it, as one imperative sentence.
+        is_retryable: Whether the same work may succeed when it is tried again without a change.
     """
 
     exit_code: ClassVar[int] = 1
+    is_retryable: ClassVar[bool] = True
     remedy: ClassVar[str] = "Follow the message, which names the object and the remedy, then run the command again."
 
 
@@ -23,4 +25,5 @@ class ConfigurationError(CrdbvecError):
     """The configuration or an argument is invalid, and nothing was changed."""
 
     exit_code = 2
+    is_retryable = False
     remedy = "Correct the entry of crdbvec.yaml, the option or the argument that the message names."

@@ -39,6 +39,27 @@ class ShortRun:
 RECALL = Printed(("hnsw.ef_search", "recall@10", "worst", "p50 ms", "p95 ms"), ("10", "20", "40", "80", "160"))
 KINDS_OF_TEXT = ("glosses", "half_repeated", "long_texts")
 SHORT_RUNS = {
+    "backfill": ShortRun(
+        ("--case", "60", "3"),
+        (
+            Printed(
+                (
+                    "rows / partitions",
+                    "way",
+                    "seconds",
+                    "rows/s",
+                    "runs",
+                    "processes",
+                    "statements",
+                    "rows read per row",
+                    "database s",
+                    "peak MB",
+                ),
+                ("60 / 3 crdbvec embed", "60 / 3 Dagster backfill"),
+            ),
+            Printed(("rows / partitions", "backfill/embed", "seconds before the first run"), ("60 / 3",)),
+        ),
+    ),
     "encode": ShortRun(
         ("--rows", "32", "--batch", "16", "--rounds", "1"),
         (

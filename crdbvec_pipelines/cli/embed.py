@@ -17,7 +17,7 @@ from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.database.table import read_table
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.refresh.engine import refresh
+from crdbvec_pipelines.refresh.completion import refresh_after_others
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
 
@@ -123,7 +123,13 @@ class _Embedder:
                 max_batches=self.num_batches,
                 on_batch=print_rows if self.verbose else lambda batch: advance(len(batch.rows)),
             )
-            return refresh(rows, encoder, _EVERYTHING, options)
+            return refresh_after_others(
+                rows,
+                encoder,
+                _EVERYTHING,
+                options,
+                lambda: print_info(f"Waiting for another process that is embedding rows of {column.table}."),
+            )
 
 
 def _print_json(results: list[tuple[VectorColumn, RefreshReport, RowCounts]]) -> None:

@@ -31,10 +31,13 @@ URL_VARIABLE = "CRDBVEC_URL"
 Staleness = Literal["fingerprint", "trigger", "nulls_only"]
 """How edited rows are found: by comparing fingerprints, by a trigger as well, or not at all."""
 
+Executor = Literal["auto", "in_process", "multiprocess"]
+"""Where a Dagster run encodes its batches."""
+
 MAX_BATCH_SIZE = 10_000
 """Rows per batch. The vectors of the largest batch take about 160 MB at 4,096 dimensions."""
 MAX_WORKERS = 64
-"""Batches or slices encoded at the same time: as many as there are cores in a large server."""
+"""Batches encoded at the same time: as many as there are cores in a large server."""
 
 
 class EnvironmentVariable(Spec):
@@ -150,7 +153,12 @@ class VectorColumn(Spec):
         default=1,
         ge=1,
         le=MAX_WORKERS,
-        description="Slices (in Dagster) or batches (otherwise) that are encoded at the same time; 1 to 64.",
+        description="Batches that are encoded at the same time; 1 to 64.",
+    )
+    executor: Executor = Field(
+        default="auto",
+        description="Where a Dagster run encodes: `in_process`, `multiprocess` (as many processes as `workers`), or "
+        "`auto`: several processes only for a wrapper that neither has an engine nor is thread-safe.",
     )
     partitions: PartitionsSpec = Field(
         default=PartitionsSpec(), description="How the table is divided into partitions."

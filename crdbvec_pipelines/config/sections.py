@@ -24,6 +24,13 @@ class PartitionsSpec(Spec):
     max_partitions: int = Field(
         default=1_000, ge=1, le=4_096, description="The maximum number of partitions; 1 to 4,096."
     )
+    max_per_run: int = Field(
+        default=100,
+        ge=1,
+        le=4_096,
+        description="The maximum number of partitions per run of a backfill; 1 to 4,096. A run uses all cores of its "
+        "machine, so fewer partitions per run are faster only with several machines.",
+    )
 
 
 class FollowSpec(Spec):
@@ -78,7 +85,8 @@ class ChecksSpec(Spec):
     drift_partitions: int | None = Field(
         default=None,
         ge=1,
-        description="The number of partitions, randomly chosen, that the check `drift` reads; 1 or more.",
+        description="The number of partitions, randomly chosen, that the check `drift` reads if it is executed alone; "
+        "1 or more.",
     )
 
 

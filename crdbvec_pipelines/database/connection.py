@@ -98,6 +98,7 @@ class Database:
         with self._first_connection() as connection:
             self.dialect: Dialect = detect(connection)
             self.name: str = connection.info.dbname
+            self.server: str = self.dialect.describe_server(connection)
         self._pool = ConnectionPool(
             url,
             connection_class=self.dialect.connection_class,

@@ -135,6 +135,32 @@ def in_range(table: Table, *, has_lower: bool, has_upper: bool, has_after: bool 
     return sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
 
 
+def outside_ranges(table: Table, excluded: Sequence[tuple[bool, bool]]) -> sql.Composable:
+    """Return the predicate of the rows outside of some key ranges.
+
+    Args:
+        table: The table.
+        excluded: For each range, whether it has a lower and an upper bound (parameters `excluded_<n>_lower_0`, ...).
+    """
+    tests = []
+    for number, (has_lower, has_upper) in enumerate(excluded):
+        inside = [
+            *([key_compares(table, ">=", f"excluded_{number}_lower")] if has_lower else []),
+            *([key_compares(table, "<", f"excluded_{number}_upper")] if has_upper else []),
+        ]
+        tests.append(sql.SQL("NOT ({})").format(sql.SQL(" AND ").join(inside)) if inside else sql.SQL("false"))
+    return sql.SQL(" AND ").join(tests)
+
+
+def excluded_parameters(excluded: Sequence[KeyRange]) -> dict[str, object]:
+    """Return the parameters of `outside_ranges`."""
+    parameters: dict[str, object] = {}
+    for number, part in enumerate(excluded):
+        parameters |= bound_parameters(f"excluded_{number}_lower", part.lower)
+        parameters |= bound_parameters(f"excluded_{number}_upper", part.upper)
+    return parameters
+
+
 def bound_parameters(prefix: str, bound: Bound | Sequence[object] | None) -> dict[str, object]:
     """Return the parameters of one bound; none if the range is open there."""
     return {f"{prefix}_{position}": value for position, value in enumerate(bound or ())}

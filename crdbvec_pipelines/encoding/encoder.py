@@ -60,6 +60,11 @@ class Encoder:
         with translate_wrapper_errors(self.name, function):
             return getattr(self._module, function)()
 
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether one process can use several cores: the model has an engine, or its wrapper is thread-safe."""
+        return hasattr(self._module, "embedding_backend") or isinstance(self._call_lock, nullcontext)
+
     @cached_property
     def label(self) -> str:
         """The line that the list of models shows."""

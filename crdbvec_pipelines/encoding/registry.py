@@ -9,6 +9,7 @@ import importlib.util
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,19 @@ from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.sources import ModelSource, discover
 from crdbvec_pipelines.errors import CrdbvecError
+
+
+@dataclass(frozen=True)
+class RegistrySpecification:
+    """What a registry is made from; another process makes the same registry from it.
+
+    Attributes:
+        directories: Folders of wrappers.
+        settings: By model name, the settings of its wrapper.
+    """
+
+    directories: tuple[Path, ...]
+    settings: Mapping[str, Mapping[str, object]]
 
 
 class ModelRegistry:
@@ -39,6 +53,11 @@ class ModelRegistry:
         self._encoders: dict[tuple[str, int | None], Encoder] = {}
         self._modules: dict[str, ModuleType] = {}
         self._lock = threading.RLock()
+
+    @property
+    def specification(self) -> RegistrySpecification:
+        """What this registry was made from."""
+        return RegistrySpecification(self._directories, {name: dict(given) for name, given in self._settings.items()})
 
     @cached_property
     def _sources(self) -> dict[str, ModelSource]:

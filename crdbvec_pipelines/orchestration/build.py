@@ -9,7 +9,6 @@ from crdbvec_pipelines.orchestration.assets.checks import build_checks
 from crdbvec_pipelines.orchestration.assets.freshness import with_freshness
 from crdbvec_pipelines.orchestration.assets.index import build_index_definitions
 from crdbvec_pipelines.orchestration.assets.vector_column import build_source, build_vector_asset
-from crdbvec_pipelines.orchestration.executors import multiprocess
 from crdbvec_pipelines.orchestration.jobs.build import build_jobs
 from crdbvec_pipelines.orchestration.jobs.maintenance import build_maintenance
 from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource, for_ticks
@@ -36,7 +35,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
         sources.setdefault(own.source, build_source(vector, own))
         parts += [
             dg.Definitions(
-                assets=[build_vector_asset(vector, own, registry)], asset_checks=build_checks(vector, own, registry)
+                assets=[build_vector_asset(vector, own, registry)], asset_checks=[build_checks(vector, own, registry)]
             ),
             build_jobs(vector, own, registry),
             build_maintenance(vector, own, registry),
@@ -45,6 +44,6 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
     shared = dg.Definitions(
         assets=list(sources.values()),
         resources={"cockroach": resource, "cockroach_for_ticks": for_ticks(resource)},
-        executor=multiprocess(),
+        executor=dg.in_process_executor,
     )
     return with_freshness(dg.Definitions.merge(shared, *parts), config, names)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
+from crdbvec_pipelines.errors import CrdbvecError
 
 
 @contextmanager
@@ -14,4 +14,4 @@ def as_dagster_failures() -> Iterator[None]:
     try:
         yield
     except CrdbvecError as error:
-        raise dg.Failure(str(error), allow_retries=not isinstance(error, ConfigurationError)) from error
+        raise dg.Failure(str(error), allow_retries=error.is_retryable) from error

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from crdbvec_pipelines.database.rows.claims import RangeClaim
+from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
@@ -71,8 +73,14 @@ class _Refresh:
         self._to_write: Channel[tuple[_Batch, EncodedRows]] = Channel(2 * options.workers)
         self._failures: list[BaseException] = []
         self._cleared = 0
+        self._claim = RangeClaim(rows.column, key_range)
+        self._skipped: set[KeyRange] = set()
 
     def run(self) -> RefreshReport:
+        with self._claim:
+            return self._run()
+
+    def _run(self) -> RefreshReport:
         started = time.perf_counter()
         retries = self._rows.retries
         encoders = [self._thread(self._encode, f"encode-{number}") for number in range(self._options.workers)]
@@ -93,6 +101,7 @@ class _Refresh:
         return written + RefreshReport(
             rows_cleared=self._cleared,
             retries=self._rows.retries - retries,
+            ranges_skipped=len(self._skipped),
             seconds=time.perf_counter() - started,
         )
 
@@ -124,11 +133,26 @@ class _Refresh:
         for pass_ in self._passes:
             self._cleared += self._rows.clear(self._range, pass_)
             after: Bound | None = None
-            while rows := self._rows.read(self._range, pass_, after, size, exclude_deferred=exclude_deferred):
+            while rows := self._page(pass_, after, exclude_deferred):
                 yield rows
                 if len(rows) < size:
                     break
                 after = rows[-1].key
+
+    def _page(self, pass_: Pass, after: Bound | None, exclude_deferred: bool) -> list[PendingRow]:
+        """Read a page of pending rows, without those that another process is embedding.
+
+        The first page with rows claims the range, so that a refresh without pending rows writes nothing.
+        """
+        others = self._claim.claimed_by_others() if self._claim.is_held else ()
+        self._skipped.update(others)
+        size = self._options.batch_size
+        rows = self._rows.read(self._range, pass_, after, size, exclude_deferred=exclude_deferred, excluded=others)
+        if rows and not self._claim.is_held:
+            self._claim.acquire()
+            if self._claim.claimed_by_others():
+                return self._page(pass_, after, exclude_deferred)
+        return rows
 
     def _encode(self) -> None:
         for batch in self._to_encode:

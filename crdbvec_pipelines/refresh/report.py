@@ -1,7 +1,7 @@
 """Results of a refresh: the counts of the whole, and one written batch for progress displays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow
 from crdbvec_pipelines.keyspace import Bound
@@ -23,6 +23,7 @@ class RefreshReport:
         rows_failed: Rows that the model or the database rejected; recorded, and deferred until `next_retry_at`.
         rows_cleared: Rows whose vector was set to NULL because their input is gone.
         retries: Statements that were sent again after an error.
+        ranges_skipped: Key ranges whose rows were left to another process that is embedding them.
         seconds: Wall-clock time.
     """
 
@@ -35,11 +36,16 @@ class RefreshReport:
     rows_failed: int = 0
     rows_cleared: int = 0
     retries: int = 0
+    ranges_skipped: int = 0
     seconds: float = 0.0
 
     def __add__(self, other: "RefreshReport") -> "RefreshReport":
         sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
         return RefreshReport(**{**sums, "seconds": max(self.seconds, other.seconds)})
+
+    def followed_by(self, other: "RefreshReport") -> "RefreshReport":
+        """Return the report of this refresh and another one after it; counts and times are added."""
+        return replace(self + other, seconds=self.seconds + other.seconds)
 
     @property
     def rows_per_second(self) -> float:

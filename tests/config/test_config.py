@@ -120,7 +120,8 @@ def test_yaml_error_has_a_position_but_no_quotation(write: Write) -> None:
         ),
         (
             {"vectors": entry(partitions={"zzz": 5})},
-            "vectors[0].partitions.zzz: there is no such key; the keys here are target_rows, max_partitions.",
+            "vectors[0].partitions.zzz: there is no such key; "
+            "the keys here are target_rows, max_partitions, max_per_run.",
         ),
     ],
 )

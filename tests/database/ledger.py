@@ -20,6 +20,7 @@ from crdbvec_pipelines.config import VectorColumn, vector_column
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.schema.column_metadata import ColumnMetadata
+from crdbvec_pipelines.database.schema.metadata_version import CURRENT_VERSION
 from crdbvec_pipelines.database.schema.statements import pending_index_name
 from crdbvec_pipelines.database.search.statements import Filter, SearchClauses
 from crdbvec_pipelines.database.session import NO_STATEMENT_TIMEOUT, SESSION_SETTINGS
@@ -150,13 +151,14 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_STATEMENT_TIMEOUT.items()],
     "setting_name": lambda dialect, case: [name for name in _settings(dialect) if name not in SESSION_SETTINGS],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
+    "version": lambda dialect, case: [CURRENT_VERSION],
+    "excluded": lambda dialect, case: [(), ((True, True), (False, True))],
 }
 
 # Statements that are sent only for some vector columns.
 _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
     "count_edited": lambda case: case.spec.updated_at is not None,
     "has_edited": lambda case: case.spec.updated_at is not None,
-    "count_drift": lambda case: case.spec.fingerprint_column is not None,
     "oldest_pending": lambda case: case.spec.updated_at is not None,
 }
 
@@ -216,6 +218,8 @@ def _calls(function: Callable[..., Statement], dialect: Dialect) -> Iterator[tup
             for name, value in arguments.items():
                 if name == "clauses":
                     parts.append(f"clauses={_CLAUSES_TITLES[_clauses(dialect, case).index(value)]}")
+                elif name == "excluded":
+                    parts.append(f"excluded={len(value)} ranges")
                 elif hints[name] is bool or get_origin(hints[name]) is Literal or isinstance(value, int):
                     parts.append(f"{name}={value}")
             yield ", ".join(parts), arguments

@@ -19,10 +19,10 @@ class Evaluation:
     metadata: dict[str, Any]
 
 
-def evaluate(project: Project) -> dict[str, Evaluation]:
-    """Evaluate all checks without a materialization, as the UI does."""
+def evaluate(project: Project, *names: str) -> dict[str, Evaluation]:
+    """Evaluate some checks, by default all, without a materialization, as the UI does."""
     all_checks = project.definitions.resolve_asset_graph().asset_check_keys
-    keys = {key for key in all_checks if key.asset_key == project.asset}
+    keys = {key for key in all_checks if key.asset_key == project.asset and key.name in (names or CHECKS)}
     job = project.definitions.resolve_implicit_global_asset_job_def()
     job.get_subset(asset_selection=set(), asset_check_selection=keys).execute_in_process(instance=project.instance)
     found = {key.name: latest(project, key.name) for key in keys}

@@ -1,4 +1,4 @@
-"""A run as Dagster's launcher starts it: in its own process, with one process per step."""
+"""A run as Dagster's launcher starts it: one process with one step, and worker processes for a wrapper in Python."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from tests.support.tables import UUID_SHAPE, create_table, vectors
 PARTITION = "public:passage::min::max"
 
 
-def test_two_slices_are_embedded_by_two_processes(
+def test_run_is_one_process_with_two_workers(
     postgres: Server,
     url: str,
     connection: psycopg.Connection,
@@ -45,20 +45,25 @@ def test_two_slices_are_embedded_by_two_processes(
             command += ["-j", "passage_vector__encode", "--tags", json.dumps({"dagster/partition": PARTITION})]
             done = run(command, tmp_path, variables)
             assert done.returncode == 0, done.stdout + done.stderr
-            check_run(instance)
+            process = check_run(instance)
+    # The counting stub is neither an engine nor thread-safe, so worker processes have called it. The first one that is
+    # ready may have encoded all batches.
+    assert 1 <= len(calls.processes() - {process}) <= 2
+    assert process not in calls.processes()
     assert sorted(calls.inputs()) == sorted(f"text {number}" for number in range(200))
     assert all(vector is not None for vector in vectors(connection, UUID_SHAPE).values())
 
 
-def check_run(instance: dg.DagsterInstance) -> None:
+def check_run(instance: dg.DagsterInstance) -> int | None:
+    """Check the events of the run, and return the id of its process."""
     (record_of_run,) = instance.get_runs()
     events = [entry.dagster_event for entry in instance.all_logs(record_of_run.run_id) if entry.dagster_event]
     started = {event.step_key: event.pid for event in events if event.event_type_value == "STEP_START"}
-    slices = {step: pid for step, pid in started.items() if "encode_slice[" in str(step)}
-    assert len(slices) == len(set(slices.values())) == 2
+    assert list(started) == ["public__passage__passage_vector"]
     (record,) = instance.fetch_materializations(dg.AssetKey(["public", "passage", "passage_vector"]), limit=10).records
     event = record.asset_materialization
     assert event is not None
     assert event.partition == PARTITION
     numbers = {name: value.value for name, value in event.metadata.items()}
     assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["batches"]) == (200, 0, 10)
+    return started["public__passage__passage_vector"]

@@ -54,6 +54,10 @@ class CallLog:
         """Return all encoded inputs."""
         return [text for batch in self.batches() for text in batch]
 
+    def processes(self) -> set[int]:
+        """Return the ids of the processes in which the stub was called."""
+        return {int(line) for line in Path(f"{self.path}.processes").read_text(encoding="utf-8").split()}
+
     def clear(self) -> None:
         """Delete the file."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""The hash model, which writes the inputs of each call to the file CRDBVEC_TEST_CALLS, one JSON list per line."""
+"""The hash model, which writes the inputs of each call to the file CRDBVEC_TEST_CALLS, one JSON list per line.
+
+The process of each call is written to the file next to it whose name ends in .processes.
+"""
 
 import hashlib
 import json
@@ -28,11 +31,16 @@ def embedding_encode_batch(
     batch_index: int, batch: Iterable[tuple[Any, Any]], verbose: bool = False
 ) -> list[tuple[Any, list[float]]]:
     pairs = list(batch)
-    line = json.dumps([str(value) for _, value in pairs]) + "\n"
+    log = os.environ["CRDBVEC_TEST_CALLS"]
+    _append(log, json.dumps([str(value) for _, value in pairs]))
+    _append(f"{log}.processes", str(os.getpid()))
+    return [(key, embedding_encode(value)) for key, value in pairs]
+
+
+def _append(path: str, line: str) -> None:
     # A single write in append mode, so that the lines of several processes are not interleaved.
-    file = os.open(os.environ["CRDBVEC_TEST_CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(file, line.encode())
+        os.write(file, f"{line}\n".encode())
     finally:
         os.close(file)
-    return [(key, embedding_encode(value)) for key, value in pairs]

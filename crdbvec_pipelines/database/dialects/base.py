@@ -37,6 +37,10 @@ class Dialect(ABC):
             TableError: The server is too old.
         """
 
+    @abstractmethod
+    def describe_server(self, connection: psycopg.Connection) -> str:
+        """Return the product and version of the server, such as `PostgreSQL 18.4`, for metadata and messages."""
+
     @property
     @abstractmethod
     def connection_class(self) -> type[psycopg.Connection]:

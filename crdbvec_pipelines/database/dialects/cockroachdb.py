@@ -47,6 +47,10 @@ class CockroachDialect(Dialect):
                 "Use staleness: fingerprint, or upgrade the cluster."
             )
 
+    def describe_server(self, connection: psycopg.Connection) -> str:
+        """Return `CockroachDB` and the version, which psycopg reads at connecting."""
+        return f"CockroachDB {self.version // 10000}.{self.version // 100 % 100}.{self.version % 100}"
+
     @property
     def connection_class(self) -> type[psycopg.Connection]:
         """Psycopg's CockroachDB connection, whose adapters omit the types that the server does not have."""

@@ -24,6 +24,10 @@ class PostgresDialect(Dialect):
         """True: PostgreSQL has CREATE OR REPLACE TRIGGER since version 14."""
         return True
 
+    def describe_server(self, connection: psycopg.Connection) -> str:
+        """Return `PostgreSQL` and the version that the server reports at connecting."""
+        return f"PostgreSQL {connection.info.parameter_status('server_version')}"
+
     @property
     def connection_class(self) -> type[psycopg.Connection]:
         """The plain psycopg connection."""

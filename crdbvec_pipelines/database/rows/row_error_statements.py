@@ -29,14 +29,24 @@ def key_json(values: Sequence[sql.Composable]) -> sql.Composable:
 
 def is_not_deferred(column: ColumnDefinition) -> sql.Composable:
     """Return the predicate of rows that are not deferred: not failed, edited since, or their retry time has come."""
+    return sql.SQL("NOT {}").format(_has_failure(column, sql.SQL(" AND e.next_try > now()")))
+
+
+def has_failed(column: ColumnDefinition) -> sql.Composable:
+    """Return the predicate of failed rows: a failure is recorded for their present input, deferred or not."""
+    return _has_failure(column, sql.SQL(""))
+
+
+def _has_failure(column: ColumnDefinition, condition: sql.Composable) -> sql.Composable:
     # The prefix of the inner names ensures that they do not hide the table's own columns, such as one named key.
     return sql.SQL(
-        "NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint "
-        "FROM {errors} AS e WHERE {of_column} AND e.next_try > now()) AS crdbvec_waiting "
+        "EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint "
+        "FROM {errors} AS e WHERE {of_column}{condition}) AS crdbvec_waiting "
         "WHERE crdbvec_key = {key} AND crdbvec_fingerprint = {fingerprint})"
     ).format(
         errors=errors_table(column.table.name.schema),
         of_column=_OF_COLUMN,
+        condition=condition,
         key=key_json([sql.Identifier(part.name) for part in column.table.key]),
         fingerprint=InputExpressions(column).fingerprint,
     )

@@ -1,12 +1,20 @@
 """Statements that read, locate and write the rows of one vector column. `VectorRows` sends them."""
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from crdbvec_pipelines.database.column import ColumnDefinition
-from crdbvec_pipelines.database.expressions import InputExpressions, in_range, key_equals, key_list, placeholder
+from crdbvec_pipelines.database.expressions import (
+    InputExpressions,
+    in_range,
+    key_equals,
+    key_list,
+    outside_ranges,
+    placeholder,
+)
 from crdbvec_pipelines.database.rows.predicates import (
     PendingKind,
-    any_pending_predicate,
     edited_predicate,
     pending_predicate,
     without_deferred,
@@ -24,11 +32,16 @@ def read_pending(
     has_upper: bool,
     has_after: bool,
     exclude_deferred: bool,
+    excluded: Sequence[tuple[bool, bool]] = (),
 ) -> sql.Composable:
-    """Read one page of the pending rows of a key range in key order: key, input, fingerprint."""
+    """Read one page of the pending rows of a key range in key order: key, input, fingerprint.
+
+    `excluded` says of each range to leave out whether it has a lower and an upper bound.
+    """
     expressions = InputExpressions(column)
     return sql.SQL(
-        "SELECT {key}, {value}, {fingerprint} FROM {table} WHERE {range} AND {pending} ORDER BY {key} LIMIT %(limit)s"
+        "SELECT {key}, {value}, {fingerprint} FROM {table} WHERE {range} AND {pending}{outside} "
+        "ORDER BY {key} LIMIT %(limit)s"
     ).format(
         key=key_list(column.table),
         value=expressions.value,
@@ -36,6 +49,7 @@ def read_pending(
         table=column.table.identifier,
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
         pending=without_deferred(column, pending_predicate(column, kind), exclude_deferred=exclude_deferred),
+        outside=sql.SQL(" AND {}").format(outside_ranges(column.table, excluded)) if excluded else sql.SQL(""),
     )
 
 
@@ -100,25 +114,6 @@ def has_edited(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, ex
         table=column.table.identifier,
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
         pending=without_deferred(column, edited_predicate(column), exclude_deferred=exclude_deferred),
-    )
-
-
-@statement
-def slice_bounds(
-    column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool
-) -> sql.Composable:
-    """Divide the pending rows of a key range into `slices` equal shares: their total, the first key of each share."""
-    # div(), because `/` between integers returns a decimal on CockroachDB.
-    return sql.SQL(
-        "SELECT total, {key} FROM ("
-        "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
-        "FROM {table} WHERE {range} AND {pending}) AS pending_rows "
-        "WHERE (place - 1) % div(total + %(slices)s::bigint - 1, %(slices)s::bigint) = 0 ORDER BY {key}"
-    ).format(
-        key=key_list(column.table),
-        table=column.table.identifier,
-        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
-        pending=without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
-from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, range_parameters
+from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, excluded_parameters, range_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.rows import count_statements, statements
 from crdbvec_pipelines.database.rows.predicates import Pass
@@ -110,7 +109,14 @@ class VectorRows:
         return self.errors.count().deferred > 0
 
     def read(
-        self, key_range: KeyRange, pass_: Pass, after: Bound | None, limit: int, *, exclude_deferred: bool = True
+        self,
+        key_range: KeyRange,
+        pass_: Pass,
+        after: Bound | None,
+        limit: int,
+        *,
+        exclude_deferred: bool = True,
+        excluded: Sequence[KeyRange] = (),
     ) -> list[PendingRow]:
         """Return the next page of pending rows of a key range in key order.
 
@@ -121,6 +127,7 @@ class VectorRows:
             limit: The maximum number of rows.
             exclude_deferred: Whether to exclude deferred rows. False is faster, and correct if there are none
                 (`has_deferred_rows`).
+            excluded: Ranges whose rows are not read.
         """
         statement = statements.read_pending(
             self.column,
@@ -128,10 +135,12 @@ class VectorRows:
             **bound_flags(key_range),
             has_after=after is not None,
             exclude_deferred=exclude_deferred,
+            excluded=tuple((part.lower is not None, part.upper is not None) for part in excluded),
         )
         parameters = {
             **self._parameters,
             **range_parameters(key_range),
+            **excluded_parameters(excluded),
             **bound_parameters("after", after),
             "since": pass_.since,
             "limit": limit,
@@ -226,21 +235,3 @@ class VectorRows:
             for position, values in enumerate(key_values):
                 parameters |= bound_parameters(f"{prefix}_{position}", values)
         return Counter({ranges[place]: count for place, count in self._database.fetch(statement, parameters)})
-
-    def split(self, key_range: KeyRange, slices: int) -> tuple[int, list[KeyRange]]:
-        """Split a key range into at most `slices` ranges with equal numbers of pending rows.
-
-        The union of the ranges is the key range itself, so a row that is inserted later belongs to one of them.
-
-        Returns:
-            The number of pending rows, and the ranges; none if no row is pending.
-        """
-        statement = statements.slice_bounds(
-            self.column, **bound_flags(key_range), exclude_deferred=self.has_deferred_rows()
-        )
-        parameters = {**self._parameters, **range_parameters(key_range), "slices": max(1, slices)}
-        found = self._database.fetch(statement, parameters)
-        if not found:
-            return 0, []
-        bounds: list[Bound | None] = [key_range.lower, *(row[1:] for row in found[1:]), key_range.upper]
-        return int(found[0][0]), [KeyRange(low, high) for low, high in pairwise(bounds)]

@@ -21,6 +21,7 @@ from crdbvec_pipelines.database.schema.column_metadata import (
     save_column_metadata,
 )
 from crdbvec_pipelines.database.schema.ddl import change_schema
+from crdbvec_pipelines.database.schema.metadata_version import installed_version, upgrade_statements
 from crdbvec_pipelines.database.schema.statements import (
     add_fingerprint_column,
     add_vector_column,
@@ -47,6 +48,7 @@ def is_prepared(column: BoundColumn) -> bool:
     """Return whether the table has the columns and the metadata table that `VectorRows` needs."""
     spec = column.spec
     existing = _metadata_tables(column)
+    installed_version(column.database, column.table.name.schema, existing)
     return (
         ERRORS_TABLE in existing
         and {spec.output, spec.fingerprint_column or spec.output} <= column.table.columns.keys()
@@ -64,6 +66,7 @@ def missing_statements(column: BoundColumn) -> Iterator[Statement]:
         yield create_errors_table(schema)
     if VECTOR_COLUMNS_TABLE not in existing:
         yield create_vector_columns_table(schema)
+    yield from upgrade_statements(schema, installed_version(database, schema, existing))
     if not column.exists:
         yield add_vector_column(column)
     if spec.fingerprint_column is not None and spec.fingerprint_column not in table.columns:

@@ -45,7 +45,8 @@ def find_metadata_tables() -> sql.Composable:
     """List the metadata tables of this project that exist in a schema."""
     return sql.SQL(
         "SELECT c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %(schema)s::text AND c.relname IN ('crdbvec_row_errors', 'crdbvec_vector_columns')"
+        "WHERE n.nspname = %(schema)s::text AND c.relname IN "
+        "('crdbvec_row_errors', 'crdbvec_vector_columns', 'crdbvec_metadata_version')"
     )
 
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.rows.vector_rows import RowCounts
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.refresh.completion import Completion
 from crdbvec_pipelines.refresh.report import RefreshReport
 
 Metadata = dict[str, int | float]
@@ -49,20 +51,36 @@ def follow_metadata(report: RefreshReport, embedded: int) -> Metadata:
     }
 
 
-def run_metadata(report: RefreshReport, counts: RowCounts) -> Metadata:
+def run_metadata(report: RefreshReport, state: RangeState) -> Metadata:
     """Return the numbers of one materialization, always all of them: only ints and floats are plotted."""
     return {
         "rows_embedded": report.rows_embedded,
         "rows_per_second": round(report.rows_per_second, 1),
-        "rows_pending": counts.pending,
+        "rows_pending": state.pending,
         "rows_failed": report.rows_failed,
         "rows_changed_meanwhile": report.rows_changed,
         "rows_truncated": report.rows_truncated,
         "rows_deduplicated": report.rows_deduplicated,
         "rows_cleared": report.rows_cleared,
-        "rows_blank": counts.blank,
+        "rows_blank": state.blank,
         "batches": report.batches,
         "retries": report.retries,
         "seconds": round(report.seconds, 3),
-        "dagster/partition_row_count": counts.rows,
+        "dagster/partition_row_count": state.rows,
     }
+
+
+def materialization(
+    names: AssetNames, column: BoundColumn, partition: str, done: Completion
+) -> dg.AssetMaterialization:
+    """Return the event that marks a completed partition as materialized."""
+    return dg.AssetMaterialization(
+        asset_key=dg.AssetKey(names.asset),
+        partition=partition,
+        metadata={
+            **run_metadata(done.report, done.state),
+            "rows_arrived_meanwhile": done.rows_arrived,
+            "server": column.database.server,
+            "dagster/column_schema": column_schema(column.spec, column.model.dim),
+        },
+    )

@@ -17,6 +17,8 @@ UNFINISHED_RUN_STATUSES = [
     dg.DagsterRunStatus.CANCELING,
 ]
 _PARTITION_TAG = "dagster/partition"
+# A run over several partitions has the tag of its first one.
+_RANGE_TAG = "dagster/asset_partition_range_start"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def find_work_in_progress(
     tags: list[dict[str, str | Sequence[str]]] = [{COLUMN_TAG: names.stem}]
     if partition_keys:
         # Runs that a person starts in the UI have no tag of this project, but that of their partition.
-        tags.append({_PARTITION_TAG: list(partition_keys)})
+        tags += [{tag: list(partition_keys)} for tag in (_PARTITION_TAG, _RANGE_TAG)]
     oldest = datetime.now(UTC) - stuck_after
     records = [
         record

@@ -5,15 +5,19 @@ from typing import Any
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
-from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG, open_rows
-from crdbvec_pipelines.orchestration.executors import multiprocess
+from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
 from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.orchestration.sensors.follow import build_follow_sensor
+
+# Dagster's retry from failure skips mapped steps that were never planned. These runs have one step, so it would be safe
+# too; the tag keeps it so if a run gets further steps. A retry costs little: embedded rows are not pending.
+WHOLE_RUN_RETRY = {"dagster/retry_strategy": "ALL_STEPS"}
 
 
 def build_jobs(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
@@ -23,16 +27,16 @@ def build_jobs(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -
         dg.define_asset_job(
             names.job("encode"),
             selection,
-            description=f"Embeds the pending rows of {spec.table} into {spec.output}, one process per slice.",
-            executor_def=multiprocess(),
-            tags={COLUMN_TAG: names.stem},
+            description=f"Embeds the pending rows of {spec.table} into {spec.output}; one process per run.",
+            executor_def=dg.in_process_executor,
+            tags={COLUMN_TAG: names.stem, **WHOLE_RUN_RETRY},
         ),
         dg.define_asset_job(
             names.job("encode_in_process"),
             selection,
-            description=f"Embeds the pending rows of {spec.table} into {spec.output} in one process, for little work.",
+            description=f"Embeds the pending rows of {spec.table} into {spec.output} without further processes.",
             executor_def=dg.in_process_executor,
-            tags={IN_PROCESS_TAG: "true", COLUMN_TAG: names.stem},
+            tags={IN_PROCESS_TAG: "true", COLUMN_TAG: names.stem, **WHOLE_RUN_RETRY},
         ),
     ]
     jobs += [_sync_job(spec, names, registry), build_follow_job(spec, names, registry)]
@@ -43,7 +47,7 @@ def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) ->
     @dg.op(name=names.op("sync_partitions"))
     def sync(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
         with as_dagster_failures():
-            open_rows(cockroach, spec, registry.load(spec.model))
+            prepare_column(cockroach.database, spec, registry.load(spec.model))
             plan = sync_partitions(context.instance, cockroach.database, spec, names)
         context.log.info(f"{len(plan.keys)} partitions, {len(plan.added)} added, {len(plan.removed)} removed")
 

@@ -8,12 +8,14 @@ import dagster as dg
 from pydantic import Field
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key, partition_key
 from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
 from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
-from crdbvec_pipelines.orchestration.assets.vector_column import open_rows
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
+from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.options import options_for
@@ -33,9 +35,10 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
     @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing))
     def follow(context: dg.OpExecutionContext, config: FollowConfig, cockroach: CockroachResource) -> None:
         with as_dagster_failures():
+            keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             encoder.load_in_background()
-            rows = open_rows(cockroach, spec, encoder)
+            rows = VectorRows(prepare_column(cockroach.database, spec, encoder))
             plan = sync_partitions(context.instance, cockroach.database, spec, names)
             ranges = [parse_partition_key(key, spec.table) for key in plan.keys]
             since = datetime.fromisoformat(config.edited_since) if config.edited_since else None

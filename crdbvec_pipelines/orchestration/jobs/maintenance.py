@@ -3,19 +3,22 @@
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.rows.health import VectorHealth
+from crdbvec_pipelines.database.rows.claims import delete_expired_claims
+from crdbvec_pipelines.database.rows.health import oldest_pending_seconds
+from crdbvec_pipelines.database.rows.range_state import RangeState
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
-from crdbvec_pipelines.orchestration.assets.checks import check_names, evaluate
-from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
-from crdbvec_pipelines.orchestration.assets.vector_column import open_rows
+from crdbvec_pipelines.orchestration.assets.check_results import report_checks
+from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
-from crdbvec_pipelines.orchestration.jobs.follow import log_materialization
+from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
-from crdbvec_pipelines.refresh.engine import refresh
+from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.options import options_for
 
 
@@ -29,28 +32,28 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
     @dg.op(name=names.op("maintain"), out=dg.Out(dg.Nothing))
     def maintain(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
         with as_dagster_failures():
+            keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
-            rows = open_rows(cockroach, spec, encoder)
+            column = prepare_column(cockroach.database, spec, encoder)
+            rows = VectorRows(column)
             plan = sync_partitions(context.instance, cockroach.database, spec, names)
+            total = RangeState()
             for key in plan.keys:
-                key_range = parse_partition_key(key, spec.table)
-                report = refresh(rows, encoder, key_range, options_for(spec))
+                done = complete_range(rows, encoder, parse_partition_key(key, spec.table), options_for(spec))
+                total += done.state
+                changed = done.report.rows_read or done.report.rows_cleared
                 # The last partition's is logged in any case, for the freshness policy.
-                if report.rows_read or report.rows_cleared or key == plan.keys[-1]:
-                    log_materialization(context, spec, names, key_range, follow_metadata(report, report.rows_embedded))
-            health = VectorHealth(rows.column)
-            for name in check_names(spec):
-                result = evaluate(name, rows, health, plan.keys)
-                context.instance.report_runless_asset_event(
-                    dg.AssetCheckEvaluation(
-                        asset_key=dg.AssetKey(names.asset),
-                        check_name=name,
-                        passed=result.passed,
-                        metadata=result.metadata,
-                        severity=result.severity,
-                    )
-                )
-                context.log.info(f"check {name}: {'passed' if result.passed else 'warns'}")
+                if done.is_done and (changed or key == plan.keys[-1]):
+                    context.log_event(materialization(names, column, key, done))
+                elif done.is_claimed:
+                    context.log.info(f"Partition {key} is left to another process that is embedding it.")
+            delete_expired_claims(column)
+            if rows.errors.count().total:
+                rows.errors.delete_resolved()
+            age = oldest_pending_seconds(column)
+            extra = {} if age is None else {"oldest_pending_seconds": round(age, 3)}
+            for name, passed in report_checks(context.instance, names, spec, total, extra).items():
+                context.log.info(f"check {name}: {'passed' if passed else 'warns'}")
 
     @dg.job(
         name=names.job("maintain"),

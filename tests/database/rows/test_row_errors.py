@@ -54,7 +54,6 @@ def test_failed_row_is_not_pending_and_others_are(
     assert rows.count_unembedded(1_000) == 37
     assert rows.count(KeyRange()).pending == 37
     assert rows.count(KeyRange()).failed == 3
-    assert rows.split(KeyRange(), 4)[0] == 37
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

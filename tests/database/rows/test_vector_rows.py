@@ -171,39 +171,6 @@ def test_clear_changes_only_its_range(database: Database, connection: psycopg.Co
     assert rows.clear(EVERYTHING, STALE) == 2
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("slices", [1, 3, 7, 100])
-def test_slices_have_equal_shares_and_cover_the_range(
-    database: Database, connection: psycopg.Connection, shape: KeyShape, slices: int
-) -> None:
-    create_table(connection, shape, [None if number % 4 == 0 else f"text {number}" for number in range(60)])
-    rows = prepare(database, column())
-    pending, ranges = rows.split(EVERYTHING, slices)
-    assert pending == 45
-    assert 1 <= len(ranges) <= slices
-    bounds = [ranges[0].lower, *(part.upper for part in ranges)]
-    assert bounds[0] is None
-    assert bounds[-1] is None
-    assert [part.lower for part in ranges] == bounds[:-1]
-    shares = [len(read_all(rows, part)) for part in ranges]
-    assert sum(shares) == 45
-    assert max(shares) == -(-45 // min(slices, 45))
-
-
-def test_slices_of_a_range_do_not_exceed_it(database: Database, connection: psycopg.Connection) -> None:
-    create_table(connection, texts=["a"] * 30)
-    rows = prepare(database, column())
-    whole = KeyRange(INT_SHAPE.key(10), INT_SHAPE.key(20))
-    pending, ranges = rows.split(whole, 3)
-    assert pending == 10
-    assert (ranges[0].lower, ranges[-1].upper) == (whole.lower, whole.upper)
-
-
-def test_split_without_pending_rows_returns_no_slices(database: Database, connection: psycopg.Connection) -> None:
-    create_table(connection, texts=[None, " "])
-    assert prepare(database, column()).split(EVERYTHING, 3) == (0, [])
-
-
 def test_another_model_makes_every_vector_stale(database: Database, connection: psycopg.Connection) -> None:
     create_table(connection, texts=["one", "two"])
     rows = prepare(database, column(), model_id="first")

@@ -1,10 +1,10 @@
-"""The vector column as an asset: materialized partitions, their metadata, lineage, slices, and failures."""
+"""The vector column as an asset: materialized partitions, their metadata, lineage, workers, and failures."""
 
 import dagster as dg
 import psycopg
 import pytest
+from pydantic import ValidationError
 
-from crdbvec_pipelines.keyspace import KeyRange
 from tests.orchestration.project import UNUSED_URL, BuildProject, Project
 from tests.support.models import CallLog
 from tests.support.tables import COMPOSITE_SHAPE, INT_SHAPE, SHAPES, KeyShape, create_table, set_text, vectors
@@ -98,11 +98,14 @@ def test_run_configuration_sets_size_and_number_of_batches(
     create_table(connection, texts=texts(50))
     project = with_whole_table(build_project(url, batch_size=50))
     config = run_config(project, batch_size=7, num_batches=2, workers=2)
-    project.run("encode_in_process", config, partition_key=WHOLE)
-    (numbers,) = project.materialized().values()
-    assert (numbers["batches"], numbers["rows_embedded"], numbers["rows_pending"]) == (2, 14, 36)
+    assert project.run("encode_in_process", config, partition_key=WHOLE).success
+    # The partition is not complete, so it is not materialized.
+    assert project.materialized() == {}
+    assert embedded(connection) == 14
     assert [len(batch) for batch in calls.batches()] == [7, 7]
     project.run("encode_in_process", partition_key=WHOLE)
+    (numbers,) = project.materialized().values()
+    assert (numbers["batches"], numbers["rows_embedded"], numbers["rows_pending"]) == (1, 36, 0)
     assert [len(batch) for batch in calls.batches()] == [7, 7, 36]
 
 
@@ -112,37 +115,24 @@ def test_invalid_run_configuration_is_rejected(
 ) -> None:
     create_table(connection, texts=texts(5))
     project = with_whole_table(build_project(url))
-    with pytest.raises(dg.DagsterError):
+    with pytest.raises(ValidationError, match=f"1 validation error for RefreshConfig\n{next(iter(values))}"):
         project.run("encode_in_process", run_config(project, **values), partition_key=WHOLE)
     assert calls.batches() == []
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_partition_is_divided_into_slices(
-    url: str, build_project: BuildProject, connection: psycopg.Connection, calls: CallLog, workers: int
+@pytest.mark.parametrize("executor", ["auto", "in_process", "multiprocess"])
+def test_workers_encode_batches_in_this_process_or_in_others(
+    url: str, build_project: BuildProject, connection: psycopg.Connection, calls: CallLog, executor: str
 ) -> None:
     create_table(connection, COMPOSITE_SHAPE, texts(30))
-    project = with_whole_table(build_project(url, workers=workers))
+    project = with_whole_table(build_project(url, workers=3, batch_size=10, executor=executor))
     asset = project.definitions.resolve_assets_def(project.asset)
     result = dg.materialize([asset], partition_key=WHOLE, instance=project.instance)
-    steps = [event.step_key for event in result.get_step_success_events() if event.step_key]
-    assert sum("encode_slice[" in step for step in steps) == workers
+    assert len([event for event in result.get_step_success_events() if event.step_key]) == 1
     (numbers,) = project.materialized().values()
-    assert (numbers["rows_embedded"], numbers["batches"]) == (30, workers)
-    assert [len(batch) for batch in calls.batches()] == [30 // workers] * workers
+    assert (numbers["rows_embedded"], numbers["batches"]) == (30, 3)
+    assert [len(batch) for batch in calls.batches()] == [10] * 3
     assert embedded(connection, COMPOSITE_SHAPE) == 30
-
-
-def test_number_of_batches_is_divided_among_the_slices(
-    url: str, build_project: BuildProject, connection: psycopg.Connection, calls: CallLog
-) -> None:
-    create_table(connection, texts=texts(40))
-    project = with_whole_table(build_project(url, workers=3))
-    asset = project.definitions.resolve_assets_def(project.asset)
-    config = run_config(project, num_batches=2, batch_size=5)
-    dg.materialize([asset], partition_key=WHOLE, instance=project.instance, run_config=config)
-    assert [len(batch) for batch in calls.batches()] == [5, 5]
-    assert embedded(connection) == 10
 
 
 def test_vector_of_a_removed_text_is_cleared_if_no_other_row_is_pending(
@@ -202,16 +192,6 @@ def test_source_table_is_upstream_of_its_vector_column(build_project: BuildProje
     assert isinstance(lineage, dg.TableColumnLineage)
     (dependency,) = lineage.deps_by_column["passage_vector"]
     assert (dependency.asset_key, dependency.column_name) == (source, "passage")
-
-
-def test_steps_pass_only_key_ranges_and_counts(
-    url: str, build_project: BuildProject, connection: psycopg.Connection, calls: CallLog
-) -> None:
-    create_table(connection, texts=texts(10))
-    project = with_whole_table(build_project(url))
-    result = project.run("encode_in_process", partition_key=WHOLE)
-    (work,) = result.output_for_node(f"{'__'.join(project.names.asset)}.{project.names.stem}__plan_slices").values()
-    assert (work.key_range, work.pending, work.workers) == (KeyRange(), 10, 1)
 
 
 def test_no_event_contains_a_password(build_project: BuildProject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,147 @@
+"""One run over one or many partitions: each is completed, marked as materialized and evaluated as soon as it is done.
+
+Two partitions are worked on at the same time, so that one is read, written and evaluated while the other is encoded.
+The calling thread logs the events.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from threading import Event
+
+import dagster as dg
+
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.rows.claims import is_claimed
+from crdbvec_pipelines.database.rows.range_state import RangeState
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.assets.check_results import log_partition_checks, log_run_checks
+from crdbvec_pipelines.orchestration.assets.metadata import materialization
+from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_materialized_by
+from crdbvec_pipelines.orchestration.progress import ProgressLog
+from crdbvec_pipelines.refresh.completion import CLAIM_POLL_SECONDS, Completion, complete_range
+from crdbvec_pipelines.refresh.engine import BatchEncoder
+from crdbvec_pipelines.refresh.options import RefreshOptions
+
+_PARTITIONS_AT_ONCE = 2
+_WAKE_UP_SECONDS = 1.0
+
+
+class PartitionRun:
+    """The work of one run on partitions of one vector column.
+
+    Args:
+        context: The context of the op.
+        names: The names of the column in Dagster.
+        column: The prepared column.
+        encoder: The model.
+        ranges: The key range of each partition, by partition key, in key order.
+        options: Batch size, workers and limits.
+    """
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        names: AssetNames,
+        column: BoundColumn,
+        encoder: BatchEncoder,
+        ranges: Mapping[str, KeyRange],
+        options: RefreshOptions,
+    ) -> None:
+        self._context = context
+        self._names = names
+        self._column = column
+        self._rows = VectorRows(column)
+        self._encoder = encoder
+        self._ranges = ranges
+        self._stop = Event()
+        self._progress = ProgressLog(context, str(column), len(ranges))
+        self._options = replace(options, stop=self._stop, on_batch=self._progress.add)
+        self._total = RangeState()
+        self._completed = 0
+        # A retried step must not materialize again what the attempt before has materialized.
+        self._logged = partitions_materialized_by(context) if context.retry_number else frozenset[str]()
+
+    def run(self) -> None:
+        """Complete all partitions.
+
+        Raises:
+            CrdbvecError: As `complete_range`. The partitions completed before are materialized.
+        """
+        waiting = deque(self._ranges)
+        claimed: list[str] = []
+        active: dict[Future[Completion], str] = {}
+        at_once = 1 if self._options.max_batches is not None else _PARTITIONS_AT_ONCE
+        with ThreadPoolExecutor(at_once, thread_name_prefix="crdbvec-partition") as pool:
+            try:
+                while waiting or active or claimed:
+                    while waiting and len(active) < at_once and not self._is_limit_reached():
+                        key = waiting.popleft()
+                        active[pool.submit(self._complete, key)] = key
+                    if not active and (self._is_limit_reached() or not claimed):
+                        break
+                    if not active:
+                        self._progress.log_waiting(len(claimed))
+                        time.sleep(CLAIM_POLL_SECONDS)
+                        # The claims are polled, not the rows of the partitions.
+                        free = [key for key in claimed if not is_claimed(self._column, self._ranges[key])]
+                        waiting.extend(free)
+                        claimed = [key for key in claimed if key not in free]
+                        continue
+                    claimed += self._collect(active)
+            except BaseException:
+                self._stop.set()
+                self._collect_rest(active)
+                raise
+        self._progress.finish()
+        if self._completed:
+            log_run_checks(self._context, self._names, self._column, self._total)
+
+    def _complete(self, key: str) -> Completion:
+        options = self._options
+        if options.max_batches is not None:
+            options = replace(options, max_batches=options.max_batches - self._progress.batches)
+        return complete_range(self._rows, self._encoder, self._ranges[key], options)
+
+    def _is_limit_reached(self) -> bool:
+        limit = self._options.max_batches
+        return limit is not None and self._progress.batches >= limit
+
+    def _collect(self, active: dict[Future[Completion], str]) -> list[str]:
+        """Report the partitions that are completed; return those that another process has claimed."""
+        done, _ = wait(active, timeout=_WAKE_UP_SECONDS, return_when=FIRST_COMPLETED)
+        claimed = []
+        for future in done:
+            key = active.pop(future)
+            completion = future.result()
+            if completion.is_claimed:
+                claimed.append(key)
+            else:
+                self._report(key, completion)
+        self._progress.log_if_due()
+        return claimed
+
+    def _collect_rest(self, active: dict[Future[Completion], str]) -> None:
+        """Report the partitions that are completed although another one failed or the run was canceled."""
+        for future, key in active.items():
+            if future.exception() is None and future.result().is_done:
+                self._report(key, future.result())
+
+    def _report(self, key: str, completion: Completion) -> None:
+        self._progress.partition_done(completion)
+        if not completion.is_done:
+            self._context.log.warning(
+                f"{completion.state.pending:,} rows of partition {key} are still pending (num_batches was reached), so "
+                "it is not marked as materialized."
+            )
+            return
+        self._total += completion.state
+        self._completed += 1
+        if key in self._logged:
+            return
+        self._context.log_event(materialization(self._names, self._column, key, completion))
+        log_partition_checks(self._context, self._names, self._column.spec, key, completion.state)

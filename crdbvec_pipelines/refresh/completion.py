@@ -1,0 +1,147 @@
+"""Completing a key range: refresh it until no row that was read is pending, and prove it by one read of the range.
+
+A refresh says what it did. Whether the range is complete is decided here, by comparing the table with that claim: a
+materialized partition must not have pending rows that nothing explains.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from crdbvec_pipelines.database.rows.claims import is_claimed
+from crdbvec_pipelines.database.rows.predicates import Pass
+from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.errors import CrdbvecError
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.refresh.engine import BatchEncoder, refresh
+from crdbvec_pipelines.refresh.options import RefreshOptions
+from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+
+# The first pass embeds what was pending at the start. Rows that arrive during a pass get further passes; a row that is
+# still pending after it was written in two passes does not settle.
+_MAX_PASSES = 3
+_SHOWN_KEYS = 3
+CLAIM_POLL_SECONDS = 1.0
+"""How long to wait before looking again at rows that another process has claimed."""
+
+
+class UnsettledRows(CrdbvecError):
+    """Rows are still pending although their vectors were written."""
+
+    remedy: ClassVar[str] = (
+        "Look for a trigger, a rule or a row-level security policy that discards or changes the update."
+    )
+    is_retryable = False
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What became of a key range.
+
+    Attributes:
+        report: What the passes did.
+        state: The rows of the range after the last pass.
+        is_claimed: Whether another process works on the range; then it is not complete, and must be tried again.
+        is_done: Whether every row that was read is embedded, recorded as failed, or edited since. Rows that are pending
+            all the same arrived during the last pass.
+    """
+
+    report: RefreshReport
+    state: RangeState
+    is_claimed: bool
+    is_done: bool
+
+    @property
+    def rows_arrived(self) -> int:
+        """Pending rows that arrived, or were edited, while the range was refreshed."""
+        return self.state.pending if self.is_done else 0
+
+
+def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange, options: RefreshOptions) -> Completion:
+    """Refresh a key range until it is complete, in a bounded number of passes.
+
+    The range is read once before the first pass, to find out which passes are needed, and once after each pass.
+
+    Args:
+        rows: The rows of the vector column.
+        encoder: Makes vectors from inputs.
+        key_range: The range.
+        options: As for `refresh`; with `max_batches` one pass is made.
+
+    Raises:
+        UnsettledRows: Rows were written in two passes and are still pending.
+        CrdbvecError: As `refresh`.
+    """
+    state = range_state(rows.column, key_range)
+    report = RefreshReport()
+    earlier: set[str] = set()
+    for number in range(_MAX_PASSES):
+        if state.is_complete:
+            break
+        seen: set[str] = set()
+        done = refresh(rows, encoder, key_range, _options(options, state, seen if number else None))
+        report = report.followed_by(done)
+        state = range_state(rows.column, key_range)
+        if done.ranges_skipped and not state.is_complete:
+            return Completion(report, state, is_claimed=True, is_done=False)
+        if options.stop.is_set() or options.max_batches is not None:
+            return Completion(report, state, is_claimed=False, is_done=state.is_complete)
+        unsettled = seen & earlier
+        if unsettled and not state.is_complete:
+            keys = "; ".join(sorted(text.partition(" ")[2] for text in unsettled)[:_SHOWN_KEYS])
+            raise UnsettledRows(
+                f"{len(unsettled):,} rows of {rows.spec.table} were written twice and are still pending in "
+                f"{rows.spec.output} (keys: {keys}). {UnsettledRows.remedy}"
+            )
+        earlier = seen
+    return Completion(report, state, is_claimed=False, is_done=True)
+
+
+def refresh_after_others(
+    rows: VectorRows,
+    encoder: BatchEncoder,
+    key_range: KeyRange,
+    options: RefreshOptions,
+    on_wait: Callable[[], None],
+) -> RefreshReport:
+    """Refresh a key range; wait for the rows that other processes are embedding, and embed what they leave.
+
+    Args:
+        rows: The rows of the vector column.
+        encoder: Makes vectors from inputs.
+        key_range: The range.
+        options: As for `refresh`; with `max_batches` nothing is waited for.
+        on_wait: Called once, when only rows of other processes are left.
+
+    Raises:
+        CrdbvecError: As `refresh`.
+    """
+    report = done = refresh(rows, encoder, key_range, options)
+    if done.ranges_skipped and options.max_batches is None:
+        on_wait()
+        while done.ranges_skipped:
+            # The claims are polled, not the rows, of which there may be many.
+            while is_claimed(rows.column, key_range):
+                if options.stop.wait(CLAIM_POLL_SECONDS):
+                    return report
+            done = refresh(rows, encoder, key_range, options)
+            report = report.followed_by(done)
+    return report
+
+
+def _options(options: RefreshOptions, state: RangeState, seen: set[str] | None) -> RefreshOptions:
+    """Return the options of one pass; the rows that it reads and that do not fail are added to `seen`."""
+
+    def note(batch: WrittenBatch) -> None:
+        if seen is not None:
+            seen.update(f"{row.fingerprint} {row.key!r}" for row in batch.rows if row.key not in batch.failed)
+        options.on_batch(batch)
+
+    return replace(options, passes=_needed_passes(state), on_batch=note)
+
+
+def _needed_passes(state: RangeState) -> Sequence[Pass]:
+    """Return the passes that have something to do; each that is left out saves a read of the range."""
+    stale = state.stale or state.clearable
+    return [*([Pass("unembedded")] if state.unembedded else []), *([Pass("stale")] if stale else [])]
