@@ -53,7 +53,8 @@ def test_every_vector_matches_its_text_at_the_end(
     connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage TEXT, updated TIMESTAMPTZ, views INT8)")
     # The writers change no row with these keys, so there are rejected rows in every run.
     connection.execute(
-        "INSERT INTO passage (id, passage, updated) SELECT %s + n, 'REJECTED ' || n, now() FROM generate_series(1, 3) n",
+        "INSERT INTO passage (id, passage, updated)"
+        " SELECT %s + n, 'REJECTED ' || n, now() FROM generate_series(1, 3) n",
         (IDS,),
     )
     state = SharedState(IDS)
