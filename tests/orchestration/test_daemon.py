@@ -1,13 +1,8 @@
 """End to end: Dagster's daemon and code server, the follow sensor switched on, and rows embedded without a person."""
 
-import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -19,68 +14,23 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.orchestration.asset_names import asset_names
-from crdbvec_pipelines.orchestration.instance.storage import sqlalchemy_url
+from tests.orchestration.daemon import WORKSPACE, prepare_home, running_daemon
 from tests.support.models import CallLog, stub_vector
-from tests.support.processes import ROOT
 from tests.support.projects import write_config
 from tests.support.servers import Server
 from tests.support.statements import probe
 
 SENSOR = "passage_vector__follow_sensor"
-WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
-# A tick and a run each start a process or two, which takes long on a busy machine.
-TIMEOUT_SECONDS = 240
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server, url: str, calls: CallLog) -> Iterator[Path]:
     """$DAGSTER_HOME with the project's dagster.yaml, an empty storage, and a configuration with frequent ticks."""
-    shutil.copy(ROOT / "dagster.yaml", tmp_path)
     config = write_config(tmp_path, {"follow": {"interval_seconds": 5}, "partitions": {"target_rows": 10}})
     with postgres.new_database() as storage:
-        variables = {
-            "DAGSTER_HOME": str(tmp_path),
-            "DAGSTER_PG_URL": sqlalchemy_url(storage),
-            "CRDBVEC_URL": url,
-            "CRDBVEC_CONFIG": str(config),
-        }
-        for name, value in variables.items():
+        for name, value in prepare_home(tmp_path, config, url, storage).items():
             monkeypatch.setenv(name, value)
         yield tmp_path
-
-
-@contextmanager
-def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start Dagster's daemon with its code server, and stop both at the end."""
-    with (home / "daemon.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", *WORKSPACE],
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        finally:
-            # Processes that the daemon has started and not stopped, if any.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(daemon: subprocess.Popen[bytes], home: Path, condition: Callable[[], bool]) -> None:
-    """Wait until the ticks and runs of the daemon fulfil a condition."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        log = (home / "daemon.log").read_text(errors="replace")[-5_000:]
-        assert daemon.poll() is None, log
-        assert time.monotonic() < deadline, log
-        time.sleep(0.5)
 
 
 def insert(connection: psycopg.Connection, prefix: str, rows: int) -> None:
@@ -118,7 +68,11 @@ def test_daemon_embeds_inserted_rows(home: Path, url: str, connection: psycopg.C
     assert started.returncode == 0, started.stderr
     config = load_config(home / "crdbvec.yaml")
     names, table = asset_names(config)["public.passage.passage_vector"], config.vectors[0].table
-    with daemon(home) as process, dg.DagsterInstance.get() as instance, Database(url, max_connections=1) as database:
+    with (
+        running_daemon(home) as daemon,
+        dg.DagsterInstance.get() as instance,
+        Database(url, max_connections=1) as database,
+    ):
 
         def is_followed(rows: int) -> bool:
             """Return whether this many rows are embedded, and exactly their partitions are materialized."""
@@ -129,16 +83,16 @@ def test_daemon_embeds_inserted_rows(home: Path, url: str, connection: psycopg.C
                 connection, partitions, table
             )
 
-        wait_for(process, home, lambda: is_followed(20))
+        daemon.wait_until(lambda: is_followed(20))
         # The table is prepared now. The keys are random, so the new rows are in any of the partitions.
         insert(connection, "later ", 5)
-        wait_for(process, home, lambda: is_followed(25))
+        daemon.wait_until(lambda: is_followed(25))
         nearest = database.fetch(
             probe("SELECT passage FROM passage ORDER BY passage_vector <-> %(near)s::vector LIMIT 1"),
             {"near": stub_vector("later 3")},
         )
         assert nearest == [("later 3",)]
-        wait_for(process, home, lambda: "0 pending rows in public.passage" in skip_reasons(instance))
+        daemon.wait_until(lambda: "0 pending rows in public.passage" in skip_reasons(instance))
         # The backlog was observed: first twenty rows, in the end none.
         observed = [
             int(str(record.asset_observation.metadata["rows_pending"].value))
