@@ -15,3 +15,17 @@ def as_dagster_failures() -> Iterator[None]:
         yield
     except CrdbvecError as error:
         raise dg.Failure(str(error), allow_retries=error.is_retryable) from error
+
+
+@contextmanager
+def retrying(policy: dg.RetryPolicy, attempt: int) -> Iterator[None]:
+    """Request the retry of a step after every error that a retry may fix.
+
+    With a `retry_policy`, Dagster retries a step also if its run is canceled or its process is told to end.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, dg.Failure) and not error.allow_retries:
+            raise
+        raise dg.RetryRequested(policy.max_retries, policy.calculate_delay(attempt + 1)) from error

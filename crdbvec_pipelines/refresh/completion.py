@@ -138,7 +138,7 @@ def _options(options: RefreshOptions, state: RangeState, seen: set[str] | None) 
             seen.update(f"{row.fingerprint} {row.key!r}" for row in batch.rows if row.key not in batch.failed)
         options.on_batch(batch)
 
-    return replace(options, passes=_needed_passes(state), on_batch=note)
+    return replace(options, passes=_needed_passes(state), claim_first=True, on_batch=note)
 
 
 def _needed_passes(state: RangeState) -> Sequence[Pass]:

@@ -130,6 +130,8 @@ class _Refresh:
 
     def _pages(self) -> Iterator[list[PendingRow]]:
         exclude_deferred, size = self._rows.has_deferred_rows(), self._options.batch_size
+        if self._options.claim_first:
+            self._claim.acquire()
         for pass_ in self._passes:
             self._cleared += self._rows.clear(self._range, pass_)
             after: Bound | None = None
@@ -150,8 +152,7 @@ class _Refresh:
         rows = self._rows.read(self._range, pass_, after, size, exclude_deferred=exclude_deferred, excluded=others)
         if rows and not self._claim.is_held:
             self._claim.acquire()
-            if self._claim.claimed_by_others():
-                return self._page(pass_, after, exclude_deferred)
+            return self._page(pass_, after, exclude_deferred)
         return rows
 
     def _encode(self) -> None:

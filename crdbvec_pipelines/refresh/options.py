@@ -23,6 +23,8 @@ class RefreshOptions:
         workers: How many batches are encoded at the same time.
         max_batches: Stop after this many batches; None works through all pending rows.
         passes: Which pending rows, in this order; None for all of them.
+        claim_first: Claim the range before its rows are read, for a range that is known to have pending rows. Otherwise
+            the first page of pending rows is read twice: to find that there are any, and again after the claim.
         cache: The vectors of recently encoded inputs; refreshes that are given the same object share it.
         on_batch: Called in the calling thread after each written batch.
         stop: When set, the refresh ends after the current batches.
@@ -32,6 +34,7 @@ class RefreshOptions:
     workers: int = 1
     max_batches: int | None = None
     passes: Sequence[Pass] | None = None
+    claim_first: bool = False
     cache: VectorCache = field(default_factory=VectorCache)
     on_batch: Callable[[WrittenBatch], None] = _ignore_batch
     stop: threading.Event = field(default_factory=threading.Event)

@@ -18,7 +18,7 @@ from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.metadata import definition_metadata
 from crdbvec_pipelines.orchestration.assets.partition_run import PartitionRun
-from crdbvec_pipelines.orchestration.failures import as_dagster_failures
+from crdbvec_pipelines.orchestration.failures import as_dagster_failures, retrying
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.options import options_for
@@ -65,7 +65,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
     def vector_column(
         context: dg.AssetExecutionContext, config: RefreshConfig, cockroach: CockroachResource
     ) -> Iterator[Any]:
-        with as_dagster_failures():
+        with retrying(_RETRIES, context.retry_number), as_dagster_failures():
             ranges = {key: parse_partition_key(key, spec.table) for key in context.partition_keys}
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
@@ -92,7 +92,6 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             partitions_def=dg.DynamicPartitionsDefinition(name=names.partitions),
             backfill_policy=dg.BackfillPolicy.multi_run(spec.partitions.max_per_run),
             output_required=False,
-            retry_policy=_RETRIES,
             description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}.",
             group_name=names.group,
             kinds={"sql", "python"},
