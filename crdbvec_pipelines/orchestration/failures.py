@@ -21,7 +21,7 @@ def as_dagster_failures() -> Iterator[None]:
 def retrying(policy: dg.RetryPolicy, attempt: int) -> Iterator[None]:
     """Request the retry of a step after every error that a retry may fix.
 
-    With a `retry_policy`, Dagster retries a step also if its run is canceled or its process is told to end.
+    With a `retry_policy`, Dagster retries a step also if its run is canceled or its process gets SIGTERM.
     """
     try:
         yield
