@@ -129,7 +129,7 @@ class _Refresh:
         self._to_encode.close()
 
     def _pages(self) -> Iterator[list[PendingRow]]:
-        exclude_deferred, size = self._rows.has_deferred_rows(), self._options.batch_size
+        exclude_deferred = self._rows.has_deferred_rows()
         if self._options.claim_first:
             self._claim.acquire()
         for pass_ in self._passes:
@@ -137,7 +137,7 @@ class _Refresh:
             after: Bound | None = None
             while rows := self._page(pass_, after, exclude_deferred):
                 yield rows
-                if len(rows) < size:
+                if len(rows) < self._options.batch_size:
                     break
                 after = rows[-1].key
 

@@ -1,5 +1,8 @@
 """Reading tables: every shape of key, special characters in names, and errors for tables that cannot be used."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -12,6 +15,13 @@ from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.naming import TableName
 from tests.support.servers import Server
 from tests.support.tables import SHAPES, KeyShape, create_table
+
+
+@contextmanager
+def open_database(server: Server) -> Iterator[tuple[Database, psycopg.Connection]]:
+    """Yield a new database of one kind of server, for what only that kind has, and a connection to it."""
+    with server.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+        yield database, connection
 
 
 def read(database: Database, name: str) -> tuple[list[str], list[str]]:
@@ -166,7 +176,7 @@ def test_key_range_of_another_key_is_rejected(database: Database, connection: ps
 
 
 def test_table_without_primary_key_is_rejected_on_postgres(postgres: Server) -> None:
-    with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+    with open_database(postgres) as (database, connection):
         connection.execute("CREATE TABLE passage (passage TEXT UNIQUE)")
         with pytest.raises(
             TableError, match=r"public\.passage has no primary key, which is needed to identify its rows\. Add"
@@ -175,7 +185,7 @@ def test_table_without_primary_key_is_rejected_on_postgres(postgres: Server) -> 
 
 
 def test_error_names_the_kind_of_other_relations_of_postgres(postgres: Server) -> None:
-    with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+    with open_database(postgres) as (database, connection):
         connection.execute("CREATE MATERIALIZED VIEW latest AS SELECT 1 AS id")
         connection.execute("CREATE SEQUENCE numbers")
         for name, kind in {"latest": "a materialized view", "numbers": "a sequence"}.items():
@@ -184,42 +194,30 @@ def test_error_names_the_kind_of_other_relations_of_postgres(postgres: Server) -
 
 
 def test_partitioned_table_of_postgres_is_a_table(postgres: Server) -> None:
-    with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+    with open_database(postgres) as (database, connection):
         connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY) PARTITION BY RANGE (id)")
         assert read(database, "passage") == (["id"], ["int8"])
 
 
 def test_included_columns_of_a_postgres_index_are_not_part_of_the_key(postgres: Server) -> None:
-    with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
+    with open_database(postgres) as (database, connection):
         connection.execute("CREATE TABLE passage (a INT8, b INT8, c TEXT, PRIMARY KEY (b, a) INCLUDE (c))")
         assert read(database, "passage")[0] == ["b", "a"]
 
 
 def test_hidden_rowid_of_cockroachdb_is_a_key(cockroach: Server) -> None:
-    with (
-        cockroach.new_database() as url,
-        Database(url) as database,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
+    with open_database(cockroach) as (database, connection):
         connection.execute("CREATE TABLE passage (passage TEXT)")
         assert read(database, "passage") == (["rowid"], ["int8"])
 
 
 def test_shard_column_of_cockroachdb_is_not_part_of_the_key(cockroach: Server) -> None:
-    with (
-        cockroach.new_database() as url,
-        Database(url) as database,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
+    with open_database(cockroach) as (database, connection):
         connection.execute("CREATE TABLE passage (at TIMESTAMPTZ, id UUID, PRIMARY KEY (at, id) USING HASH)")
         assert read(database, "passage")[0] == ["at", "id"]
 
 
 def test_unique_rowid_of_cockroachdb_is_an_integer(cockroach: Server) -> None:
-    with (
-        cockroach.new_database() as url,
-        Database(url) as database,
-        psycopg.connect(url, autocommit=True) as connection,
-    ):
+    with open_database(cockroach) as (database, connection):
         connection.execute("CREATE TABLE passage (id INT8 DEFAULT unique_rowid() PRIMARY KEY, passage TEXT)")
         assert read(database, "passage") == (["id"], ["int8"])
