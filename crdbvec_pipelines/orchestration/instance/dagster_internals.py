@@ -4,6 +4,8 @@ Dagster has no public name for the class data of a configurable storage, nor for
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigurableClassData",
+    "UnfinishedBackfill",
     "UserConfigSchema",
     "partitions_failing_check",
     "partitions_materialized_by",
@@ -22,13 +25,61 @@ __all__ = [
 ]
 
 
-def unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":
-    """Return the backfills that may still request runs."""
+@dataclass(frozen=True)
+class UnfinishedBackfill:
+    """A backfill that may still request runs.
+
+    Attributes:
+        backfill_id: Its id, which is also the value of the tag `dagster/backfill` of its runs.
+        created: When it was created.
+        job: The job that it runs for each partition; None for a backfill of assets.
+        assets: The assets that it materializes; empty for a backfill of a job, which names none.
+        partitions: The partitions that it targets, whether or not they are done; None if they cannot be read.
+    """
+
+    backfill_id: str
+    created: datetime
+    job: str | None
+    assets: frozenset[dg.AssetKey]
+    partitions: frozenset[str] | None
+
+
+def unfinished_backfills(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Sequence[UnfinishedBackfill]:
+    """Return the backfills of jobs that may still request runs, and those of one asset with its partitions."""
     # Imported here, because it costs a tenth of a second that only the sensor needs to spend.
     from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
     statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
-    return instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
+    return [
+        UnfinishedBackfill(
+            backfill.backfill_id,
+            datetime.fromtimestamp(backfill.backfill_timestamp, UTC),
+            backfill.job_name,
+            frozenset(backfill.asset_selection or ()),
+            _partitions_targeted_by(backfill, asset, instance),
+        )
+        for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
+        if asset in (backfill.asset_selection or ()) or not backfill.is_asset_backfill
+    ]
+
+
+def _partitions_targeted_by(
+    backfill: "PartitionBackfill", asset: dg.AssetKey, instance: dg.DagsterInstance
+) -> frozenset[str] | None:
+    if not backfill.is_asset_backfill:
+        return frozenset(backfill.partition_names or ())
+    if backfill.asset_backfill_data is None:
+        # Stored by an old version of Dagster, in a format that only a process with the definitions can read.
+        return None
+    subset = backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key.get(asset)
+    if subset is None:
+        return frozenset()
+    try:
+        with dg.partition_loading_context(dynamic_partitions_store=instance):
+            return frozenset(subset.get_partition_keys())
+    except dg.DagsterError:
+        # A stored range whose first or last partition has been deleted.
+        return None
 
 
 def partitions_materialized_by(context: dg.AssetExecutionContext) -> frozenset[str]:
