@@ -120,7 +120,7 @@ class Bench:
         model = ModelRegistry(self.config.models.directories).load(self.spec.model)
         self.column = prepare_column(database, self.spec, model)
         fill(connection, self.column, self.rows)
-        self.partitions = len(sync_partitions(self._instance, database, self.spec, self._names).keys)
+        self.partitions = len(sync_partitions(self._instance, self.column, self._names).keys)
 
     def tick(self, cursor: str | None) -> Tick:
         """Evaluate the sensor once."""

@@ -14,6 +14,7 @@ contains both bounds, so a key never changes its meaning; only the range with th
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -128,20 +129,40 @@ def range_count(rows: int, target_rows: int, max_ranges: int) -> int:
 def in_key_order(ranges: Iterable[KeyRange]) -> list[KeyRange] | None:
     """Return those ranges that cover the whole key space without gap or overlap, in key order; None if none do.
 
-    Of two ranges with the same lower bound the first one is used, so that a partition added manually changes nothing.
-    Bounds are compared for equality only, because the order of text depends on the database's collation.
+    Of several selections that cover it, the one with the most ranges is returned, because a range that was split may
+    still exist next to its parts. Bounds are compared for equality only, because the order of text depends on the
+    database's collation.
     """
-    by_lower: dict[Bound | None, KeyRange] = {}
-    for candidate in ranges:
-        by_lower.setdefault(candidate.lower, candidate)
-    ordered: list[KeyRange] = []
-    bound: Bound | None = None
-    while (key_range := by_lower.pop(bound, None)) is not None:
-        ordered.append(key_range)
-        bound = key_range.upper
-        if bound is None:
-            break
-    return ordered if ordered and bound is None else None
+    following: dict[Bound | None, list[KeyRange]] = {}
+    incoming: Counter[Bound] = Counter()
+    for key_range in dict.fromkeys(ranges):
+        following.setdefault(key_range.lower, []).append(key_range)
+        if key_range.upper is not None:
+            incoming[key_range.upper] += 1
+    # By bound: the most ranges that lead from the open lower end to it, and the last of them. The bounds are visited in
+    # topological order, so that a bound is visited after all ranges that end at it.
+    reached: dict[Bound | None, tuple[int, KeyRange | None]] = {None: (0, None)}
+    complete: tuple[int, KeyRange | None] = (0, None)
+    ready = [bound for bound in following if bound is None or not incoming[bound]]
+    while ready:
+        bound = ready.pop()
+        for key_range in following.get(bound, ()):
+            if bound in reached:
+                length = reached[bound][0] + 1
+                if key_range.upper is None:
+                    complete = max(complete, (length, key_range), key=lambda path: path[0])
+                elif length > reached.get(key_range.upper, (0, None))[0]:
+                    reached[key_range.upper] = (length, key_range)
+            if key_range.upper is not None:
+                incoming[key_range.upper] -= 1
+                if not incoming[key_range.upper]:
+                    ready.append(key_range.upper)
+    path: list[KeyRange] = []
+    last = complete[1]
+    while last is not None:
+        path.append(last)
+        last = reached[last.lower][1]
+    return path[::-1] or None
 
 
 def _is_reversed(key_range: KeyRange) -> bool:

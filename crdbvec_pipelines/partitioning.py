@@ -1,15 +1,16 @@
 """The partition plan of a table: divide it into key ranges, and keep existing ranges as the table grows.
 
-The arithmetic of key ranges is in `keyspace`; this module applies it to the rows of a table. Ranges that cover the
-table are kept. Only the last one, whose upper end is open, is split as the table grows.
+The arithmetic of key ranges is in `keyspace`; this module applies it to the rows of a table. Existing ranges are kept,
+and a gap between two of them becomes a range. Only the last one, whose upper end is open, is split as the table grows.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from crdbvec_pipelines.config import PartitionsSpec
+from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.table import Table
 from crdbvec_pipelines.keyspace import (
@@ -40,33 +41,58 @@ class PartitionPlan:
         keys: The partition keys, in key order.
         added: Those that do not exist yet.
         removed: The existing keys that are not among them.
+        in_use: Existing keys that should be split or removed, and that are kept until the work on them has ended.
     """
 
     keys: tuple[str, ...]
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    in_use: tuple[str, ...] = ()
+
+    def keeping(self, in_use: Container[str]) -> "PartitionPlan":
+        """Return the plan without the removal of keys that are in use after all."""
+        return replace(
+            self,
+            removed=tuple(key for key in self.removed if key not in in_use),
+            in_use=(*self.in_use, *(key for key in self.removed if key in in_use)),
+        )
+
+    def __str__(self) -> str:
+        text = f"{len(self.keys):,} partitions, {len(self.added):,} added, {len(self.removed):,} removed"
+        if not self.in_use:
+            return text
+        return f"{text}; {', '.join(self.in_use)} will be split or removed when the work on it has ended"
 
 
-def plan_partitions(keys: TableKeys, spec: PartitionsSpec, existing: Iterable[str] = ()) -> PartitionPlan:
+def plan_partitions(
+    keys: TableKeys, spec: PartitionsSpec, existing: Iterable[str] = (), in_use: Container[str] = ()
+) -> PartitionPlan:
     """Return the partition plan of a table.
 
     Args:
         keys: The table's primary keys on an open database.
         spec: The target size and the maximum number of partitions.
         existing: The existing partition keys; those that cover the table are kept.
+        in_use: The existing partition keys that runs or backfills target; they are neither split nor removed.
 
     Raises:
         PartitionKeyError: The primary key has values that cannot be written as partition keys.
     """
-    present = list(existing)
-    kept = in_key_order(_parse_keys(present, keys.table))
+    present = list(dict.fromkeys(existing))
+    parsed = list(_parse_keys(present, keys.table))
+    kept = in_key_order(parsed) or _with_gaps_filled(parsed, keys)
     # A single range has no bounds to keep, so the table is divided as if it had no partitions.
-    ranges = _split_open_range(kept, keys, spec) if kept and len(kept) > 1 else _initial_ranges(keys, spec)
-    planned = [partition_key(keys.table.name, key_range) for key_range in ranges]
+    ranges = _split_open_range(kept, keys, spec) if len(kept) > 1 else _initial_ranges(keys, spec)
+    waiting = []
+    if kept and ranges != kept and (open_key := partition_key(keys.table.name, kept[-1])) in in_use:
+        ranges, waiting = kept, [open_key]
+    planned = dict.fromkeys(partition_key(keys.table.name, key_range) for key_range in ranges)
+    obsolete = [key for key in present if key not in planned]
     return PartitionPlan(
         keys=tuple(planned),
         added=tuple(key for key in planned if key not in set(present)),
-        removed=tuple(key for key in present if key not in set(planned)),
+        removed=tuple(key for key in obsolete if key not in in_use),
+        in_use=(*waiting, *(key for key in obsolete if key in in_use)),
     )
 
 
@@ -82,9 +108,33 @@ def _parse_keys(keys: Iterable[str], table: Table) -> Iterator[KeyRange]:
     """Yield the key ranges of partition keys, and log those that are not keys of this table."""
     for text in keys:
         try:
-            yield parse_partition_key(text, table.name)
-        except PartitionKeyError as error:
+            key_range = parse_partition_key(text, table.name)
+            table.check_range(key_range)
+        except (PartitionKeyError, TableError) as error:
             logger.warning("%s", error)
+        else:
+            yield key_range
+
+
+def _with_gaps_filled(ranges: Sequence[KeyRange], keys: TableKeys) -> list[KeyRange]:
+    """Return ranges that cover the key space: the given ones without overlaps, and one for each gap between them."""
+    if not ranges:
+        return []
+    bounds = dict.fromkeys(bound for part in ranges for bound in (part.lower, part.upper) if bound is not None)
+    ordered: list[Bound | None] = [*keys.in_order(list(bounds))]
+    position = {bound: number for number, bound in enumerate(ordered, start=1)}
+    end = len(position) + 1
+    covered: list[KeyRange] = []
+    reached, upper = 0, None
+    for part in sorted(ranges, key=lambda part: (position.get(part.lower, 0), position.get(part.upper, end))):
+        low, high = position.get(part.lower, 0), position.get(part.upper, end)
+        if low < reached or high <= low:
+            continue
+        if low > reached:
+            covered.append(KeyRange(upper, part.lower))
+        covered.append(part)
+        reached, upper = high, part.upper
+    return covered if reached == end else [*covered, KeyRange(upper, None)]
 
 
 def _initial_ranges(keys: TableKeys, spec: PartitionsSpec) -> list[KeyRange]:

@@ -207,6 +207,24 @@ def test_manually_added_range_does_not_change_the_covering_ranges(count: int, lo
         assert in_key_order([*ranges, foreign]) == ranges
 
 
+@given(st.integers(2, 12), st.integers(0, 11), st.randoms())
+def test_parts_of_a_range_are_used_instead_of_it(count: int, split: int, shuffler: random.Random) -> None:
+    bounds: list[Bound] = [(10 * number,) for number in range(count)]
+    whole = ranges_between(bounds)
+    split %= count
+    finer = ranges_between([*bounds[: split + 1], (10 * split + 3,), (10 * split + 7,), *bounds[split + 1 :]])
+    both = [*whole, *finer]
+    shuffler.shuffle(both)
+    assert in_key_order(both) == finer
+
+
+@pytest.mark.parametrize("foreign", [[("c", "a")], [("a", "b"), ("b", "a")], [("b", "zz"), (None, "b")]], ids=str)
+def test_ranges_that_lead_nowhere_are_ignored(foreign: list[tuple[str | None, str | None]]) -> None:
+    ranges = ranges_between([("m",), ("q",)])
+    others = [KeyRange((low,) if low else None, (high,) if high else None) for low, high in foreign]
+    assert in_key_order([*others, *ranges]) == ranges
+
+
 @given(st.integers(0, 10**9), st.integers(1, 10**6), st.integers(1, 4_096))
 def test_ranges_have_the_target_size_unless_there_are_too_many(rows: int, target: int, max_ranges: int) -> None:
     count = range_count(rows, target, max_ranges)

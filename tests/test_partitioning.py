@@ -1,7 +1,7 @@
 """Partition plans of tables: ranges of the target size that cover the table, and that are kept as it grows."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import LiteralString
 
 import psycopg
@@ -12,10 +12,17 @@ from crdbvec_pipelines.config import PartitionsSpec
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.table import read_table
-from crdbvec_pipelines.keyspace import KeyRange, PartitionKeyError, in_key_order, parse_partition_key, partition_key
+from crdbvec_pipelines.keyspace import (
+    KeyRange,
+    PartitionKeyError,
+    in_key_order,
+    parse_partition_key,
+    partition_key,
+    ranges_between,
+)
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.partitioning import PartitionPlan, plan_partitions
-from tests.support.tables import INT_SHAPE, SHAPES, UUID_SHAPE, KeyShape, column, create_table, insert_rows
+from tests.support.tables import INT_SHAPE, SHAPES, TEXT_SHAPE, UUID_SHAPE, KeyShape, column, create_table, insert_rows
 from tests.support.work import embed, prepare
 
 TABLE = TableName("public", "passage")
@@ -23,10 +30,14 @@ STRIDED = [shape for shape in SHAPES if shape is not UUID_SHAPE]
 
 
 def plan(
-    database: Database, target_rows: int, existing: Iterable[str] = (), max_partitions: int = 1_000
+    database: Database,
+    target_rows: int,
+    existing: Iterable[str] = (),
+    max_partitions: int = 1_000,
+    in_use: Container[str] = (),
 ) -> PartitionPlan:
     spec = PartitionsSpec(target_rows=target_rows, max_partitions=max_partitions)
-    return plan_partitions(TableKeys(database, read_table(database, TABLE)), spec, existing)
+    return plan_partitions(TableKeys(database, read_table(database, TABLE)), spec, existing, in_use)
 
 
 def ranges(planned: PartitionPlan) -> list[KeyRange]:
@@ -201,3 +212,91 @@ def test_key_that_cannot_be_split_requires_a_single_partition(
         plan(database, 50)
     assert plan(database, 50, max_partitions=1).keys == ("public:passage::min::max",)
     assert embed(database, column(model="stub_hash"), batch_size=30).rows_embedded == 100
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("lost", [{0}, {2}, {-1}, {0, -1}, {1, 2}, {1, 3}, {0, 2, 4}], ids=str)
+def test_lost_partitions_are_replaced_by_the_missing_ranges(
+    database: Database, connection: psycopg.Connection, shape: KeyShape, lost: set[int]
+) -> None:
+    create_table(connection, shape, ["text"] * 500)
+    first = ranges(plan(database, 70))
+    missing = {range(len(first))[number] for number in lost}
+    expected: list[KeyRange] = []
+    for number, part in enumerate(first):
+        if number in missing and number - 1 in missing:
+            expected[-1] = KeyRange(expected[-1].lower, part.upper)
+        else:
+            expected.append(part)
+    left = [partition_key(TABLE, part) for number, part in enumerate(first) if number not in missing]
+    # Dagster's order does not matter.
+    repaired = plan(database, 70, left[::-1])
+    assert ranges(repaired) == expected
+    assert set(repaired.added) == set(repaired.keys) - set(left)
+    assert repaired.removed == ()
+
+
+def test_all_but_one_partition_are_lost(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection, INT_SHAPE, ["text"] * 500)
+    first = ranges(plan(database, 50))
+    kept = first[4]
+    repaired = plan(database, 10_000, [partition_key(TABLE, kept)])
+    assert ranges(repaired) == [KeyRange(None, kept.lower), kept, KeyRange(kept.upper, None)]
+
+
+def test_gaps_are_found_in_the_order_of_the_type_of_the_key(database: Database, connection: psycopg.Connection) -> None:
+    connection.execute("CREATE TYPE level AS ENUM ('low', 'middle', 'high', 'extreme')")
+    connection.execute("CREATE TABLE passage (id level PRIMARY KEY, passage TEXT)")
+    all_ranges = ranges_between([("low",), ("middle",), ("high",), ("extreme",)])
+    left = [partition_key(TABLE, part) for part in all_ranges[::2]]
+    assert ranges(plan(database, 50, left)) == all_ranges
+
+
+def test_partition_with_reversed_bounds_is_removed_when_gaps_are_filled(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    create_table(connection, TEXT_SHAPE)
+    first, second, third = ranges_between([("b",), ("d",)])
+    foreign = KeyRange(("d",), ("b",))
+    keys = [partition_key(TABLE, part) for part in (foreign, first, third)]
+    repaired = plan(database, 50, keys)
+    assert ranges(repaired) == [first, second, third]
+    assert repaired.removed == (keys[0],)
+
+
+def test_parts_replace_a_split_partition_that_still_exists(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection, INT_SHAPE, ["text"] * 250)
+    first = plan(database, 100)
+    fill(connection, INT_SHAPE, 250, 620)
+    second = plan(database, 100, first.keys)
+    # Other rows have been deleted since, so a new division of the old partition would have other bounds.
+    connection.execute("DELETE FROM passage WHERE id % 3 = 0")
+    repaired = plan(database, 100, [*first.keys, *second.added])
+    assert repaired == PartitionPlan(second.keys, (), first.keys[-1:])
+
+
+def test_partition_in_use_is_split_later(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection, INT_SHAPE, ["text"] * 250)
+    first = plan(database, 100)
+    fill(connection, INT_SHAPE, 250, 620)
+    waiting = plan(database, 100, first.keys, in_use=first.keys[-1:])
+    assert waiting == PartitionPlan(first.keys, (), (), first.keys[-1:])
+    assert str(waiting) == (
+        f"{len(first.keys)} partitions, 0 added, 0 removed; {first.keys[-1]} will be split or removed when the work on "
+        "it has ended"
+    )
+    assert len(plan(database, 100, first.keys, in_use=first.keys[:-1]).keys) > len(first.keys)
+
+
+def test_single_partition_in_use_is_divided_later(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection, INT_SHAPE)
+    single = plan(database, 100).keys
+    fill(connection, INT_SHAPE, 0, 500)
+    assert plan(database, 100, single, in_use=single) == PartitionPlan(single, (), (), single)
+
+
+def test_foreign_partition_in_use_is_removed_later(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection, INT_SHAPE, ["text"] * 250)
+    keys = plan(database, 100).keys
+    existing = [*keys, "added by hand"]
+    assert plan(database, 100, existing, in_use={"added by hand"}) == PartitionPlan(keys, (), (), ("added by hand",))

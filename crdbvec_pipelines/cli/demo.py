@@ -18,6 +18,7 @@ from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.sample_table import load_sample
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import load_registry
 from crdbvec_pipelines.errors import CrdbvecError
@@ -45,7 +46,7 @@ def command(folder: Path, rows: int) -> None:
     with Database(home.url) as database, dg.DagsterInstance.get() as instance:
         new = load_sample(database, bundled("examples/wordnet/glosses.tsv.gz"), rows)
         click.echo(f"{column.table}: {new:,} glosses loaded into the embedded PostgreSQL in {folder}")
-        plan = sync_partitions(instance, database, column, names)
+        plan = sync_partitions(instance, prepare_column(database, column, encoder), names)
         click.echo(f"{len(plan.keys)} partitions, from {plan.keys[0]} to {plan.keys[-1]}")
 
         def remaining() -> int:

@@ -122,6 +122,18 @@ def running_daemon(home: Path, *, interval_seconds: int | None = None) -> Iterat
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def start_sensor(name: str, home: Path) -> None:
+    """Switch a sensor on, as a person does on the command line."""
+    started = subprocess.run(
+        [sys.executable, "-m", "dagster", "sensor", "start", name, *WORKSPACE, "-l", "crdbvec_pipelines"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+
+
 @dataclass(frozen=True)
 class RunningProject:
     """A project, its Dagster instance, and the running daemon."""

@@ -66,8 +66,7 @@ class Project:
         """Prepare the table and make its partitions, as the job `sync_partitions` does."""
         encoder = load_registry(self.config).load(self.spec.model)
         with Database(self.config.database.read_url(), max_connections=1) as database:
-            prepare_column(database, self.spec, encoder)
-            sync_partitions(self.instance, database, self.spec, self.names)
+            sync_partitions(self.instance, prepare_column(database, self.spec, encoder), self.names)
 
     def tick(self, cursor: str | None = None) -> Tick:
         """Evaluate the follow sensor as the daemon does."""

@@ -18,7 +18,15 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 from psycopg import sql
 
-from tests.orchestration.daemon import ENDED, ObservedColumn, RunningProject, count, prepare_home, running_daemon
+from tests.orchestration.daemon import (
+    ENDED,
+    ObservedColumn,
+    RunningProject,
+    count,
+    prepare_home,
+    running_daemon,
+    start_sensor,
+)
 from tests.support.models import CALLS_VARIABLE
 from tests.support.processes import start_crdbvec
 from tests.support.projects import write_config
@@ -44,7 +52,8 @@ REPEATED_ROWS = ROWS * 2 // 100
 COUNTED_ROWS = 2_000
 COUNTED_PARTITIONS = (5, 40)
 
-STRATEGIES = ("FROM_FAILURE", "ALL_STEPS")
+# How a run's process ends, and how Dagster retries the run. A container that is evicted gets SIGTERM.
+ENDS = ((signal.SIGKILL, "FROM_FAILURE"), (signal.SIGKILL, "ALL_STEPS"), (signal.SIGTERM, "ALL_STEPS"))
 
 
 def entry(table: str, output: str | None = None, **values: object) -> dict[str, object]:
@@ -59,6 +68,11 @@ def entry(table: str, output: str | None = None, **values: object) -> dict[str, 
     }
 
 
+def killed_table(number: signal.Signals, strategy: str) -> str:
+    """Return the name of the table of a test that ends a run's process with a signal."""
+    return f"ended_{number.name}_{strategy}".lower()
+
+
 def counted(partitions: int) -> dict[str, object]:
     """Return the configuration entry of a vector column that has this many partitions."""
     layout = {"target_rows": COUNTED_ROWS // partitions, "max_per_run": 20}
@@ -67,9 +81,10 @@ def counted(partitions: int) -> dict[str, object]:
 
 ENTRIES = (
     entry("single", model="stub_counting"),
-    *(entry(f"killed_{strategy.lower()}") for strategy in STRATEGIES),
+    *(entry(killed_table(number, strategy)) for number, strategy in ENDS),
     entry("twice"),
     entry("canceled"),
+    entry("followed", follow={"interval_seconds": 5, "small_backlog": 10, "partition_runs": 2}),
     entry("embed_first"),
     entry("embed_second"),
     *(counted(partitions) for partitions in COUNTED_PARTITIONS),
@@ -156,9 +171,11 @@ def test_backfill_is_one_process_per_run_and_materializes_each_partition_on_comp
     assert column.repeated() == 0
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_killed_run_is_retried_and_keeps_its_materialized_partitions(open_column: OpenColumn, strategy: str) -> None:
-    column = open_column(f"killed_{strategy.lower()}")
+@pytest.mark.parametrize(("number", "strategy"), ENDS)
+def test_killed_run_is_retried_and_keeps_its_materialized_partitions(
+    open_column: OpenColumn, number: signal.Signals, strategy: str
+) -> None:
+    column = open_column(killed_table(number, strategy))
     blocked = column.partitions[4]
     with column.locked(blocked):
         backfill = column.launch(retry_strategy=strategy)
@@ -166,7 +183,7 @@ def test_killed_run_is_retried_and_keeps_its_materialized_partitions(open_column
         (run,) = (run for run in column.runs(backfill) if blocked in column.partitions_of(run))
         pid = column.process(run)
         assert column.running.daemon.process.pid in {parent.pid for parent in psutil.Process(pid).parents()}
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         assert blocked not in column.materialized()
     column.wait_for(backfill)
     statuses = {each.run_id: each.status for each in column.runs(backfill)}
@@ -187,6 +204,24 @@ def test_two_backfills_of_the_same_partitions_share_the_work(open_column: OpenCo
         column.wait_until(lambda: column.statuses(*backfills) == [dg.DagsterRunStatus.STARTED] * 4)
     column.wait_for(*backfills)
     assert column.statuses(*backfills) == [dg.DagsterRunStatus.SUCCESS] * 4
+    assert column.repeated() <= REPEATED_ROWS
+
+
+def test_backfill_and_sensor_share_the_work(open_column: OpenColumn) -> None:
+    column = open_column("followed")
+    with column.locked(*column.partitions[:2]):
+        start_sensor(column.project.names.job("follow_sensor"), column.running.config.parent)
+        column.wait_until(lambda: column.claims() == 2)
+        backfill = column.launch()
+        column.wait_until(lambda: column.statuses(backfill) == [dg.DagsterRunStatus.STARTED] * 2)
+        column.wait_until(lambda: column.materialized() == set(column.partitions[2:]))
+    column.wait_for(backfill)
+    requested = column.instance.get_runs(dg.RunsFilter(tags={"crdbvec/trigger": "follow"}))
+    assert len(requested) >= 2
+    column.wait_until(lambda: all(run.is_finished for run in column.instance.get_runs()))
+    assert {run.status for run in column.instance.get_runs(dg.RunsFilter([run.run_id for run in requested]))} == {
+        dg.DagsterRunStatus.SUCCESS
+    }
     assert column.repeated() <= REPEATED_ROWS
 
 

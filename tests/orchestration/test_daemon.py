@@ -1,7 +1,5 @@
 """End to end: Dagster's daemon and code server, the follow sensor switched on, and rows embedded without a person."""
 
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.orchestration.asset_names import asset_names
-from tests.orchestration.daemon import WORKSPACE, prepare_home, running_daemon
+from tests.orchestration.daemon import prepare_home, running_daemon, start_sensor
 from tests.support.models import CallLog, stub_vector
 from tests.support.projects import write_config
 from tests.support.servers import Server
@@ -58,14 +56,7 @@ def skip_reasons(instance: dg.DagsterInstance) -> list[str]:
 def test_daemon_embeds_inserted_rows(home: Path, url: str, connection: psycopg.Connection, calls: CallLog) -> None:
     connection.execute("CREATE TABLE passage (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), passage TEXT)")
     insert(connection, "first ", 20)
-    started = subprocess.run(
-        [sys.executable, "-m", "dagster", "sensor", "start", SENSOR, *WORKSPACE, "-l", "crdbvec_pipelines"],
-        cwd=home,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert started.returncode == 0, started.stderr
+    start_sensor(SENSOR, home)
     config = load_config(home / "crdbvec.yaml")
     names, table = asset_names(config)["public.passage.passage_vector"], config.vectors[0].table
     with (

@@ -84,6 +84,11 @@ class Dialect(ABC):
         server has no statistics yet.
         """
 
+    @property
+    @abstractmethod
+    def server_identity(self) -> sql.Composable | None:
+        """The query for a text that no other server has; None if the server does not tell it to every role."""
+
 
 def where_clause(predicate: sql.Composable | None) -> sql.Composable:
     """Return a WHERE clause, or nothing if there is no predicate."""

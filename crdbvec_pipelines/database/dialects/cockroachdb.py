@@ -94,3 +94,8 @@ class CockroachDialect(Dialect):
     def row_estimate(self) -> sql.Composable | None:
         """None: SHOW STATISTICS takes no placeholders, and it is not known whether `reltuples` is filled."""
         return None
+
+    @property
+    def server_identity(self) -> sql.Composable | None:
+        """None: the cluster's id is in crdb_internal, which is closed by default since 26.1."""
+        return None

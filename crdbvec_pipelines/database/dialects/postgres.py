@@ -74,3 +74,8 @@ class PostgresDialect(Dialect):
             "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
             "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
         )
+
+    @property
+    def server_identity(self) -> sql.Composable | None:
+        """The identifier that initdb made; a physical replica has that of its primary."""
+        return sql.SQL("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")

@@ -12,10 +12,11 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import psutil
 
@@ -44,9 +45,16 @@ class RangeClaim:
         column: The vector column.
         key_range: The key range.
         lifetime_seconds: The time after which the claim expires unless it is extended.
+        subject: What is claimed. Claims on different subjects do not exclude each other.
     """
 
-    def __init__(self, column: BoundColumn, key_range: KeyRange, lifetime_seconds: float = LIFETIME_SECONDS) -> None:
+    def __init__(
+        self,
+        column: BoundColumn,
+        key_range: KeyRange,
+        lifetime_seconds: float = LIFETIME_SECONDS,
+        subject: Literal["rows", "partition plan"] = "rows",
+    ) -> None:
         self._database = column.database
         self._schema = column.table.name.schema
         self._range = key_range
@@ -57,7 +65,7 @@ class RangeClaim:
         self._owner = f"{_process_identity()}:{uuid.uuid4().hex}"
         self._parameters: dict[str, object] = {
             "table_name": column.table.name.name,
-            "output": column.spec.output,
+            "output": column.spec.output if subject == "rows" else f"{column.spec.output}, {subject}",
             "owner": self._owner,
         }
         self._renewal: threading.Thread | None = None
@@ -135,6 +143,16 @@ class RangeClaim:
                 )
             except DatabaseError as error:
                 logger.info("A claim was not extended: %s", error)
+
+
+@contextmanager
+def claimed_partition_plan(column: BoundColumn) -> Iterator[None]:
+    """Claim the partition plan of a vector column while the block runs, after those that claimed it before."""
+    with RangeClaim(column, KeyRange(), subject="partition plan") as claim:
+        claim.acquire()
+        while claim.claimed_by_others():
+            time.sleep(_MAX_AGE_SECONDS)
+        yield
 
 
 def is_claimed(column: BoundColumn, key_range: KeyRange) -> bool:

@@ -1,10 +1,12 @@
 """Primary keys of a table, read for partitioning: how many there are, the first and last, every n-th."""
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
-from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list
+from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list, placeholder
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Table
 from crdbvec_pipelines.keyspace import Bound, KeyValue
@@ -39,6 +41,29 @@ def key_at_stride(table: Table, *, has_start: bool) -> sql.Composable:
     )
 
 
+@statement
+def sort_bounds(table: Table, bounds: int) -> sql.Composable:
+    """Sort a number of bounds in key order; returns their positions in the parameters `bound_<position>_<column>`.
+
+    The selection of no row gives the columns their names and collations.
+    """
+    rows = [
+        sql.SQL("({})").format(
+            sql.SQL(", ").join(
+                [
+                    sql.Literal(position),
+                    *(placeholder(column, f"bound_{position}_{number}") for number, column in enumerate(table.key)),
+                ]
+            )
+        )
+        for position in range(bounds)
+    ]
+    return sql.SQL(
+        "SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, {key} FROM {table} WHERE false "
+        "UNION ALL VALUES {rows}) AS crdbvec_bounds ORDER BY {key}"
+    ).format(key=key_list(table), table=table.identifier, rows=sql.SQL(", ").join(rows))
+
+
 class TableKeys:
     """The primary keys of one table on an open database."""
 
@@ -69,3 +94,13 @@ class TableKeys:
         query = key_at_stride(self.table, has_start=start is not None)
         found = self._database.fetch(query, {**bound_parameters("lower", start), "stride": stride})
         return found[0] if found else None
+
+    def in_order(self, bounds: Sequence[Bound]) -> list[Bound]:
+        """Return bounds in key order."""
+        if len(bounds) < 2:
+            return list(bounds)
+        parameters: dict[str, object] = {}
+        for position, bound in enumerate(bounds):
+            parameters |= bound_parameters(f"bound_{position}", bound)
+        found = self._database.fetch(sort_bounds(self.table, len(bounds)), parameters)
+        return [bounds[position] for (position,) in found]

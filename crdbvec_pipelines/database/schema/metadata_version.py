@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.rows.claim_statements import create_claims_table
 from crdbvec_pipelines.database.statement import Statement, statement
@@ -40,6 +41,34 @@ def write_version(schema: str, version: int) -> sql.Composable:
 def read_version(schema: str) -> sql.Composable:
     """Read the installed version."""
     return sql.SQL("SELECT max(version) FROM {}").format(sql.Identifier(schema, VERSION_TABLE))
+
+
+@statement
+def read_installation_time(schema: str) -> sql.Composable:
+    """Read when the metadata tables were made, and the name of the database."""
+    return sql.SQL("SELECT current_database(), min(installed_at)::text FROM {}").format(
+        sql.Identifier(schema, VERSION_TABLE)
+    )
+
+
+@statement
+def read_server_identity(dialect: Dialect) -> sql.Composable:
+    """Read the identity of the server, if the server has one."""
+    return dialect.server_identity or sql.SQL("")
+
+
+def database_identity(database: Database, schema: str) -> str:
+    """Return a text that differs between databases, also if one is a copy of the other on another server.
+
+    On a server without an identity of its own, copies with the same name have the same text.
+    """
+    name, installed_at = database.fetch_one(read_installation_time(schema))
+    server = (
+        ""
+        if database.dialect.server_identity is None
+        else database.fetch_one(read_server_identity(database.dialect))[0]
+    )
+    return f"{name} {installed_at} {server}".strip()
 
 
 def installed_version(database: Database, schema: str, metadata_tables: set[str]) -> int:

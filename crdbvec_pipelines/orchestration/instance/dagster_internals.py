@@ -12,6 +12,8 @@ import dagster as dg
 from dagster._config.config_schema import UserConfigSchema
 from dagster._serdes import ConfigurableClassData
 
+from crdbvec_pipelines.orchestration.asset_names import AssetNames
+
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
 
@@ -19,6 +21,7 @@ __all__ = [
     "ConfigurableClassData",
     "UnfinishedBackfill",
     "UserConfigSchema",
+    "materialized_partitions",
     "partitions_failing_check",
     "partitions_materialized_by",
     "unfinished_backfills",
@@ -99,3 +102,12 @@ def partitions_failing_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey
         for each in found
         if each.partition_key is not None and each.latest_execution_status == AssetCheckExecutionRecordStatus.FAILED
     )
+
+
+def materialized_partitions(instance: dg.DagsterInstance, names: AssetNames, keys: Sequence[str]) -> frozenset[str]:
+    """Return those partitions that the UI shows as materialized: not missing, failed or in progress."""
+    from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+
+    definition = dg.DynamicPartitionsDefinition(name=names.partitions)
+    found = instance.get_status_by_partition(dg.AssetKey(names.asset), keys, definition) or {}
+    return frozenset(key for key, status in found.items() if status == AssetPartitionStatus.MATERIALIZED)

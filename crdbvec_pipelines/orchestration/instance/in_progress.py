@@ -103,7 +103,7 @@ def targeted_partitions(
         targeted.update(present if backfill.partitions is None else backfill.partitions)
     for record in _unfinished_runs(instance, names, present):
         targeted.update(_partitions_of(record.dagster_run, present))
-    return targeted.intersection(partition_keys)
+    return frozenset(targeted.intersection(partition_keys))
 
 
 def _unfinished_runs(

@@ -11,7 +11,7 @@ from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
 from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
-from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
+from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.orchestration.sensors.follow import build_follow_sensor
 
@@ -47,9 +47,9 @@ def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) ->
     @dg.op(name=names.op("sync_partitions"))
     def sync(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
         with as_dagster_failures():
-            prepare_column(cockroach.database, spec, registry.load(spec.model))
-            plan = sync_partitions(context.instance, cockroach.database, spec, names)
-        context.log.info(f"{len(plan.keys)} partitions, {len(plan.added)} added, {len(plan.removed)} removed")
+            column = prepare_column(cockroach.database, spec, registry.load(spec.model))
+            plan = sync_partitions(context.instance, column, names, code_location(context.run))
+        context.log.info(str(plan))
 
     @dg.job(
         name=names.job("sync_partitions"),

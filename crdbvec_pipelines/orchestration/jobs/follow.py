@@ -16,7 +16,7 @@ from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
 from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
+from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
@@ -38,8 +38,9 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             encoder.load_in_background()
-            rows = VectorRows(prepare_column(cockroach.database, spec, encoder))
-            plan = sync_partitions(context.instance, cockroach.database, spec, names)
+            column = prepare_column(cockroach.database, spec, encoder)
+            rows = VectorRows(column)
+            plan = sync_partitions(context.instance, column, names, code_location(context.run))
             ranges = [parse_partition_key(key, spec.table) for key in plan.keys]
             since = datetime.fromisoformat(config.edited_since) if config.edited_since else None
             deadline = time.monotonic() + config.minutes * 60

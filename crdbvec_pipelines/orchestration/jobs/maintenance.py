@@ -16,7 +16,8 @@ from crdbvec_pipelines.orchestration.assets.check_results import report_checks
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
+from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions
+from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.options import options_for
@@ -36,14 +37,17 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             encoder = registry.load(spec.model)
             column = prepare_column(cockroach.database, spec, encoder)
             rows = VectorRows(column)
-            plan = sync_partitions(context.instance, cockroach.database, spec, names)
+            plan = sync_partitions(context.instance, column, names, code_location(context.run))
+            context.log.info(str(plan))
+            materialized = materialized_partitions(context.instance, names, plan.keys)
             total = RangeState()
             for key in plan.keys:
                 done = complete_range(rows, encoder, parse_partition_key(key, spec.table), options_for(spec))
                 total += done.state
                 changed = done.report.rows_read or done.report.rows_cleared
-                # The last partition's is logged in any case, for the freshness policy.
-                if done.is_done and (changed or key == plan.keys[-1]):
+                # A partition may be complete and not materialized: the command line embedded it, its run was canceled
+                # after the last row, or it was split. The last one's is logged in any case, for the freshness policy.
+                if done.is_done and (changed or key not in materialized or key == plan.keys[-1]):
                     context.log_event(materialization(names, column, key, done))
                 elif done.is_claimed:
                     context.log.info(f"Partition {key} is left to another process that is embedding it.")

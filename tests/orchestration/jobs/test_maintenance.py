@@ -1,18 +1,23 @@
 """The maintenance job (partitions, edited rows, checks), its schedule, and the freshness policy of the asset."""
 
 from datetime import timedelta
+from unittest.mock import Mock
 
 import dagster as dg
 import psycopg
 import pytest
 
+from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.orchestration.assets import vector_column as module
 from crdbvec_pipelines.orchestration.build import build_definitions
+from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions
 from tests.orchestration.evaluations import CHECKS, latest
-from tests.orchestration.project import UNUSED_URL, BuildProject, configuration
+from tests.orchestration.project import UNUSED_URL, BuildProject, Project, configuration
 from tests.orchestration.runs import make_run
 from tests.support.models import CallLog
 from tests.support.tables import INT_SHAPE, create_table, insert_rows, set_text, vectors
+from tests.support.work import embed
 
 pytestmark = pytest.mark.usefixtures("calls")
 
@@ -42,23 +47,46 @@ def test_partitions_are_synced_edited_rows_embedded_and_checks_evaluated(
     touched = project.rows_embedded()
     assert touched[planned[0]] == 1
     assert sum(touched.values()) == 21
-    # The partitions between the first and the last were not touched, so they are not materialized.
-    assert not set(planned[1:-1]) & set(touched)
     found = {name: latest(project, name) for name in CHECKS}
     assert all(evaluation and evaluation.passed for evaluation in found.values())
 
 
-def test_only_the_last_partition_is_materialized_if_nothing_is_stale(
+def test_complete_partitions_become_materialized_and_others_stay_so(
     url: str, connection: psycopg.Connection, calls: CallLog, build_project: BuildProject
 ) -> None:
     create_table(connection, INT_SHAPE, [f"text {number}" for number in range(20)])
     project = build_project(url, partitions={"target_rows": 5})
-    project.run("follow")
+    project.prepare()
+    with Database(url) as database:
+        embed(database, project.spec)
     calls.clear()
-    project.instance.wipe_assets([project.asset])
     project.run("maintain")
     assert calls.inputs() == []
-    assert project.rows_embedded() == {project.partitions[-1]: 0}
+    assert project.rows_embedded() == dict.fromkeys(project.partitions, 0)
+    before = materializations(project)
+    project.run("maintain")
+    # Only that of the last partition is repeated, for the freshness policy.
+    assert materializations(project) == before + 1
+
+
+def test_partition_whose_last_run_failed_becomes_materialized_when_it_is_complete(
+    url: str, connection: psycopg.Connection, build_project: BuildProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(20)])
+    project = build_project(url, partitions={"target_rows": 5})
+    project.run("maintain")
+    failed, *others = project.partitions
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "PartitionRun", Mock(side_effect=dg.Failure("broken", allow_retries=False)))
+        assert not project.run("encode_in_process", partition_key=failed, raise_on_error=False).success
+    assert materialized_partitions(project.instance, project.names, project.partitions) == set(others)
+    project.run("maintain")
+    assert materialized_partitions(project.instance, project.names, project.partitions) == set(project.partitions)
+
+
+def materializations(project: Project) -> int:
+    """Return how often partitions of the column were materialized."""
+    return len(project.instance.fetch_materializations(project.asset, limit=1_000).records)
 
 
 def test_checks_that_warn_do_not_fail_the_run(
