@@ -7,15 +7,17 @@ selection syntax and tags accept without escaping:
     public:orders::teu:i10:i3::teu:i20:i1            composite key (text, int, int)
     <schema>:<table>::<lower>::<upper>
 
-Each value is a letter for its type, followed by its text; a byte outside `[A-Za-z0-9_]` is written `-XX`. The key
-contains the table's name because Dagster limits the concurrency of equal partition keys across a whole instance. It
-contains both bounds, so a key never changes its meaning; only the range with the open upper end is split (see
-`partitioning`).
+Each value is a letter for its type, followed by its text; a byte outside `[A-Za-z0-9_]` is written `-XX`. If a key
+would have more than `MAX_READABLE_LENGTH` characters, texts and bytes in it are written in base64 instead (letters `T`
+and `X`), which takes less than half of the characters for texts that are not in ASCII. The key contains the table's
+name because Dagster limits the concurrency of equal partition keys across a whole instance. It contains both bounds, so
+a key never changes its meaning; only the range with the open upper end is split (see `partitioning`).
 """
 
+import base64
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -28,9 +30,11 @@ from crdbvec_pipelines.naming import TableName
 KeyValue = int | str | UUID | bytes | bool | date | datetime | Decimal | float
 Bound = tuple[KeyValue, ...]
 
-# In ASCII characters. Dagster stores the key in run tags and in a unique index, and PostgreSQL rejects index rows of
-# more than about 2,700 bytes.
-MAX_KEY_LENGTH = 1_000
+# In ASCII characters. A longer key is written in the shorter form.
+MAX_READABLE_LENGTH = 1_000
+# Dagster stores the key in run tags and, with the name of the partitions, in a unique index. PostgreSQL rejects index
+# rows of more than about 2,700 bytes.
+MAX_KEY_LENGTH = 2_000
 
 _ALLOWED = re.compile(r"[A-Za-z0-9_:-]+")
 _LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
@@ -68,19 +72,25 @@ def partition_key(table: TableName, key_range: KeyRange) -> str:
     Raises:
         PartitionKeyError: A bound contains a value of an unsupported type, or one that is too long for a key.
     """
-    text = "::".join(
-        [
-            f"{_escape(table.schema)}:{_escape(table.name)}",
-            "min" if key_range.lower is None else _encode_bound(key_range.lower),
-            "max" if key_range.upper is None else _encode_bound(key_range.upper),
-        ]
-    )
+    text = _key_text(table, key_range, _BY_TYPE)
+    if len(text) > MAX_READABLE_LENGTH:
+        text = _key_text(table, key_range, _SHORT_BY_TYPE)
     if len(text) > MAX_KEY_LENGTH:
         raise PartitionKeyError(
             f"A partition key of {table} has {len(text)} characters, more than {MAX_KEY_LENGTH}: the values of the "
             "primary key are too long to be bounds. Set `partitions.max_partitions: 1` for this table."
         )
     return text
+
+
+def _key_text(table: TableName, key_range: KeyRange, codecs: Mapping[type, "_Codec"]) -> str:
+    return "::".join(
+        [
+            f"{_escape(table.schema)}:{_escape(table.name)}",
+            "min" if key_range.lower is None else _encode_bound(key_range.lower, codecs),
+            "max" if key_range.upper is None else _encode_bound(key_range.upper, codecs),
+        ]
+    )
 
 
 def parse_partition_key(text: str, table: TableName) -> KeyRange:
@@ -189,6 +199,14 @@ def _unescape(text: str) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
+def _to_base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def _encode_uuid(value: UUID) -> str:
     return value.hex.rstrip("0") or "0"
 
@@ -219,16 +237,26 @@ _CODECS: Sequence[_Codec] = (
     _Codec("n", Decimal, lambda value: _escape(str(value)), lambda text: Decimal(_unescape(text))),
     _Codec("f", float, lambda value: _escape(repr(value)), lambda text: float(_unescape(text))),
 )
+_SHORT_CODECS: Sequence[_Codec] = (
+    _Codec(
+        "T",
+        str,
+        lambda value: _to_base64(value.encode("utf-8", "surrogatepass")),
+        lambda text: _from_base64(text).decode("utf-8", "surrogatepass"),
+    ),
+    _Codec("X", bytes, _to_base64, _from_base64),
+)
 _BY_TYPE = {codec.type: codec for codec in _CODECS}
-_BY_LETTER = {codec.letter: codec for codec in _CODECS}
+_SHORT_BY_TYPE = _BY_TYPE | {codec.type: codec for codec in _SHORT_CODECS}
+_BY_LETTER = {codec.letter: codec for codec in (*_CODECS, *_SHORT_CODECS)}
 
 
-def _encode_bound(bound: Bound) -> str:
-    return ":".join(_encode_value(value) for value in bound)
+def _encode_bound(bound: Bound, codecs: Mapping[type, _Codec]) -> str:
+    return ":".join(_encode_value(value, codecs) for value in bound)
 
 
-def _encode_value(value: KeyValue) -> str:
-    codec = _BY_TYPE.get(type(value))
+def _encode_value(value: KeyValue, codecs: Mapping[type, _Codec]) -> str:
+    codec = codecs.get(type(value))
     if codec is None:
         raise PartitionKeyError(
             f"A primary key of type {type(value).__name__} cannot be split into ranges. Supported types are "

@@ -190,7 +190,7 @@ def _stride_bounds(
     stride = max(spec.target_rows, -(-rows // max_ranges))
     bound = start
     for _ in range(max_ranges - 1):
-        following = keys.at_stride(bound, stride)
+        following = keys.bound_at_stride(bound, stride)
         if following is None or keys.at_stride(following, stride - 1) is None:
             return
         yield following

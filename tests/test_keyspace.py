@@ -12,6 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crdbvec_pipelines.keyspace import (
+    MAX_KEY_LENGTH,
+    MAX_READABLE_LENGTH,
     Bound,
     KeyRange,
     KeyValue,
@@ -86,7 +88,9 @@ def test_partition_key_of_another_table_is_rejected(table: TableName, other: Tab
 
 # Texts that are almost partition keys, which hypothesis rarely generates from an alphabet.
 _ALMOST_KEYS = st.from_regex(
-    re.compile(r"public:passage::(min|max|[biutxdsnf][A-Za-z0-9_:-]{0,40})::(min|max|[biutxdsnf][A-Za-z0-9_:-]{0,40})"),
+    re.compile(
+        r"public:passage::(min|max|[biutxdsnfTX][A-Za-z0-9_:-]{0,40})::(min|max|[biutxdsnfTX][A-Za-z0-9_:-]{0,40})"
+    ),
     fullmatch=True,
 )
 
@@ -135,6 +139,29 @@ def test_error_names_the_text_and_the_remedy(text: str) -> None:
     assert "of public.passage. Run the column's `sync_partitions` job, which removes it." in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["\u4e2d\u6587" * 80, b"\x00\xff" * 240, "\udc80" * 150], ids=repr)
+def test_long_values_are_written_in_base64(value: KeyValue) -> None:
+    key_range = KeyRange((value, 1), (value, 2))
+    text = partition_key(TABLE, key_range)
+    assert MAX_READABLE_LENGTH < len(text) <= MAX_KEY_LENGTH or len(text) <= MAX_READABLE_LENGTH
+    assert ALPHABET.fullmatch(text)
+    assert parse_partition_key(text, TABLE) == key_range
+
+
+def test_key_of_the_readable_length_keeps_its_form() -> None:
+    frame = len("public:passage::t::max")
+    longest = partition_key(TABLE, KeyRange(("a" * (MAX_READABLE_LENGTH - frame),)))
+    assert len(longest) == MAX_READABLE_LENGTH
+    assert longest.startswith("public:passage::taaa")
+    assert parse_partition_key(longest, TABLE).lower == ("a" * (MAX_READABLE_LENGTH - frame),)
+
+
+@pytest.mark.parametrize("text", ["public:passage::TYQ::max", "public:passage::XYQ::max", "public:passage::T%::max"])
+def test_short_form_of_a_short_key_is_rejected(text: str) -> None:
+    with pytest.raises(PartitionKeyError):
+        parse_partition_key(text, TABLE)
+
+
 def test_partition_key_is_readable() -> None:
     assert partition_key(TABLE, KeyRange(None, (UUID(int=1 << 126),))) == "public:passage::min::u4"
     assert partition_key(TABLE, KeyRange(("eu", 10), ("eu", 20))) == "public:passage::teu:i10::teu:i20"
@@ -148,7 +175,7 @@ def test_value_of_an_unsupported_type_is_rejected() -> None:
 
 def test_value_that_is_too_long_is_rejected() -> None:
     with pytest.raises(PartitionKeyError, match="too long to be bounds"):
-        partition_key(TABLE, KeyRange(("x" * 1_000,)))
+        partition_key(TABLE, KeyRange(("x" * 1_500,)))
 
 
 @pytest.mark.parametrize(("lower", "upper"), [((), None), (None, ()), ((1,), (1, 2))])

@@ -196,7 +196,7 @@ def test_initial_ranges_use_the_row_estimate_of_the_server(database: Database, c
     ("key_type", "key", "message"),
     [
         ("INTERVAL", "number * INTERVAL '1 minute'", "primary key of type timedelta cannot be split into ranges"),
-        ("TEXT", "lpad(number::TEXT, 1200, 'x')", "too long to be bounds"),
+        ("TEXT", "lpad(number::TEXT, 2000, 'x')", "too long to be bounds"),
     ],
 )
 def test_key_that_cannot_be_split_requires_a_single_partition(
@@ -212,6 +212,31 @@ def test_key_that_cannot_be_split_requires_a_single_partition(
         plan(database, 50)
     assert plan(database, 50, max_partitions=1).keys == ("public:passage::min::max",)
     assert embed(database, column(model="stub_hash"), batch_size=30).rows_embedded == 100
+
+
+LONG_KEYS = (
+    KeyShape("chinese", {"id": "TEXT"}, lambda number: (f"{number:05}" + "\u4e2d" * 64,)),
+    KeyShape(
+        "common prefix", {"id": "VARCHAR(600)"}, lambda number: ("https://example.com/" + "a/" * 190 + f"{number:05}",)
+    ),
+    KeyShape("url", {"id": "TEXT"}, lambda number: (f"https://example.com/{number:05}/" + "segment/" * 48,)),
+    KeyShape(
+        "composite",
+        {"place": "TEXT", "kind": "INT4", "url": "TEXT"},
+        lambda number: ("\u4e2d" * 60 + f"{number // 100:03}", number // 10 % 10, f"{number % 10}" + "x" * 300),
+    ),
+    KeyShape("bytes", {"id": "BYTEA"}, lambda number: (number.to_bytes(4, "big") + bytes(400),)),
+)
+
+
+@pytest.mark.parametrize("shape", LONG_KEYS, ids=str)
+def test_long_keys_have_short_bounds(database: Database, connection: psycopg.Connection, shape: KeyShape) -> None:
+    create_table(connection, shape, ["text"] * 330)
+    planned = plan(database, 50)
+    assert sizes(database, planned) == [50, 50, 50, 50, 50, 80]
+    assert in_key_order(ranges(planned)) == ranges(planned)
+    assert plan(database, 50, planned.keys) == PartitionPlan(planned.keys, (), ())
+    assert embed(database, column(model="stub_hash"), key_range=ranges(planned)[2]).rows_embedded == 50
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

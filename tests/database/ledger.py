@@ -146,6 +146,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "earlier": lambda dialect, case: [0, 2],
     "bounds": lambda dialect, case: [2],
     "keys": lambda dialect, case: [2],
+    "key_column": lambda dialect, case: [each for each in case.table.key if each.is_text],
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
     "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_STATEMENT_TIMEOUT.items()],

@@ -581,6 +581,13 @@ SELECT "v"::real[], "id" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FR
 -- select_column_metadata: List the vector columns of one table.
 SELECT output, inputs, fingerprint, staleness, models FROM "public"."crdbvec_vector_columns" WHERE table_name = %(table_name)s::text ORDER BY output;
 
+-- separating_prefix: Return the shortest prefix of a key column's value that is above another value, in the order of
+--     the column.
+--   template, composite key, special characters in names
+SELECT "realm" FROM (SELECT "realm" FROM "Sales eu"."order.lines" WHERE false UNION ALL SELECT (left(%(value)s::text, crdbvec_length))::text FROM generate_series(1, length(%(value)s::text)) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes WHERE "realm" > %(previous)s::text AND "realm" <= %(value)s::text ORDER BY length("realm"::text) LIMIT 1;
+--   bytea, nulls_only
+SELECT "id" FROM (SELECT "id" FROM "public"."picture" WHERE false UNION ALL SELECT (left(%(value)s::text, crdbvec_length))::text FROM generate_series(1, length(%(value)s::text)) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes WHERE "id" > %(previous)s::text AND "id" <= %(value)s::text ORDER BY length("id"::text) LIMIT 1;
+
 -- set_session: Set a session setting, given by name and value.
 SET "timezone" = 'UTC';
 SET "datestyle" = 'ISO, YMD';

@@ -8,8 +8,11 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list, placeholder
 from crdbvec_pipelines.database.statement import statement
-from crdbvec_pipelines.database.table import Table
+from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyValue
+
+# The texts and bytes of a bound are shortened if one of them is longer. Shorter ones are whole keys, which say more.
+_MAX_WHOLE_LENGTH = 40
 
 
 @statement
@@ -38,6 +41,32 @@ def key_at_stride(table: Table, *, has_start: bool) -> sql.Composable:
     """Return the key `stride` rows after a key or after the first one; no row if the table ends before it."""
     return sql.SQL("SELECT {key} FROM {table} WHERE {range} ORDER BY {key} LIMIT 1 OFFSET %(stride)s::bigint").format(
         key=key_list(table), table=table.identifier, range=in_range(table, has_lower=has_start, has_upper=False)
+    )
+
+
+@statement
+def separating_prefix(table: Table, key_column: Column) -> sql.Composable:
+    """Return the shortest prefix of a key column's value that is above another value, in the order of the column.
+
+    The parameters are `value` and `previous`. The selection of no row gives the prefixes the column's collation.
+    """
+    name = sql.Identifier(key_column.name)
+    as_type = sql.SQL("bytea" if key_column.is_bytes else "text")
+    value = sql.SQL("{}::{}").format(sql.Placeholder("value"), as_type)
+    prefix = sql.SQL("substring({} FROM 1 FOR crdbvec_length)" if key_column.is_bytes else "left({}, crdbvec_length)")
+    return sql.SQL(
+        "SELECT {name} FROM (SELECT {name} FROM {table} WHERE false UNION ALL SELECT ({prefix})::{cast} "
+        "FROM generate_series(1, length({value})) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes "
+        "WHERE {name} > {previous} AND {name} <= {typed} ORDER BY length({name}::{type}) LIMIT 1"
+    ).format(
+        name=name,
+        table=table.identifier,
+        value=value,
+        prefix=prefix.format(value),
+        type=as_type,
+        cast=sql.SQL(key_column.cast),
+        previous=placeholder(key_column, "previous"),
+        typed=placeholder(key_column, "value"),
     )
 
 
@@ -84,6 +113,45 @@ class TableKeys:
     def first_and_last(self) -> tuple[KeyValue, ...]:
         """Return the smallest and the largest value of a key of one column; empty for an empty table."""
         return tuple(value for (value,) in self._database.fetch(first_and_last_key(self.table)))
+
+    def bound_at_stride(self, start: Bound | None, stride: int) -> Bound | None:
+        """Return a bound between the keys `stride - 1` and `stride` rows after `start`, or after the first row.
+
+        It is the latter key, unless that is long: then its texts and bytes are shortened as far as possible.
+
+        Returns:
+            The bound; None if the table ends before it.
+        """
+        key = self.at_stride(start, stride)
+        if key is None or not any(
+            self._is_long(column, value) for column, value in zip(self.table.key, key, strict=True)
+        ):
+            return key
+        previous = self.at_stride(start, stride - 1)
+        return key if previous is None else self._between(previous, key)
+
+    def _between(self, previous: Bound, key: Bound) -> Bound:
+        """Return a short bound above one key and up to another one."""
+        first = next(position for position, value in enumerate(key) if value != previous[position])
+        column, value = self.table.key[first], key[first]
+        if self._is_long(column, value):
+            found = self._database.fetch(
+                separating_prefix(self.table, column), {"value": value, "previous": previous[first]}
+            )
+            value = found[0][0] if found else value
+        # The values after the first one that differs do not matter, so the smallest one is enough.
+        rest = [
+            ("" if of.is_text else b"") if self._is_long(of, other) else other
+            for of, other in zip(self.table.key[first + 1 :], key[first + 1 :], strict=True)
+        ]
+        return (*key[:first], value, *rest)
+
+    @staticmethod
+    def _is_long(column: Column, value: KeyValue) -> bool:
+        """Return whether a value of a text or binary column should be shortened in a bound."""
+        return (
+            (column.is_text or column.is_bytes) and isinstance(value, (str, bytes)) and len(value) > _MAX_WHOLE_LENGTH
+        )
 
     def at_stride(self, start: Bound | None, stride: int) -> Bound | None:
         """Return the key `stride` rows after the key `start`, or after the first row if `start` is None.
