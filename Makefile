@@ -24,8 +24,10 @@ test: $(READY) ## Run the tests on the embedded PostgreSQL, and on CockroachDB i
 
 # The seconds of each of the six scenarios. `make test` runs them in a short form.
 CRDBVEC_STRESS_SECONDS ?= 60
-stress: $(READY) ## Run the stress tests with random writers and injected faults, one minute for each scenario.
-	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/stress
+CRDBVEC_GENERATED_TABLES ?= 5000
+stress: $(READY) ## Run the stress tests, one minute for each scenario, and 5,000 generated tables (about an hour).
+	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) CRDBVEC_GENERATED_TABLES=$(CRDBVEC_GENERATED_TABLES) \
+		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables
 
 bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done

@@ -1,0 +1,130 @@
+"""One property over generated tables: every row has the vector of its input, whatever the table looks like.
+
+CRDBVEC_GENERATED_TABLES sets the number of tables; `make stress` runs more of them than `make test`.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from numpy.typing import NDArray
+from psycopg import sql
+
+from crdbvec_pipelines.config import PartitionsSpec
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.database.rows.keys import TableKeys
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.keyspace import parse_partition_key
+from crdbvec_pipelines.partitioning import plan_partitions
+from crdbvec_pipelines.search.searcher import Searcher
+from tests.generated_tables.tables import GeneratedTable, Key, generated_tables
+from tests.support.models import stub, stub_vector
+from tests.support.servers import Server
+from tests.support.work import embed, prepared
+
+EXAMPLES = int(os.environ.get("CRDBVEC_GENERATED_TABLES", "50"))
+
+pytestmark = pytest.mark.timeout(0 if EXAMPLES > 1_000 else 900)
+
+
+@pytest.fixture(scope="module")
+def shared_url(server: Server) -> Iterator[str]:
+    """The URL of a database that all tables share, because creating one takes longer than a test of a table."""
+    with server.new_database() as url:
+        yield url
+
+
+# A failing table is not shrunk, which takes minutes with a server.
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+@given(generated_tables())
+def test_every_row_has_the_vector_of_its_input(shared_url: str, table: GeneratedTable) -> None:
+    with (
+        psycopg.connect(shared_url, autocommit=True) as connection,
+        table.created(connection),
+        Database(shared_url) as database,
+    ):
+        before = untouched(connection, table)
+        check_embedding(database, connection, table, table.rows)
+        table.edit(connection)
+        table.insert(connection, table.inserted)
+        rows = table.rows_after()
+        check_embedding(database, connection, table, rows)
+        check_search(database, table, rows)
+        check_partitions(database, table, rows)
+        after = untouched(connection, table)
+        assert {key: value for key, value in after.items() if key in before} == {
+            key: value for key, value in before.items() if key in after
+        }
+
+
+def check_embedding(
+    database: Database, connection: psycopg.Connection, table: GeneratedTable, rows: Mapping[Key, tuple[Any, ...]]
+) -> None:
+    """Embed the rows, compare each vector with a recomputation, and assert that a second run embeds none."""
+    inputs = {key: table.input(values) for key, values in rows.items()}
+    counts = column_counts(prepared(database, table.column))
+    found = vectors(connection, table)
+    expected = {key for key, value in inputs.items() if value is not None and not is_vector_of(found[key], value)}
+    assert counts.rows == len(rows)
+    assert counts.pending == len(expected)
+    report = embed(database, table.column)
+    assert (report.rows_embedded, report.rows_failed) == (len(expected), 0)
+    found = vectors(connection, table)
+    assert found.keys() == inputs.keys()
+    for key, value in inputs.items():
+        vector = found[key]
+        assert (vector is None) if value is None else is_vector_of(vector, value)
+    again = embed(database, table.column)
+    assert (again.rows_read, again.rows_cleared) == (0, 0)
+
+
+def check_search(database: Database, table: GeneratedTable, rows: Mapping[Key, tuple[Any, ...]]) -> None:
+    """Search for the input of each row: the nearest rows have that input."""
+    searcher = Searcher(database, table.column, stub("stub_hash"))
+    inputs = {key: table.input(values) for key, values in rows.items()}
+    for wanted in sorted({value for value in inputs.values() if isinstance(value, str)})[:3]:
+        (result,) = searcher.search_texts([wanted], SearchQuery(limit=1))
+        (hit,) = result.hits
+        assert hit.distance == pytest.approx(0, abs=1e-5)
+        assert list(hit.key) == list(table.keys)
+        assert inputs[tuple(hit.key.values())] == wanted
+
+
+def check_partitions(database: Database, table: GeneratedTable, rows: Mapping[Key, tuple[Any, ...]]) -> None:
+    """Divide the table into ranges: each row is in one of them."""
+    column = prepared(database, table.column)
+    plan = plan_partitions(TableKeys(database, column.table), PartitionsSpec(target_rows=2))
+    ranges = [parse_partition_key(key, column.table.name) for key in plan.keys]
+    assert sum(VectorRows(column).count(part).rows for part in ranges) == len(rows)
+
+
+def is_vector_of(vector: NDArray[np.float32] | None, value: object) -> bool:
+    return vector is not None and np.array_equal(vector, stub_vector(value))
+
+
+def vectors(connection: psycopg.Connection, table: GeneratedTable) -> dict[Key, NDArray[np.float32] | None]:
+    """Return the vector of each row by key."""
+    found = select(connection, table, sql.SQL("{}::TEXT").format(sql.Identifier(table.column.output)))
+    return {key: None if text is None else np.array(json.loads(text), np.float32) for key, text in found.items()}
+
+
+def untouched(connection: psycopg.Connection, table: GeneratedTable) -> dict[Key, Any]:
+    """Return the value of each row in the column that belongs to the application alone."""
+    return select(connection, table, sql.SQL("untouched"))
+
+
+def select(connection: psycopg.Connection, table: GeneratedTable, expression: sql.Composable) -> dict[Key, Any]:
+    keys = sql.SQL(", ").join(map(sql.Identifier, table.keys))
+    found = connection.execute(sql.SQL("SELECT {}, {} FROM {}").format(expression, keys, table.identifier))
+    return {tuple(key): value for value, *key in found.fetchall()}
