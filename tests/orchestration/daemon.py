@@ -20,7 +20,9 @@ from uuid import uuid4
 
 import dagster as dg
 import numpy as np
+import psutil
 import psycopg
+import yaml
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from psycopg import sql
 
@@ -67,6 +69,28 @@ class Daemon:
             assert time.monotonic() < deadline, self._end_of_log()
             time.sleep(poll_seconds)
 
+    def kill_with_all_processes(self) -> None:
+        """Kill the daemon, the code server and the processes of runs at the same moment, as a reboot does."""
+        processes = [psutil.Process(self.process.pid), *self._descendants()]
+        # None of them may see another one's end.
+        for process in processes:
+            process.suspend()
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes)
+        self.process.wait()
+
+    def kill_code_server(self) -> None:
+        """Kill the code servers and not the processes of runs that they have started."""
+        servers = [process for process in self._descendants() if "grpc" in process.cmdline()]
+        assert servers
+        for server in servers:
+            server.kill()
+        psutil.wait_procs(servers)
+
+    def _descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
     def _end_of_log(self) -> str:
         return self.log.read_text(errors="replace")[-_LOG_CHARACTERS:]
 
@@ -87,6 +111,15 @@ def prepare_home(home: Path, config: Path, url: str, storage: str) -> dict[str, 
         "CRDBVEC_URL": url,
         "CRDBVEC_CONFIG": str(config),
     }
+
+
+def change_settings(home: Path, **sections: Mapping[str, object]) -> None:
+    """Set values in sections of the dagster.yaml in $DAGSTER_HOME; the other values of the sections stay."""
+    file = home / "dagster.yaml"
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for name, values in sections.items():
+        settings[name] = {**settings.get(name, {}), **values}
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 @contextmanager

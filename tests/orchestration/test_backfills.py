@@ -22,6 +22,7 @@ from tests.orchestration.daemon import (
     ENDED,
     ObservedColumn,
     RunningProject,
+    change_settings,
     count,
     prepare_home,
     running_daemon,
@@ -105,8 +106,7 @@ def running(postgres: Server, server: Server, tmp_path_factory: pytest.TempPathF
         for name, value in variables.items():
             patch.setenv(name, value)
         # Instead of Dagster's five seconds.
-        with (home / "dagster.yaml").open("a") as file:
-            file.write("\nrun_queue: {dequeue_interval_seconds: 1}\n")
+        change_settings(home, run_queue={"dequeue_interval_seconds": 1})
         with dg.DagsterInstance.get() as instance, running_daemon(home, interval_seconds=1) as daemon:
             yield RunningProject(config, variables, instance, daemon)
 

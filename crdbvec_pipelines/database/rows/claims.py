@@ -4,11 +4,8 @@ A claim is advisory. It expires if its process does not extend it, and a guarded
 it only saves the cost of encoding rows twice.
 """
 
-import functools
 import json
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
@@ -18,13 +15,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self
 
-import psutil
-
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.database.expressions import range_parameters
 from crdbvec_pipelines.database.rows import claim_statements as statements
 from crdbvec_pipelines.keyspace import Bound, KeyRange
+from crdbvec_pipelines.process_identity import ProcessIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +58,7 @@ class RangeClaim:
             column.table, has_lower=key_range.lower is not None, has_upper=key_range.upper is not None
         )
         self._lifetime = timedelta(seconds=lifetime_seconds)
-        self._owner = f"{_process_identity()}:{uuid.uuid4().hex}"
+        self._owner = f"{ProcessIdentity.current()}:{uuid.uuid4().hex}"
         self._parameters: dict[str, object] = {
             "table_name": column.table.name.name,
             "output": column.spec.output if subject == "rows" else f"{column.spec.output}, {subject}",
@@ -128,8 +124,8 @@ class RangeClaim:
 
     def _is_dead(self, owner: str) -> bool:
         """Return whether a claim belongs to a process of this host that has ended; its claim is then deleted."""
-        identity = owner.rpartition(":")[0]
-        if not _has_ended(identity):
+        identity = ProcessIdentity.parse(owner.rpartition(":")[0])
+        if identity is None or not identity.has_ended():
             return False
         self._database.execute(statements.delete_claim(self._schema), {**self._parameters, "owner": owner})
         return True
@@ -164,31 +160,6 @@ def delete_expired_claims(column: BoundColumn) -> None:
     """Delete the claims of processes that did not extend them for an hour, such as killed ones on other hosts."""
     parameters = {"table_name": column.table.name.name, "output": column.spec.output}
     column.database.execute(statements.delete_expired_claims(column.table.name.schema), parameters)
-
-
-@functools.cache
-def _host_identity() -> str:
-    """Return a text that identifies this boot of this host."""
-    return f"{socket.gethostname()}/{psutil.boot_time():.0f}"
-
-
-def _process_identity() -> str:
-    """Return a text that identifies this process: the host with its boot, the process id and its start time."""
-    pid = os.getpid()
-    return f"{_host_identity()}/{pid}/{psutil.Process(pid).create_time():.2f}"
-
-
-def _has_ended(identity: str) -> bool:
-    """Return whether an identity belongs to a process of this host that no longer runs."""
-    host, _, process = identity.rpartition("/")[0].rpartition("/")
-    if host != _host_identity():
-        return False
-    try:
-        return f"{psutil.Process(int(process)).create_time():.2f}" != identity.rpartition("/")[2]
-    except (psutil.NoSuchProcess, ValueError):
-        return True
-    except psutil.AccessDenied:
-        return False
 
 
 def _to_json(bound: Bound | None) -> str | None:

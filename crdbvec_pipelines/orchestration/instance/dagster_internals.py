@@ -1,31 +1,108 @@
 """The private names of Dagster 1.13 that this project needs, imported in this module only.
 
-Dagster has no public name for the class data of a configurable storage, nor for the statuses of backfills.
+Dagster has no public name for the class data of a configurable storage, for the statuses of backfills, nor for what a
+run launcher is given, returns and raises.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.errors import (
+    DagsterCodeLocationLoadError,
+    DagsterLaunchFailedError,
+    DagsterUserCodeUnreachableError,
+)
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._serdes import ConfigurableClassData
 
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
+    from dagster._core.workspace.context import IWorkspaceProcessContext
 
 __all__ = [
+    "GRPC_INFO_TAG",
+    "CheckRunHealthResult",
     "ConfigurableClassData",
+    "DagsterCodeLocationLoadError",
+    "DagsterLaunchFailedError",
+    "DagsterUserCodeUnreachableError",
+    "IWorkspaceProcessContext",
+    "LaunchRunContext",
     "UnfinishedBackfill",
     "UserConfigSchema",
+    "WorkerStart",
+    "WorkerStatus",
     "materialized_partitions",
     "partitions_failing_check",
     "partitions_materialized_by",
+    "ping_code_server",
     "unfinished_backfills",
+    "worker_starts",
 ]
+
+# The message of the event that the process of a run logs first.
+_WORKER_STARTED = "Started process for run"
+_PING_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """The start of a run's process, as the process has logged it.
+
+    Attributes:
+        pid: Its process id, on the host of the code server that started it.
+        logged_at: When it logged the event, in seconds since the epoch.
+    """
+
+    pid: int
+    logged_at: float
+
+
+def worker_starts(instance: dg.DagsterInstance, run_id: str) -> Sequence[WorkerStart]:
+    """Return the starts of a run's processes; more than one if the run was put back into the queue."""
+    found = []
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        event = entry.get_dagster_event()
+        if (event.message or "").startswith(_WORKER_STARTED):
+            found.append(WorkerStart(int(str(event.engine_event_data.metadata["pid"].value)), entry.timestamp))
+    return found
+
+
+def ping_code_server(run: dg.DagsterRun, context: "IWorkspaceProcessContext[Any] | None") -> None:
+    """Ask the code server of a run's job for an answer; do nothing if its address is not known.
+
+    Args:
+        run: The run.
+        context: The workspace of this process, which knows the addresses of code servers that Dagster has started.
+
+    Raises:
+        DagsterCodeLocationLoadError: The code location could not be loaded.
+        DagsterUserCodeUnreachableError: The code server does not answer.
+    """
+    # Imported here, because only a process that launches or monitors runs needs gRPC.
+    from dagster._core.remote_origin import GrpcServerCodeLocationOrigin
+    from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
+
+    if run.remote_job_origin is None:
+        return
+    origin = run.remote_job_origin.repository_origin.code_location_origin
+    if context is not None:
+        workspace = context.create_request_context()
+        if not workspace.has_code_location_name(origin.location_name):
+            return
+        location = workspace.get_code_location(origin.location_name)
+        if isinstance(location, GrpcServerCodeLocation):
+            location.client.get_server_id(timeout=_PING_SECONDS)
+    elif isinstance(origin, GrpcServerCodeLocationOrigin) and origin.port is not None:
+        # The address of a server at a port is configured, so it is the same after a restart. Sockets are temporary.
+        origin.create_client().get_server_id(timeout=_PING_SECONDS)
 
 
 @dataclass(frozen=True)
