@@ -9,7 +9,7 @@ from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, Postg
 from tests.orchestration.project import BuildProject, Project, configuration
 from tests.support.servers import Server
 
-_STORAGE = {
+STORAGE = {
     "storage": {"custom": {"module": PostgresStorage.__module__, "class": PostgresStorage.__name__, "config": {}}}
 }
 
@@ -19,7 +19,7 @@ def _shared_instance(postgres: Server) -> Iterator[dg.DagsterInstance]:
     """One instance for all tests, because creating one takes seconds and emptying it a tenth of a second."""
     with postgres.new_database() as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv(URL_VARIABLE, url)
-        with dg.instance_for_test(overrides=_STORAGE) as instance:
+        with dg.instance_for_test(overrides=STORAGE) as instance:
             yield instance
 
 

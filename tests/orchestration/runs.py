@@ -25,6 +25,8 @@ UNFINISHED = (
 )
 STARTED = dg.DagsterRunStatus.STARTED
 REPOSITORY = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("crdbvec_pipelines"), "__repository__")
+# A run that is canceled may have started.
+_STARTED_STATUSES = {STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}
 
 
 def make_run(
@@ -65,8 +67,10 @@ def _make_asset_run(project: Project, tags: Mapping[str, str], *others: dg.Asset
 
 
 def set_age(project: Project, run_id: str, age: timedelta) -> None:
-    """Set the times of a run's creation, start and last update to some time ago."""
+    """Set the times of a run's creation, start, end and last update to some time ago, as Dagster writes them."""
     then = datetime.now(UTC) - age
+    run = project.instance.get_run_by_id(run_id)
+    assert run is not None
     storage = project.instance.run_storage
     assert isinstance(storage, SqlRunStorage)
     with storage.connect() as connection:
@@ -74,9 +78,11 @@ def set_age(project: Project, run_id: str, age: timedelta) -> None:
             RunsTable.update()
             .where(RunsTable.c.run_id == run_id)
             .values(
-                create_timestamp=then.replace(tzinfo=None),
-                update_timestamp=then.replace(tzinfo=None),
-                start_time=then.timestamp(),
+                # With a time zone, from which PostgreSQL converts to that of the session.
+                create_timestamp=then,
+                update_timestamp=then,
+                start_time=then.timestamp() if run.status in _STARTED_STATUSES else None,
+                end_time=then.timestamp() if run.is_finished else None,
             )
         )
 

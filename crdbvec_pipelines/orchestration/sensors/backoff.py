@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
+from crdbvec_pipelines.orchestration.instance.run_times import FINISHED_RUN_STATUSES, end_of
 
 MAX_BACKOFF = timedelta(hours=1)
-_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # The backoff reaches its maximum after at most this many failed runs, whatever the interval.
 _MAX_COUNTED_RUNS = 10
 
@@ -22,14 +22,14 @@ def backoff_after_failures(instance: dg.DagsterInstance, names: AssetNames, inte
         interval: The time between two ticks, which is doubled with each failed run.
     """
     finished = instance.get_run_records(
-        dg.RunsFilter(statuses=_FINISHED, tags={COLUMN_TAG: names.stem}), limit=_MAX_COUNTED_RUNS
+        dg.RunsFilter(statuses=FINISHED_RUN_STATUSES, tags={COLUMN_TAG: names.stem}), limit=_MAX_COUNTED_RUNS
     )
     failed = list(
         itertools.takewhile(lambda record: record.dagster_run.status == dg.DagsterRunStatus.FAILURE, finished)
     )
     if not failed:
         return None
-    until = failed[0].update_timestamp + min(interval * 2 ** len(failed), MAX_BACKOFF)
+    until = end_of(failed[0]) + min(interval * 2 ** len(failed), MAX_BACKOFF)
     if datetime.now(UTC) >= until:
         return None
     runs = "run" if len(failed) == 1 else f"{len(failed)} runs"
