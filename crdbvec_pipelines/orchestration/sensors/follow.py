@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
@@ -37,16 +37,29 @@ _SPLIT_CHECK_INTERVAL_SECONDS = 600.0
 # An unchanged backlog is reported again after this time, so that the plot has points.
 _OBSERVATION_INTERVAL_SECONDS = 3_600.0
 _TRIGGER_TAGS = {"crdbvec/trigger": "follow"}
+_CURSOR_RESET = "the cursor was invalid and has been reset"
 
 
 class TickCursor(BaseModel):
     """What a tick stores for the next one."""
 
-    edited_since: datetime | None = None
+    model_config = ConfigDict(extra="forbid")
+
+    edited_since: AwareDatetime | None = None
     observed: int | None = None
-    observed_at: float = 0.0
-    tail_checked_at: float = 0.0
+    observed_at: FiniteFloat = 0.0
+    tail_checked_at: FiniteFloat = 0.0
     next_partition: int = 0
+
+    @classmethod
+    def read(cls, text: str | None) -> "TickCursor | None":
+        """Return the cursor in a text, an empty one for no text; None for what is not a cursor and was set by hand."""
+        if not text:
+            return cls()
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
 
 
 def build_follow_sensor(
@@ -89,7 +102,9 @@ class _Tick:
         self._names = names
         self._database = cockroach.database
         self._registry = registry
-        self._cursor = TickCursor.model_validate_json(context.cursor) if context.cursor else TickCursor()
+        cursor = TickCursor.read(context.cursor)
+        self._is_cursor_reset = cursor is None
+        self._cursor = cursor or TickCursor()
         self._events: list[dg.AssetObservation] = []
         self._edited_since: datetime | None = None
 
@@ -133,7 +148,8 @@ class _Tick:
         """Count the pending rows that indexes find, and store since when edited rows must be read next time."""
         started = datetime.now(UTC)
         unembedded = rows.count_unembedded(MAX_COUNTED_ROWS)
-        since = self._cursor.edited_since or started - UPDATED_AT_OVERLAP
+        # A cursor set by hand may contain a time in the future, since when no row is edited.
+        since = min(self._cursor.edited_since or started, started - UPDATED_AT_OVERLAP)
         edited, oldest = rows.count_edited(since, MAX_COUNTED_ROWS) if self._spec.updated_at else (0, None)
         self._edited_since = since if edited else None
         if edited < MAX_COUNTED_ROWS:
@@ -147,7 +163,7 @@ class _Tick:
 
     def _needs_split(self, column: BoundColumn, present: Sequence[str]) -> bool:
         """Return whether the range with the open upper end has outgrown its size; read once per interval."""
-        if time.time() - self._cursor.tail_checked_at < _SPLIT_CHECK_INTERVAL_SECONDS:
+        if _is_within(_SPLIT_CHECK_INTERVAL_SECONDS, self._cursor.tail_checked_at):
             return False
         self._cursor.tail_checked_at = time.time()
         return open_range_needs_split(TableKeys(self._database, column.table), self._spec.partitions, present)
@@ -179,15 +195,18 @@ class _Tick:
     def _observe(self, pending: int) -> None:
         """Report the backlog for the UI's plot when it has changed, and once an hour."""
         cursor = self._cursor
-        if pending == cursor.observed and time.time() - cursor.observed_at < _OBSERVATION_INTERVAL_SECONDS:
+        if pending == cursor.observed and _is_within(_OBSERVATION_INTERVAL_SECONDS, cursor.observed_at):
             return
         cursor.observed, cursor.observed_at = pending, time.time()
         self._events.append(dg.AssetObservation(dg.AssetKey(self._names.asset), metadata={"rows_pending": pending}))
 
     def _result(self, decision: Decision, partition_runs: Sequence[dg.RunRequest]) -> dg.SensorResult:
         cursor = self._cursor.model_dump_json()
+        if self._is_cursor_reset:
+            self._context.log.warning(f"{self._names.job('follow_sensor')}: {_CURSOR_RESET}.")
         if decision.action == "skip":
-            return dg.SensorResult(skip_reason=decision.reason, cursor=cursor, asset_events=self._events)
+            reason = f"{decision.reason}; {_CURSOR_RESET}" if self._is_cursor_reset else decision.reason
+            return dg.SensorResult(skip_reason=reason, cursor=cursor, asset_events=self._events)
         requests = partition_runs if decision.action == "encode" else [self._job_run(decision.action)]
         return dg.SensorResult(run_requests=requests, cursor=cursor, asset_events=self._events)
 
@@ -195,3 +214,8 @@ class _Tick:
         config = {"edited_since": self._edited_since.isoformat()} if action == "follow" and self._edited_since else None
         ops = {self._names.op(action): {"config": config}} if config else {}
         return dg.RunRequest(job_name=self._names.job(action), run_config={"ops": ops}, tags=_TRIGGER_TAGS)
+
+
+def _is_within(seconds: float, since: float) -> bool:
+    """Return whether a time of the cursor is less than this long ago; False if it is in the future."""
+    return 0 <= time.time() - since < seconds
