@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from crdbvec_pipelines.config.cron import check_cron
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
     FollowSpec,
@@ -112,6 +114,15 @@ def _columns(value: object) -> object:
     return value
 
 
+def _check_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # A name that is unknown, is not a name, or is that of a folder.
+        raise ValueError(f"{name!r} is not a time zone; write one such as UTC or Europe/Berlin") from None
+    return name
+
+
 def _table_name(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("must be a name like public.passage")
@@ -176,10 +187,12 @@ class VectorColumn(Spec):
         description="Whether missing columns, indexes and triggers may be created. With `false`, the run fails with "
         "the statements to run.",
     )
-    schedule: str = Field(
+    schedule: Annotated[str, AfterValidator(check_cron)] = Field(
         default="0 3 * * *",
-        description="When maintenance runs: a cron expression in UTC. The schedule is off until you switch it on in "
-        "Dagster.",
+        description="When maintenance runs: a cron expression. The schedule is off until you switch it on in Dagster.",
+    )
+    schedule_timezone: Annotated[str, AfterValidator(_check_time_zone)] = Field(
+        default="UTC", description="The time zone of `schedule`, such as `Europe/Berlin`."
     )
     follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")

@@ -49,8 +49,8 @@ class FollowSpec(Spec):
     stuck_after_minutes: int = Field(
         default=60,
         ge=1,
-        description="Minutes after its start until a run in progress is considered dead and ignored; 1 or more. "
-        "Set it to more than the duration of the longest run.",
+        description="Minutes after its start until a run in progress is ignored, because its process and its code "
+        "server may have ended; 1 or more. Set it to more than the duration of the longest run.",
     )
 
 

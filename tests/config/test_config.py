@@ -65,6 +65,23 @@ def test_bundled_file_is_valid() -> None:
     assert [str(vector) for vector in load_config(bundled("crdbvec.yaml")).vectors] == ["public.gloss.gloss_vector"]
 
 
+@pytest.mark.parametrize("zone", ["Berlin", "", "Europe", "europe/", "../UTC", "/etc/localtime", "UTC+1", "a\0b"])
+def test_unknown_time_zone_is_one_sentence_in_the_file_and_on_the_command_line(zone: str) -> None:
+    sentence = f"schedule_timezone: {zone!r} is not a time zone; write one such as UTC or Europe/Berlin."
+    with pytest.raises(ConfigurationError) as caught:
+        parse(vectors=entry(schedule_timezone=zone))
+    assert str(caught.value) == f"crdbvec.yaml: vectors[0].{sentence}"
+    with pytest.raises(ConfigurationError) as caught:
+        vector_column(**ENTRY, schedule_timezone=zone)
+    assert str(caught.value) == f"the command line: {sentence}"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Argentina/Ushuaia"])
+def test_time_zone_has_a_name_of_the_iana_database(zone: str) -> None:
+    (vector,) = parse(vectors=entry(schedule_timezone=zone)).vectors
+    assert vector.schedule_timezone == zone
+
+
 def test_nulls_only_has_no_fingerprint_column() -> None:
     (vector,) = parse(vectors=entry(staleness="nulls_only")).vectors
     assert vector.fingerprint_column is None
@@ -138,6 +155,14 @@ def test_unknown_key_is_rejected_with_a_suggestion(top: dict[str, Any], message:
         ({"vectors": "x"}, "vectors: must be a list."),
         ({"vectors": ["x"]}, "vectors[0]: must be a mapping."),
         ({"vectors": entry(table=3)}, "vectors[0].table: must be a name like public.passage."),
+        (
+            {"vectors": entry(schedule="every night")},
+            "vectors[0].schedule: 'every night' is not a cron expression; write one such as 0 3 * * *.",
+        ),
+        (
+            {"vectors": entry(schedule="0 0 31 6 *")},
+            "vectors[0].schedule: '0 0 31 6 *' is never due, because no such day exists; write one such as 0 3 * * *.",
+        ),
         ({"vectors": entry(batch_size=0)}, "vectors[0].batch_size: input should be greater than or equal to 1."),
         ({"vectors": entry(workers=65)}, "vectors[0].workers: input should be less than or equal to 64."),
         (

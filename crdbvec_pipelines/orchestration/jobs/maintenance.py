@@ -73,6 +73,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             name=names.job("maintain_schedule"),
             job=maintain_job,
             cron_schedule=spec.schedule,
+            execution_timezone=spec.schedule_timezone,
             description=f"Maintains {spec.output} of {spec.table}. Switch it on in the UI.",
         )
     except dg.DagsterInvalidDefinitionError:

@@ -120,10 +120,9 @@ def test_error_of_a_deleted_row_is_deleted(
 
 
 def test_schedule_has_the_cron_expression_of_the_configuration(build_project: BuildProject) -> None:
-    schedule = build_project(UNUSED_URL, schedule="15 4 * * 1").definitions.resolve_schedule_def(
-        "passage_vector__maintain_schedule"
-    )
-    assert schedule.cron_schedule == "15 4 * * 1"
+    project = build_project(UNUSED_URL, schedule="15 4 * * 1", schedule_timezone="Asia/Kathmandu")
+    schedule = project.definitions.resolve_schedule_def("passage_vector__maintain_schedule")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 4 * * 1", "Asia/Kathmandu")
     assert schedule.job.name == "passage_vector__maintain"
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
@@ -139,12 +138,18 @@ def test_scheduled_run_is_tagged_with_its_column(build_project: BuildProject) ->
     assert run.tags["crdbvec/vector_column"] == project.names.stem
 
 
-@pytest.mark.parametrize("cron", ["every night", "61 3 * * *", "* * *", ""])
-def test_invalid_cron_expression_is_one_message(cron: str) -> None:
+def test_schedule_is_in_utc_by_default(build_project: BuildProject) -> None:
+    schedule = build_project(UNUSED_URL).definitions.resolve_schedule_def("passage_vector__maintain_schedule")
+    assert schedule.execution_timezone == "UTC"
+
+
+def test_cron_expression_that_only_dagster_rejects_is_one_message() -> None:
+    # Weekdays with and without a number.
+    config = configuration(UNUSED_URL, {"schedule": "0 0 * * 1,2#1"})
     with pytest.raises(ConfigurationError) as caught:
-        build_definitions(configuration(UNUSED_URL, {"schedule": cron}))
+        build_definitions(config)
     assert str(caught.value) == (
-        f"crdbvec.yaml: vectors[0].schedule: {cron!r} is not a cron expression. Write one such as 0 3 * * *."
+        "crdbvec.yaml: vectors[0].schedule: '0 0 * * 1,2#1' is not a cron expression. Write one such as 0 3 * * *."
     )
 
 
