@@ -71,14 +71,28 @@ def run_metadata(report: RefreshReport, state: RangeState) -> Metadata:
 
 
 def materialization(
-    names: AssetNames, column: BoundColumn, partition: str, done: Completion
+    names: AssetNames,
+    column: BoundColumn,
+    partition: str,
+    done: Completion,
+    *,
+    rows_embedded: int | None = None,
 ) -> dg.AssetMaterialization:
-    """Return the event that marks a completed partition as materialized."""
+    """Return the event that marks a completed partition as materialized.
+
+    Args:
+        names: The names of the column in Dagster.
+        column: The column.
+        partition: The partition key.
+        done: What became of the partition.
+        rows_embedded: The rows embedded in the partition, if not only by `done`.
+    """
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey(names.asset),
         partition=partition,
         metadata={
             **run_metadata(done.report, done.state),
+            **({} if rows_embedded is None else {"rows_embedded": rows_embedded}),
             "rows_arrived_meanwhile": done.rows_arrived,
             "server": column.database.server,
             "dagster/column_schema": column_schema(column.spec, column.model.dim),

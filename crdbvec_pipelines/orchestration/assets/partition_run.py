@@ -20,12 +20,14 @@ from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.check_results import log_partition_checks, log_run_checks
+from crdbvec_pipelines.orchestration.assets.embedded_rows import EmbeddedRows
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_materialized_by
 from crdbvec_pipelines.orchestration.progress import ProgressLog
 from crdbvec_pipelines.refresh.completion import CLAIM_POLL_SECONDS, Completion, complete_range
 from crdbvec_pipelines.refresh.engine import BatchEncoder
 from crdbvec_pipelines.refresh.options import RefreshOptions
+from crdbvec_pipelines.refresh.report import WrittenBatch
 
 _PARTITIONS_AT_ONCE = 2
 _WAKE_UP_SECONDS = 1.0
@@ -60,11 +62,12 @@ class PartitionRun:
         self._ranges = ranges
         self._stop = Event()
         self._progress = ProgressLog(context, str(column), len(ranges))
-        self._options = replace(options, stop=self._stop, on_batch=self._progress.add)
+        self._embedded = EmbeddedRows(context)
+        self._options = replace(options, stop=self._stop)
         self._total = RangeState()
         self._completed = 0
         # A retried step must not materialize again what the attempt before has materialized.
-        self._logged = partitions_materialized_by(context) if context.retry_number else frozenset[str]()
+        self._logged = set(partitions_materialized_by(context) if context.retry_number else ())
 
     def run(self) -> None:
         """Complete all partitions.
@@ -96,13 +99,18 @@ class PartitionRun:
             except BaseException:
                 self._stop.set()
                 self._collect_rest(active)
+                self._embedded.log(without=self._logged)
                 raise
         self._progress.finish()
         if self._completed:
             log_run_checks(self._context, self._names, self._column, self._total)
 
     def _complete(self, key: str) -> Completion:
-        options = self._options
+        def on_batch(batch: WrittenBatch) -> None:
+            self._progress.add(batch)
+            self._embedded.add(key, batch.embedded)
+
+        options = replace(self._options, on_batch=on_batch)
         if options.max_batches is not None:
             options = replace(options, max_batches=options.max_batches - self._progress.batches)
         return complete_range(self._rows, self._encoder, self._ranges[key], options)
@@ -143,5 +151,13 @@ class PartitionRun:
         self._completed += 1
         if key in self._logged:
             return
-        self._context.log_event(materialization(self._names, self._column, key, completion))
+        event = materialization(
+            self._names,
+            self._column,
+            key,
+            completion,
+            rows_embedded=self._embedded.of(key),
+        )
+        self._context.log_event(event)
+        self._logged.add(key)
         log_partition_checks(self._context, self._names, self._column.spec, key, completion.state)

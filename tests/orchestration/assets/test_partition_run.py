@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -140,6 +141,67 @@ def test_a_failed_run_keeps_the_partitions_that_it_completed(
     # Nothing is encoded again but the batches that were in progress.
     assert len(calls.inputs()) <= ROWS + 8
     assert encoded < len(calls.inputs())
+
+
+@dataclass(frozen=True)
+class RepairingPolicy:
+    """A retry policy that makes a text of the table valid before the step is attempted again."""
+
+    connection: psycopg.Connection
+    max_retries: int = 3
+
+    def calculate_delay(self, attempt: int) -> float:
+        self.connection.execute(
+            "UPDATE passage SET passage = 'good' WHERE id = (SELECT min(id) FROM passage WHERE passage = 'UNAVAILABLE')"
+        )
+        return 0.0
+
+
+def observations(project: Project, run_id: str) -> int:
+    return len(project.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION))
+
+
+@pytest.mark.parametrize("offsets", [(45,), (45, 48)], ids=["two attempts", "three attempts"])
+def test_rows_are_counted_in_all_attempts_of_the_step(
+    project: Project, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, offsets: Sequence[int]
+) -> None:
+    monkeypatch.setattr(vector_column, "_RETRIES", RepairingPolicy(connection))
+    query = (
+        "UPDATE passage SET passage = 'UNAVAILABLE' WHERE id = (SELECT id FROM passage ORDER BY id OFFSET %s LIMIT 1)"
+    )
+    for offset in offsets:
+        connection.execute(query, (offset,))
+    result = run_partitions(project, project.partitions)
+    assert result.success
+    retries = project.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+    assert len(retries) == len(offsets)
+    assert project.rows_embedded() == dict.fromkeys(project.partitions, 10)
+    assert observations(project, result.run_id) == len(offsets)
+
+
+def test_an_attempt_without_retry_logs_no_numbers_for_another(project: Project) -> None:
+    result = run_partitions(project, project.partitions)
+    assert observations(project, result.run_id) == 0
+
+
+def test_rows_embedded_before_and_after_the_wait_for_another_process_are_counted(
+    project: Project, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = project.partitions[2]
+    part = parse_partition_key(third, project.spec.table)
+    row = connection.execute("SELECT id FROM passage ORDER BY id OFFSET 25 LIMIT 1").fetchone()
+    assert row is not None
+    with Database(url) as database:
+        column = bind_column(database, project.spec, load_registry(project.config).load(project.spec.model))
+        with RangeClaim(column, KeyRange(row, part.upper)) as claim:
+            claim.acquire()
+            results: list[dg.ExecuteInProcessResult] = []
+            run = threading.Thread(target=lambda: results.append(run_partitions(project, project.partitions)))
+            run.start()
+            wait_until(lambda: pending(project, connection) == {key: 5 * (key == third) for key in project.partitions})
+        run.join(60)
+    assert [result.success for result in results] == [True]
+    assert project.rows_embedded() == dict.fromkeys(project.partitions, 10)
 
 
 def test_a_range_that_another_process_has_claimed_is_completed_after_it(
