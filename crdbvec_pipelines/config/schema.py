@@ -194,6 +194,12 @@ class VectorColumn(Spec):
     schedule_timezone: Annotated[str, AfterValidator(_check_time_zone)] = Field(
         default="UTC", description="The time zone of `schedule`, such as `Europe/Berlin`."
     )
+    keep_runs_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days after their end until maintenance deletes runs of this vector column from Dagster; 1 or "
+        "more.",
+    )
     follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
     checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")

@@ -163,6 +163,10 @@ def test_unknown_key_is_rejected_with_a_suggestion(top: dict[str, Any], message:
             {"vectors": entry(schedule="0 0 31 6 *")},
             "vectors[0].schedule: '0 0 31 6 *' is never due, because no such day exists; write one such as 0 3 * * *.",
         ),
+        (
+            {"vectors": entry(keep_runs_days=0)},
+            "vectors[0].keep_runs_days: input should be greater than or equal to 1.",
+        ),
         ({"vectors": entry(batch_size=0)}, "vectors[0].batch_size: input should be greater than or equal to 1."),
         ({"vectors": entry(workers=65)}, "vectors[0].workers: input should be less than or equal to 64."),
         (

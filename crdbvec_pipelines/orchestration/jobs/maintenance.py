@@ -17,6 +17,7 @@ from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions
+from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.completion import complete_range
@@ -58,6 +59,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             extra = {} if age is None else {"oldest_pending_seconds": round(age, 3)}
             for name, passed in report_checks(context.instance, names, spec, total, extra).items():
                 context.log.info(f"check {name}: {'passed' if passed else 'warns'}")
+            prune_runs(context, names, spec.keep_runs_days)
 
     @dg.job(
         name=names.job("maintain"),
