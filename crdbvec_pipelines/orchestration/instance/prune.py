@@ -62,7 +62,7 @@ class _OldRuns:
             self._asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(keys)
         )
         kept = frozenset(latest.values())
-        backfills = frozenset(backfill.backfill_id for backfill in unfinished_backfills(self._instance))
+        backfills = frozenset(backfill.backfill_id for backfill in unfinished_backfills(self._instance, self._asset))
         for run in self._finished(keys):
             if run.tags.get(_BACKFILL_TAG) not in backfills and self._is_own(run) and not self._holds(run, kept):
                 yield run.run_id
