@@ -153,7 +153,7 @@ def shared_run(project: Project, other: dg.AssetKey) -> str:
 
 def foreign_run(project: Project, tags: Mapping[str, str]) -> str:
     """Create a finished run of another code location that has the same names."""
-    job = project.definitions.resolve_job_def(project.names.job("follow"))
+    job = project.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={project.asset})
     location = RegisteredCodeLocationOrigin("elsewhere")
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job.name)
     run = project.instance.create_run_for_job(
