@@ -24,10 +24,12 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobO
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._grpc.client import DagsterGrpcClient
+from dagster_postgres import PostgresRunStorage
 
 from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.orchestration.instance import run_launcher
 from crdbvec_pipelines.orchestration.instance.run_launcher import PROCESS_TAG, MonitoredRunLauncher
+from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE
 from crdbvec_pipelines.process_identity import ProcessIdentity
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
@@ -264,8 +266,12 @@ def test_terminating_a_run_that_is_not_on_this_host_fails_as_with_the_default_la
 
 
 @pytest.fixture
-def code_server(tmp_path: Path) -> Iterator[DagsterGrpcClient]:
+def code_server(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DagsterGrpcClient]:
     """The client of a running code server with a job whose runs sleep."""
+    assert isinstance(instance.run_storage, PostgresRunStorage)
+    monkeypatch.setenv(URL_VARIABLE, instance.run_storage.postgres_url)
     (tmp_path / "sleeping_definitions.py").write_text(DEFINITIONS, encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
