@@ -77,7 +77,6 @@ def materialization(
     done: Completion,
     *,
     rows_embedded: int | None = None,
-    with_schema: bool = True,
 ) -> dg.AssetMaterialization:
     """Return the event that marks a completed partition as materialized.
 
@@ -87,8 +86,6 @@ def materialization(
         partition: The partition key.
         done: What became of the partition.
         rows_embedded: The rows embedded in the partition, if not only by `done`.
-        with_schema: Whether it contains the columns, which are a fifth of it. Dagster shows those of the latest
-            materialization, of whatever partition it is.
     """
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey(names.asset),
@@ -98,6 +95,6 @@ def materialization(
             **({} if rows_embedded is None else {"rows_embedded": rows_embedded}),
             "rows_arrived_meanwhile": done.rows_arrived,
             "server": column.database.server,
-            **({"dagster/column_schema": column_schema(column.spec, column.model.dim)} if with_schema else {}),
+            "dagster/column_schema": column_schema(column.spec, column.model.dim),
         },
     )

@@ -157,7 +157,6 @@ class PartitionRun:
             key,
             completion,
             rows_embedded=self._embedded.of(key),
-            with_schema=self._completed == len(self._ranges),
         )
         self._context.log_event(event)
         self._logged.add(key)

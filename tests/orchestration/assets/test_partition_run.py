@@ -1,7 +1,6 @@
 """A run over many partitions: each is materialized as soon as it is complete, and a green partition is complete."""
 
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,28 +91,6 @@ def test_one_run_materializes_each_partition_with_its_own_numbers(
     assert all(vector is not None for vector in vectors(connection).values())
     events = [event for event in result.all_events if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION]
     assert sorted(str(event.partition) for event in events) == sorted(project.partitions)
-
-
-def test_a_partition_costs_six_events_and_the_columns_are_logged_once_per_run(project: Project) -> None:
-    def events(partitions: Sequence[str]) -> Counter[str]:
-        run_id = run_partitions(project, partitions).run_id
-        found = project.instance.all_logs(run_id)
-        return Counter(str(entry.dagster_event_type and entry.dagster_event_type.value) for entry in found)
-
-    first, *others = project.partitions
-    added = events(others)
-    added.subtract(events([first]))
-    assert +added == {
-        "ASSET_MATERIALIZATION_PLANNED": 4,
-        "ASSET_MATERIALIZATION": 4,
-        "ASSET_CHECK_EVALUATION": 4 * len(CHECKS),
-    }
-    assert -added == {}
-    records = project.instance.fetch_materializations(project.asset, limit=10).records
-    materializations = [record.asset_materialization for record in records]
-    with_columns = [each is not None and "dagster/column_schema" in each.metadata for each in materializations]
-    # The latest one of each of the two runs.
-    assert with_columns == [True, True, False, False, False, False]
 
 
 def test_checks_have_a_result_for_each_partition_and_for_all_together(project: Project) -> None:
