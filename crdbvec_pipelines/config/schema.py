@@ -182,6 +182,11 @@ class VectorColumn(Spec):
         description="A column with the time of each row's last update. Edited rows are then found through an index "
         "on it.",
     )
+    updated_at_timezone: Annotated[str, AfterValidator(_check_time_zone)] | None = Field(
+        default=None,
+        description="The time zone of the values of `updated_at`, if that is a timestamp without time zone, such as "
+        "`Europe/Berlin`.",
+    )
     manage_schema: bool = Field(
         default=True,
         description="Whether missing columns, indexes and triggers may be created. With `false`, the run fails with "
@@ -224,6 +229,8 @@ class VectorColumn(Spec):
         for written in filter(None, (self.output, self.fingerprint_column)):
             if written in self.input_columns:
                 raise ValueError(f"the column {written} cannot be both written and an input; choose another output")
+        if self.updated_at_timezone and not self.updated_at:
+            raise ValueError("updated_at_timezone is the time zone of updated_at, which is missing")
         if self.updated_at and self.staleness == "nulls_only":
             raise ValueError("updated_at finds edited rows, but staleness nulls_only ignores edits; remove one of them")
         return self

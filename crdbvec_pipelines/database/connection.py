@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
-from crdbvec_pipelines.database.session import SESSION_SETTINGS, reset_session, set_session
+from crdbvec_pipelines.database.session import SESSION_SETTINGS, add_vector_schema, reset_session, set_session
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
 from crdbvec_pipelines.errors import ConfigurationError
@@ -92,13 +92,13 @@ class Database:
             "autocommit": True,
         }
         timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
-        self._session_settings: Settings = {**SESSION_SETTINGS, **timeout}
         self.retries = 0
         self._retries_lock = threading.Lock()
         with self._first_connection() as connection:
             self.dialect: Dialect = detect(connection)
             self.name: str = connection.info.dbname
             self.server: str = self.dialect.describe_server(connection)
+        self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout}
         self._pool = ConnectionPool(
             url,
             connection_class=self.dialect.connection_class,
@@ -106,7 +106,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
-            configure=functools.partial(_configure, session=self._session_settings),
+            configure=functools.partial(_configure, dialect=self.dialect, session=self._session_settings),
             timeout=self._pool_timeout_seconds,
             name=APPLICATION_NAME,
             open=True,
@@ -264,8 +264,11 @@ def _check_url(url: str) -> None:
         raise ConfigurationError("The database URL has a / in its user name or password. Write it as %2F.")
 
 
-def _configure(connection: psycopg.Connection, session: Settings) -> None:
-    """Apply the session settings to a new connection, and register vectors as parameters."""
-    for setting in session.items():
-        connection.execute(set_session(setting).query)
+def _configure(connection: psycopg.Connection, dialect: Dialect, session: Settings) -> None:
+    """Apply the session settings to a new connection in one round trip, and register vectors as parameters."""
+    with connection.pipeline():
+        for setting in session.items():
+            connection.execute(set_session(setting).query)
+        if dialect.add_vector_schema is not None:
+            connection.execute(add_vector_schema(dialect).query)
     register_vector_dumper(connection)

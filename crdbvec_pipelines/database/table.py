@@ -11,6 +11,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.keyspace import KeyRange
@@ -22,6 +23,25 @@ _HIDDEN_KEY_COLUMN = re.compile(r"crdb_internal_.*_shard_\d+|crdb_region")
 _TABLE_KINDS = {"r", "p"}
 _KIND_NAMES = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 _TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "name", "citext", "char"})
+# Their text is the name of another object, which depends on the search path and changes when that object is renamed.
+_REFERENCE_TYPES = frozenset(
+    {
+        "regclass",
+        "regcollation",
+        "regconfig",
+        "regdictionary",
+        "regnamespace",
+        "regoper",
+        "regoperator",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+    }
+)
+# A fingerprint is an md5 of 32 characters; the modifier of a varchar is its length and 4.
+_FINGERPRINT_TYPES = frozenset({"text", "varchar"})
+_MIN_FINGERPRINT_MODIFIER = 36
 
 
 @dataclass(frozen=True)
@@ -30,19 +50,25 @@ class Column:
 
     Attributes:
         name: The name.
-        type_name: The type's short name in the catalog, such as `int8` or `text`.
+        type_name: The type's short name in the catalog, such as `int8` or `text`; for a domain that of its base type.
         cast: The type that a placeholder is cast to.
         modifier: The type modifier; for a VECTOR the dimension, -1 if it has none.
+        is_domain: Whether the declared type is a domain.
+        generated: `s` for a stored generated column, `v` for a virtual one, otherwise empty.
+        is_nullable: Whether the column accepts NULL.
     """
 
     name: str
     type_name: str
     cast: str
     modifier: int
+    is_domain: bool = False
+    generated: str = ""
+    is_nullable: bool = True
 
     @property
     def is_text(self) -> bool:
-        """Whether the type is a text type, so that no cast to text is needed."""
+        """Whether the type is a text type, in which a value can consist of white space only."""
         return self.type_name in _TEXT_TYPES
 
     @property
@@ -59,11 +85,15 @@ class Table:
         name: The qualified name.
         columns: All columns by name.
         key: The columns of the primary key in key order.
+        dialect: The dialect of its server.
+        is_partitioned: Whether it is a partitioned table of PostgreSQL.
     """
 
     name: TableName
     columns: dict[str, Column]
     key: tuple[Column, ...]
+    dialect: Dialect
+    is_partitioned: bool = False
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -111,9 +141,19 @@ def list_relations() -> sql.Composable:
 def list_columns() -> sql.Composable:
     """List all columns, also hidden ones, because CockroachDB's hidden `rowid` can be the key."""
     return sql.SQL(
-        "SELECT a.attname, t.typname, format_type(a.atttypid, NULL), a.atttypmod "
+        "SELECT a.attname, t.oid, t.typname, format_type(t.oid, NULL), a.atttypmod, t.typtype = 'd', "
+        "coalesce(a.attgenerated::text, ''), NOT a.attnotnull "
         "FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid "
         "WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+    )
+
+
+@statement
+def list_domains() -> sql.Composable:
+    """List the domains of the database with their next type, which may be a domain again."""
+    return sql.SQL(
+        "SELECT d.oid, t.oid, t.typname, format_type(t.oid, NULL), d.typtypmod, t.typtype = 'd', NOT d.typnotnull "
+        "FROM pg_catalog.pg_type AS d JOIN pg_catalog.pg_type AS t ON t.oid = d.typbasetype WHERE d.typtype = 'd'"
     )
 
 
@@ -143,10 +183,7 @@ def read_table(database: Database, name: TableName) -> Table:
             f"{name} is {_KIND_NAMES.get(kind, 'not a table')}, which cannot have a vector column. "
             "Name the table that it reads from."
         )
-    columns = {
-        column: Column(column, type_name, _cast(type_name, full_name), modifier)
-        for column, type_name, full_name, modifier in database.fetch(list_columns(), {"oid": oid})
-    }
+    columns = _read_columns(database, oid)
     names = [
         column
         for number, (column, length) in enumerate(database.fetch(list_key_columns(), {"oid": oid}))
@@ -158,7 +195,26 @@ def read_table(database: Database, name: TableName) -> Table:
             f"{name} has no primary key, which is needed to identify its rows. "
             "Add one (ALTER TABLE ... ADD PRIMARY KEY) and run the command again."
         )
-    return Table(name, columns, key)
+    return Table(name, columns, key, database.dialect, is_partitioned=kind == "p")
+
+
+def _read_columns(database: Database, oid: int) -> dict[str, Column]:
+    """Return the columns of a table by name; the type of a domain is the one at the end of the chain of domains."""
+    rows = database.fetch(list_columns(), {"oid": oid})
+    domains = {}
+    # CockroachDB has no domains, and few tables of PostgreSQL use them.
+    if any(is_domain for *_, is_domain, _, _ in rows):
+        domains = {domain: rest for domain, *rest in database.fetch(list_domains())}
+    columns = {}
+    for name, *declared, generated, is_nullable in rows:
+        type_oid, type_name, full_name, modifier, is_domain = declared
+        while is_domain:
+            type_oid, type_name, full_name, modifier, is_domain, accepts_null = domains[type_oid]
+            is_nullable = is_nullable and accepts_null
+        columns[name] = Column(
+            name, type_name, _cast(type_name, full_name), modifier, declared[-1], generated, is_nullable
+        )
+    return columns
 
 
 def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
@@ -172,8 +228,9 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
             close = difflib.get_close_matches(name, table.columns, n=1)
             hint = f"did you mean {close[0]}?" if close else f"its columns are {', '.join(table.columns)}"
             raise TableError(f"{spec.origin}: {table.name} has no column {name} to embed; {hint}.")
-    if spec.updated_at is not None and spec.updated_at not in table.columns:
-        raise TableError(f"{spec.origin}: {table.name} has no column {spec.updated_at}, which updated_at names.")
+        _check_input(table, spec, table.columns[name])
+    _check_updated_at(table, spec)
+    _check_fingerprint(table, spec)
     output = table.columns.get(spec.output)
     if output is None:
         return
@@ -187,6 +244,57 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
         raise TableError(
             f"{spec.origin}: the column {spec.output} of {table.name} takes vectors of dimension {found}, but those of "
             f"the model {spec.model} have {dimension}. Choose another output or another model."
+        )
+    if output.generated or not output.is_nullable:
+        kind = "is generated" if output.generated else "is NOT NULL"
+        raise TableError(
+            f"{spec.origin}: the column {spec.output} of {table.name} {kind}, so its vectors cannot be written and "
+            "cleared. Choose another output."
+        )
+
+
+def _check_input(table: Table, spec: VectorColumn, column: Column) -> None:
+    if column.type_name in _REFERENCE_TYPES:
+        raise TableError(
+            f"{spec.origin}: the column {column.name} of {table.name} is of type {column.cast}, whose text depends on "
+            "the search path, so it cannot be embedded. Choose another input."
+        )
+    if column.generated and spec.staleness == "trigger":
+        raise TableError(
+            f"{spec.origin}: the column {column.name} of {table.name} is generated, and a trigger cannot read its new "
+            "value. Use staleness: fingerprint."
+        )
+
+
+def _check_updated_at(table: Table, spec: VectorColumn) -> None:
+    if spec.updated_at is None:
+        return
+    column = table.columns.get(spec.updated_at)
+    if column is None:
+        raise TableError(f"{spec.origin}: {table.name} has no column {spec.updated_at}, which updated_at names.")
+    where = f"{spec.origin}: the column {spec.updated_at} of {table.name}, which updated_at names,"
+    if column.generated == "v" and not table.dialect.can_index_virtual_columns:
+        raise TableError(f"{where} is a virtual generated column, which cannot have an index. Choose another column.")
+    if column.type_name == "timestamp" and spec.updated_at_timezone is None:
+        raise TableError(
+            f"{where} is a timestamp without time zone. Set updated_at_timezone to the time zone of its values, such "
+            "as UTC or Europe/Berlin, or change the type to timestamptz."
+        )
+    if column.type_name == "timestamptz" and spec.updated_at_timezone is not None:
+        raise TableError(f"{where} is a timestamptz, which needs no time zone. Remove updated_at_timezone.")
+    if column.type_name not in ("timestamp", "timestamptz"):
+        raise TableError(f"{where} is of type {column.cast}, but must be a timestamptz. Choose another column.")
+
+
+def _check_fingerprint(table: Table, spec: VectorColumn) -> None:
+    column = table.columns.get(spec.fingerprint_column or "")
+    if column is None:
+        return
+    is_long_enough = column.modifier < 0 or column.modifier >= _MIN_FINGERPRINT_MODIFIER
+    if column.type_name not in _FINGERPRINT_TYPES or not is_long_enough or column.generated or not column.is_nullable:
+        raise TableError(
+            f"{spec.origin}: the column {column.name} of {table.name} exists and is not a nullable TEXT column, so it "
+            "cannot contain the fingerprints of the vectors. Choose another output."
         )
 
 

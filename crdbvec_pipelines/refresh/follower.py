@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.errors import DatabaseUnavailable
@@ -23,7 +22,8 @@ from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.cache import VectorCache
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
-from crdbvec_pipelines.refresh.rounds import UPDATED_AT_OVERLAP, RoundResult, follow_round, passes_since
+from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since, read_watermark
+from crdbvec_pipelines.refresh.watermark import Watermark
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class FollowedColumn:
         encoder: Its model.
         ranges: Its partitions in key order, if `RoundResult.touched` is needed.
         next_scan_at: When edited rows are searched for by a table scan again.
-        edited_since: From which time on edited rows are searched for by `updated_at`.
+        watermark: The latest `updated_at` that was seen; None before the first round and without `updated_at`.
         last_error: The error that ended the last round; None if it succeeded.
         backoff_seconds: The wait after the next error, before jitter.
         next_round_at: When the next round may start.
@@ -59,7 +59,7 @@ class FollowedColumn:
     encoder: Encoder
     ranges: Sequence[KeyRange] = ()
     next_scan_at: float = 0.0
-    edited_since: datetime | None = None
+    watermark: Watermark | None = None
     last_error: CrdbvecError | None = None
     backoff_seconds: float = _MIN_BACKOFF_SECONDS
     next_round_at: float = 0.0
@@ -144,11 +144,14 @@ class Follower:
 
     def _run_round(self, column: FollowedColumn) -> RefreshReport:
         """Run one round of a column, with a table scan for edited rows if one is due."""
-        started, started_utc = time.monotonic(), datetime.now(UTC)
+        started = time.monotonic()
+        seen = read_watermark(column.rows)
         scan_is_due = started >= column.next_scan_at
         options = replace(
             options_for(column.spec),
-            passes=column.rows.all_passes if scan_is_due else passes_since(column.edited_since),
+            passes=column.rows.all_passes
+            if scan_is_due
+            else passes_since(column.watermark.since if column.watermark else None),
             cache=self._cache,
             on_batch=self._on_batch,
             stop=self._stop,
@@ -163,8 +166,7 @@ class Follower:
         if scan_is_due:
             now = time.monotonic()
             column.next_scan_at = now + max(_MIN_SCAN_INTERVAL_SECONDS, _SCAN_INTERVAL_FACTOR * (now - started))
-        if column.spec.updated_at is not None:
-            column.edited_since = started_utc - UPDATED_AT_OVERLAP
+        column.watermark = None if seen is None else seen.after(column.watermark)
         if result.report.rows_read or result.report.rows_cleared:
             self._on_round(column, result)
         return result.report

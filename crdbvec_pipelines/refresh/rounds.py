@@ -7,7 +7,7 @@ round names the key ranges with embedded rows, so that their Dagster partitions 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
@@ -16,13 +16,7 @@ from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.engine import BatchEncoder, refresh
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
-
-UPDATED_AT_OVERLAP = timedelta(minutes=10)
-"""How far before the start of the previous round edited rows are searched for.
-
-A transaction may commit later than the time that it wrote into `updated_at`. Ten minutes is longer than transactions of
-applications usually take; the scheduled scan finds the edits of longer ones.
-"""
+from crdbvec_pipelines.refresh.watermark import Watermark
 
 
 @dataclass(frozen=True)
@@ -36,6 +30,11 @@ class RoundResult:
 
     report: RefreshReport
     touched: Counter[KeyRange] = field(default_factory=Counter)
+
+
+def read_watermark(rows: VectorRows) -> Watermark | None:
+    """Return the watermark of a search that starts now; None without `updated_at`."""
+    return None if rows.spec.updated_at is None else Watermark(*rows.latest_update())
 
 
 def passes_since(edited_since: datetime | None) -> Sequence[Pass]:

@@ -18,7 +18,7 @@ from psycopg import sql
 import crdbvec_pipelines
 from crdbvec_pipelines.config import VectorColumn, vector_column
 from crdbvec_pipelines.database.column import ColumnDefinition
-from crdbvec_pipelines.database.dialects import Dialect
+from crdbvec_pipelines.database.dialects import Dialect, PostgresDialect
 from crdbvec_pipelines.database.schema.column_metadata import ColumnMetadata
 from crdbvec_pipelines.database.schema.metadata_version import CURRENT_VERSION
 from crdbvec_pipelines.database.schema.statements import pending_index_name
@@ -48,6 +48,10 @@ class Case:
     table: Table
     spec: VectorColumn
 
+    def on(self, dialect: Dialect) -> "Case":
+        """Return the case on a server of another kind."""
+        return replace(self, table=replace(self.table, dialect=dialect))
+
     @property
     def columns(self) -> list[ColumnDefinition]:
         """The vector column, by models of each metric."""
@@ -70,7 +74,8 @@ def _case(title: str, columns: Mapping[str, str], key: Sequence[str], **spec: ob
         **({vector.fingerprint_column: "text"} if vector.fingerprint_column else {}),
     }
     by_name = {name: Column(name, kind, _CASTS.get(kind, kind), -1) for name, kind in types.items()}
-    return Case(title, Table(vector.table, by_name, tuple(by_name[name] for name in key)), vector)
+    table = Table(vector.table, by_name, tuple(by_name[name] for name in key), PostgresDialect())
+    return Case(title, table, vector)
 
 
 CASES = (
@@ -91,6 +96,15 @@ CASES = (
         input=["title", "body", "year"],
         staleness="trigger",
         updated_at="changed",
+    ),
+    _case(
+        "types whose text has settings, updated_at without time zone",
+        {"id": "int8", "length": "float8", "duration": "interval", "image": "bytea", "changed": "timestamp"},
+        ["id"],
+        table="track",
+        template="{length} m in {duration}: {image}",
+        updated_at="changed",
+        updated_at_timezone="Europe/Berlin",
     ),
     _case(
         "bytea, nulls_only",
@@ -130,7 +144,8 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
 
 def _settings(dialect: Dialect) -> dict[str, str | int]:
     search = {**dialect.vectors.settings(100, filtered=False), **dialect.vectors.settings(100, filtered=True)}
-    return {**SESSION_SETTINGS, "statement_timeout": "30000ms", **dialect.ddl_lock_settings, **search}
+    fixed = {**SESSION_SETTINGS, **dialect.text_settings}
+    return {**fixed, "statement_timeout": "30000ms", **dialect.ddl_lock_settings, **search}
 
 
 # The examples of each parameter for a case. Parameters whose type is a Literal or bool need none.
@@ -150,7 +165,9 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
     "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_STATEMENT_TIMEOUT.items()],
-    "setting_name": lambda dialect, case: [name for name in _settings(dialect) if name not in SESSION_SETTINGS],
+    "setting_name": lambda dialect, case: [
+        name for name in _settings(dialect) if name not in {**SESSION_SETTINGS, **dialect.text_settings}
+    ],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
     "version": lambda dialect, case: [CURRENT_VERSION],
     "excluded": lambda dialect, case: [(), ((True, True), (False, True))],
@@ -160,6 +177,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
 _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
     "count_edited": lambda case: case.spec.updated_at is not None,
     "has_edited": lambda case: case.spec.updated_at is not None,
+    "latest_update": lambda case: case.spec.updated_at is not None,
     "oldest_pending": lambda case: case.spec.updated_at is not None,
 }
 
@@ -208,7 +226,9 @@ def _calls(function: Callable[..., Statement], dialect: Dialect) -> Iterator[tup
     hints = get_type_hints(inspect.unwrap(function))
     names = list(inspect.signature(function).parameters)
     is_per_case = bool({"table", "column"} & set(names))
-    cases = [case for case in CASES if function.__name__ not in _SENT_FOR or _SENT_FOR[function.__name__](case)]
+    cases = [
+        case.on(dialect) for case in CASES if function.__name__ not in _SENT_FOR or _SENT_FOR[function.__name__](case)
+    ]
     for case in cases if is_per_case else cases[:1]:
         calls = list(_arguments(names, hints, dialect, case))
         # All combinations for the first kind of column; for the others the last one, which has the most clauses.

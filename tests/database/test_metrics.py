@@ -6,6 +6,7 @@ import pytest
 
 from crdbvec_pipelines.config import Metric
 from crdbvec_pipelines.database.column import ColumnDefinition
+from crdbvec_pipelines.database.dialects import PostgresDialect
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.table import Table
 from tests.support.servers import Server
@@ -50,5 +51,5 @@ def test_metric_is_the_configured_one_otherwise_the_models(
     index: dict[str, object] | None, model_metric: Metric, metric: Metric
 ) -> None:
     spec = column(index=index)
-    definition = ColumnDefinition(Table(spec.table, {}, ()), spec, FakeModel(metric=model_metric))
+    definition = ColumnDefinition(Table(spec.table, {}, (), PostgresDialect()), spec, FakeModel(metric=model_metric))
     assert definition.metric == metric

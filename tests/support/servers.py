@@ -43,12 +43,15 @@ class Server:
         return urlunsplit((scheme, netloc, f"/{database}", query, fragment))
 
     @contextmanager
-    def new_database(self) -> Iterator[str]:
-        """Create a database, yield its URL, and drop it afterwards even if clients are connected to it."""
+    def new_database(self, options: str = "") -> Iterator[str]:
+        """Create a database, yield its URL, and drop it afterwards even if clients are connected to it.
+
+        The options of CREATE DATABASE are those of PostgreSQL.
+        """
         name = f"{_DATABASE_PREFIX}_{next(_numbers)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             drop = " CASCADE" if connection.pgconn.parameter_status(b"crdb_version") else " WITH (FORCE)"
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
             try:
                 yield self.url_of(name)
             finally:

@@ -17,4 +17,4 @@ def detect(connection: psycopg.Connection) -> Dialect:
     """
     if connection.pgconn.parameter_status(b"crdb_version"):
         return CockroachDialect(CrdbConnectionInfo(connection.pgconn).server_version)
-    return PostgresDialect()
+    return PostgresDialect(connection.info.parameter_status("server_encoding") or "UTF8")

@@ -51,15 +51,68 @@ class Dialect(ABC):
     def create_extension(self) -> sql.Composable | None:
         """The statement that makes the VECTOR type available; None if the type is built in."""
 
+    @property
+    @abstractmethod
+    def text_settings(self) -> Mapping[str, str | int]:
+        """The session settings that change the text of a value and that only this kind of server has."""
+
+    @abstractmethod
+    def text_has_content(self, text: sql.Composable) -> sql.Composable:
+        """Return the predicate of texts that have content, as `crdbvec_pipelines.content` defines it.
+
+        Args:
+            text: An expression of the type TEXT that is not NULL.
+        """
+
+    @property
+    @abstractmethod
+    def add_vector_schema(self) -> sql.Composable | None:
+        """The query that makes the VECTOR type visible in a session; None if the type is built in."""
+
+    @property
+    @abstractmethod
+    def can_index_virtual_columns(self) -> bool:
+        """Whether the predicate of a partial index can contain a virtual generated column."""
+
+    @property
+    @abstractmethod
+    def max_columns(self) -> int | None:
+        """The maximum number of columns of a table, dropped ones included; None if there is no fixed one."""
+
+    @property
+    @abstractmethod
+    def table_facts(self) -> sql.Composable:
+        """The query for what decides whether a table can be changed: the values of `schema.requirements.TableFacts`.
+
+        Its parameters are `schema` and `table`.
+        """
+
+    @property
+    @abstractmethod
+    def list_partitions(self) -> sql.Composable | None:
+        """The query for schema and name of each partition that contains rows; None if the server has no such tables.
+
+        Its parameters are `schema` and `table`.
+        """
+
     @abstractmethod
     def index_bytes_per_row(self, dimension: int) -> float:
         """Return the approximate size of one vector in a vector index, in bytes, for estimates."""
 
     @abstractmethod
     def create_index(
-        self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
+        self,
+        *,
+        index: sql.Identifier,
+        table: sql.Identifier,
+        columns: sql.Composable,
+        predicate: sql.Composable | None,
+        online: bool = True,
     ) -> sql.Composable:
-        """Return the statement that creates an index without blocking writers, unless the index exists."""
+        """Return the statement that creates an index without blocking writers, unless the index exists.
+
+        With `online=False`, writers may be blocked while it runs.
+        """
 
     @abstractmethod
     def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:

@@ -6,12 +6,15 @@ import psycopg
 from psycopg import sql
 from psycopg.crdb import CrdbConnection
 
+from crdbvec_pipelines.content import content_pattern
 from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import MIN_VECTOR_INDEX_VERSION, CockroachVectors
 from crdbvec_pipelines.database.errors import TableError
 
 # CREATE OR REPLACE TRIGGER exists since 26.2.
 _MIN_REPLACE_TRIGGER_VERSION = 260200
+# How the regular expressions of Go write a character.
+_GO_ESCAPE = r"\x{{{:X}}}"
 
 
 class CockroachDialect(Dialect):
@@ -61,6 +64,46 @@ class CockroachDialect(Dialect):
         """None, because VECTOR is built in."""
         return None
 
+    @property
+    def text_settings(self) -> Mapping[str, str | int]:
+        """None: there are no types for money or XML, whose text has settings of its own on PostgreSQL."""
+        return {}
+
+    def text_has_content(self, text: sql.Composable) -> sql.Composable:
+        """Return a match of one character of content. Text is always UTF-8; patterns have the syntax of Go."""
+        return sql.SQL("{} ~ {}").format(text, sql.SQL(f"'{content_pattern(_GO_ESCAPE)}'"))
+
+    @property
+    def add_vector_schema(self) -> sql.Composable | None:
+        """None, because VECTOR is built in."""
+        return None
+
+    @property
+    def can_index_virtual_columns(self) -> bool:
+        """True: an index can contain virtual computed columns."""
+        return True
+
+    @property
+    def max_columns(self) -> int | None:
+        """None: there is no fixed maximum."""
+        return None
+
+    @property
+    def table_facts(self) -> sql.Composable:
+        """Only the privilege to create tables, because the other kinds of tables exist on PostgreSQL only."""
+        return sql.SQL(
+            "SELECT false AS is_partition, false AS is_typed, c.relpersistence = 't' AS is_temporary, "
+            "false AS has_children, true AS is_owner, current_user AS role, "
+            "has_schema_privilege(n.nspname, 'CREATE') AS can_create, 0 AS columns, 0 AS fixed_bytes, 0 AS page_bytes "
+            "FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+        )
+
+    @property
+    def list_partitions(self) -> sql.Composable | None:
+        """None: partitions are not tables of their own."""
+        return None
+
     def index_bytes_per_row(self, dimension: int) -> float:
         """Return the size in C-SPANN: one bit per dimension (RaBitQ), the key, a share of its partition's centroid.
 
@@ -69,7 +112,13 @@ class CockroachDialect(Dialect):
         return dimension / 8 + 48 + 4 * dimension / 64
 
     def create_index(
-        self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
+        self,
+        *,
+        index: sql.Identifier,
+        table: sql.Identifier,
+        columns: sql.Composable,
+        predicate: sql.Composable | None,
+        online: bool = True,
     ) -> sql.Composable:
         """Return a plain CREATE INDEX, because CockroachDB builds every index online."""
         return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns}){where}").format(

@@ -1,16 +1,54 @@
 """PostgreSQL with pgvector: the embedded server, which is the default, and servers elsewhere."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import psycopg
 from psycopg import sql
 
+from crdbvec_pipelines.content import content_ranges, encoded_characters, no_content_hex_pattern
 from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
 
+_UTF8 = "UTF8"
+# The code points that are content. `ascii` returns the code point of the first character, in a UTF-8 database.
+_CONTENT_RANGES = sql.Literal(f"{{{','.join(f'[{first},{last}]' for first, last in content_ranges())}}}")
+# Characters without content at the start of many texts: ASCII white space, no-break and ideographic space, zero-width
+# space, byte order mark, soft hyphen.
+_FREQUENT = sql.SQL(r"E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'")
+_OF_SEVERAL_BYTES = frozenset({"SQL_ASCII", "EUC_CN", "EUC_JIS_2004", "EUC_JP", "EUC_KR"})
+# Python's names of the encodings that it knows by another name than PostgreSQL. A database without an encoding contains
+# bytes that clients take for UTF-8. Python, and so psycopg, knows neither EUC_TW nor MULE_INTERNAL.
+_CODECS = {
+    "SQL_ASCII": "utf_8",
+    "EUC_CN": "gb2312",
+    "KOI8R": "koi8_r",
+    "KOI8U": "koi8_u",
+}
+
+
+def _codec(encoding: str) -> str:
+    """Return Python's name of an encoding of PostgreSQL."""
+    return _CODECS.get(encoding, encoding.lower().replace("win", "cp"))
+
+
+@cache
+def _no_content_pattern(encoding: str) -> str:
+    return no_content_hex_pattern(_codec(encoding))
+
+
+@cache
+def _single_bytes(encoding: str) -> list[int]:
+    """Return the characters without content of an encoding with one byte per character."""
+    return [each[0] for each in encoded_characters(_codec(encoding))]
+
 
 class PostgresDialect(Dialect):
-    """PostgreSQL 14 or later with the extension `vector`."""
+    """PostgreSQL 14 or later with the extension `vector`.
+
+    Args:
+        encoding: The encoding of the database.
+    """
 
     name = "postgres"
     display_name = "PostgreSQL"
@@ -18,6 +56,9 @@ class PostgresDialect(Dialect):
     # 40,000 rows per second; larger groups were not faster and keep their row locks longer.
     rows_per_write = (500, 2_000)
     vectors = PostgresVectors()
+
+    def __init__(self, encoding: str = "UTF8") -> None:
+        self.encoding = encoding
 
     @property
     def can_replace_triggers(self) -> bool:
@@ -38,16 +79,104 @@ class PostgresDialect(Dialect):
         """The CREATE EXTENSION of pgvector, which is installed per database."""
         return sql.SQL("CREATE EXTENSION IF NOT EXISTS vector")
 
+    @property
+    def text_settings(self) -> Mapping[str, str | int]:
+        """The settings of money, XML and names. Those of numbers and times change only what `to_char` returns."""
+        return {"lc_monetary": "C", "xmlbinary": "base64", "xmloption": "content", "quote_all_identifiers": "off"}
+
+    def text_has_content(self, text: sql.Composable) -> sql.Composable:
+        """Return a test of the first character that is not removed, and for the texts that it leaves open one of all.
+
+        A regular expression over every text would take a multiple of the time of the rest of the statement.
+        """
+        if self.encoding == _UTF8:
+            first = sql.SQL("ascii(ltrim({}, {}))").format(text, _FREQUENT)
+            return sql.SQL("({}::int4multirange @> {} OR ({} <> 0 AND {}))").format(
+                _CONTENT_RANGES, first, first, self._has_content_in_bytes(text)
+            )
+        if self.encoding in _OF_SEVERAL_BYTES:
+            # A printable character of ASCII, which all encodings contain.
+            printable = sql.SQL("({0} COLLATE \"C\" >= '!' AND {0} COLLATE \"C\" <= '~')").format(text)
+            return sql.SQL("({} OR {})").format(printable, self._has_content_in_bytes(text))
+        removed = sql.SQL(" || ").join(
+            sql.SQL("chr({})").format(sql.Literal(code)) for code in _single_bytes(self.encoding)
+        )
+        return sql.SQL("ascii(ltrim({}, {})) <> 0").format(text, removed)
+
+    def _has_content_in_bytes(self, text: sql.Composable) -> sql.Composable:
+        """Return a test of all bytes, without a conversion, which bytes that are no character would make fail."""
+        return sql.SQL("encode(convert_to({}, {}), 'hex') !~ {}").format(
+            text, sql.Literal(self.encoding), sql.Literal(_no_content_pattern(self.encoding))
+        )
+
+    @property
+    def add_vector_schema(self) -> sql.Composable | None:
+        """A query that adds the schema of pgvector to the search path, if the type is not found without it."""
+        return sql.SQL(
+            "SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), "
+            "quote_ident(n.nspname)), false) FROM pg_catalog.pg_extension AS e "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace "
+            "WHERE e.extname = 'vector' AND to_regtype('vector') IS NULL"
+        )
+
+    @property
+    def can_index_virtual_columns(self) -> bool:
+        """False: PostgreSQL 18 has no indexes over virtual generated columns."""
+        return False
+
+    @property
+    def max_columns(self) -> int | None:
+        """The limit of PostgreSQL, which dropped columns count for too."""
+        return 1_600
+
+    @property
+    def table_facts(self) -> sql.Composable:
+        """The flags of the table, the privileges of the role, and the width of columns that are never NULL."""
+        return sql.SQL(
+            "SELECT c.relispartition AS is_partition, c.reloftype <> 0 AS is_typed, "
+            "c.relpersistence = 't' AS is_temporary, c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits "
+            "AS i WHERE i.inhparent = c.oid) AS has_children, "
+            "pg_has_role(c.relowner, 'USAGE') AS is_owner, current_user::text AS role, "
+            "has_schema_privilege(n.oid, 'CREATE') AS can_create, c.relnatts::int AS columns, "
+            "(SELECT coalesce(sum(a.attlen), 0)::int FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid "
+            "AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND a.attlen > 0) AS fixed_bytes, "
+            "current_setting('block_size')::int AS page_bytes "
+            "FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+        )
+
+    @property
+    def list_partitions(self) -> sql.Composable | None:
+        """The leaves of the tree of partitions."""
+        return sql.SQL(
+            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS t "
+            "JOIN pg_catalog.pg_namespace AS s ON s.oid = t.relnamespace, pg_partition_tree(t.oid) AS p "
+            "JOIN pg_catalog.pg_class AS c ON c.oid = p.relid "
+            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE s.nspname = %(schema)s::text AND t.relname = %(table)s::text AND p.isleaf AND c.relkind = 'r' "
+            "ORDER BY n.nspname, c.relname"
+        )
+
     def index_bytes_per_row(self, dimension: int) -> float:
         """Return the size in HNSW with m = 16: the vector itself, and 2 m neighbors of 6 bytes on the lowest level."""
         return 4 * dimension + 8 + 2 * 16 * 6 + 64
 
     def create_index(
-        self, *, index: sql.Identifier, table: sql.Identifier, columns: sql.Composable, predicate: sql.Composable | None
+        self,
+        *,
+        index: sql.Identifier,
+        table: sql.Identifier,
+        columns: sql.Composable,
+        predicate: sql.Composable | None,
+        online: bool = True,
     ) -> sql.Composable:
         """Return a CREATE INDEX CONCURRENTLY, because a plain one blocks writers while it scans the table."""
-        return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
-            index=index, table=table, columns=columns, where=where_clause(predicate)
+        return sql.SQL("CREATE INDEX {concurrently}IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
+            concurrently=sql.SQL("CONCURRENTLY " if online else ""),
+            index=index,
+            table=table,
+            columns=columns,
+            where=where_clause(predicate),
         )
 
     def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:

@@ -11,6 +11,7 @@ from crdbvec_pipelines.database.rows.predicates import (
     without_deferred,
 )
 from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.updated_at import UpdatedAt
 
 
 @statement
@@ -41,13 +42,31 @@ def count_unembedded(column: ColumnDefinition, *, exclude_deferred: bool) -> sql
 def count_edited(column: ColumnDefinition, *, exclude_deferred: bool) -> sql.Composable:
     """Count the rows updated since a time whose vector is stale, at most `limit`, with their earliest `updated_at`.
 
-    The index on `updated_at` finds them.
+    The index on `updated_at` finds them. A time in the future is returned as the present one.
     """
+    updated = UpdatedAt(column)
     return sql.SQL(
-        "SELECT count(*), min(updated)::timestamptz FROM "
+        "SELECT count(*), CASE WHEN count(*) > 0 THEN least({earliest}, now()) END FROM "
         "(SELECT {updated} AS updated FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited"
     ).format(
-        updated=sql.Identifier(column.spec.updated_at or column.spec.output),
+        earliest=updated.time(sql.SQL("min(updated)")),
+        updated=updated.column,
         table=column.table.identifier,
         pending=without_deferred(column, edited_predicate(column), exclude_deferred=exclude_deferred),
+    )
+
+
+@statement
+def latest_update(column: ColumnDefinition) -> sql.Composable:
+    """Return the latest `updated_at`, and the time of the server.
+
+    The index on `updated_at` finds it. It is at most the time of the server, and at least the epoch.
+    """
+    updated = UpdatedAt(column)
+    return sql.SQL(
+        "SELECT greatest(CASE WHEN {latest} > now() THEN now() ELSE {latest} END, {epoch}), now() FROM {table}"
+    ).format(
+        latest=updated.time(sql.SQL("max({})").format(updated.column)),
+        epoch=sql.SQL("'1970-01-01 00:00:00+00'::timestamptz"),
+        table=column.table.identifier,
     )

@@ -5,13 +5,15 @@ from psycopg import sql
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.rows.predicates import any_pending_predicate
 from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.updated_at import UpdatedAt
 
 
 @statement
 def oldest_pending(column: ColumnDefinition) -> sql.Composable:
     """Return the age in seconds of the earliest `updated_at` among the pending rows."""
-    return sql.SQL("SELECT extract(epoch FROM now() - min({updated}))::float8 FROM {table} WHERE {pending}").format(
-        updated=sql.Identifier(column.spec.updated_at or column.spec.output),
+    updated = UpdatedAt(column)
+    return sql.SQL("SELECT extract(epoch FROM now() - {earliest})::float8 FROM {table} WHERE {pending}").format(
+        earliest=updated.time(sql.SQL("min({})").format(updated.column)),
         table=column.table.identifier,
         pending=any_pending_predicate(column),
     )

@@ -13,6 +13,7 @@ from psycopg import sql
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions
 from crdbvec_pipelines.database.rows.row_error_statements import is_not_deferred
+from crdbvec_pipelines.database.updated_at import UpdatedAt
 
 PendingKind = Literal["unembedded", "stale", "edited"]
 """unembedded: rows without a vector. stale: rows whose fingerprint differs from that of their input. edited: the stale
@@ -51,7 +52,7 @@ def pending_predicate(column: ColumnDefinition, kind: PendingKind) -> sql.Compos
         expressions.fingerprint,
     )
     if kind == "edited" and column.spec.updated_at is not None:
-        return sql.SQL("{} >= %(since)s::timestamptz AND {}").format(sql.Identifier(column.spec.updated_at), stale)
+        return sql.SQL("{} AND {}").format(UpdatedAt(column).is_since, stale)
     return stale
 
 
@@ -64,10 +65,9 @@ def edited_predicate(column: ColumnDefinition) -> sql.Composable:
     """Return the predicate of rows updated since a time whose vector is stale or whose input has become blank."""
     expressions = InputExpressions(column)
     return sql.SQL(
-        "{updated} >= %(since)s::timestamptz AND {output} IS NOT NULL "
-        "AND (NOT {content} OR {stored} IS DISTINCT FROM {fingerprint})"
+        "{is_since} AND {output} IS NOT NULL AND (NOT {content} OR {stored} IS DISTINCT FROM {fingerprint})"
     ).format(
-        updated=sql.Identifier(column.spec.updated_at or column.spec.output),
+        is_since=UpdatedAt(column).is_since,
         output=sql.Identifier(column.spec.output),
         content=expressions.has_content,
         stored=sql.Identifier(column.spec.fingerprint_column or column.spec.output),

@@ -21,6 +21,7 @@ from crdbvec_pipelines.database.rows.predicates import (
 )
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Table
+from crdbvec_pipelines.database.updated_at import UpdatedAt
 
 
 @statement
@@ -87,9 +88,7 @@ def clear_vectors(column: ColumnDefinition, *, has_lower: bool, has_upper: bool,
         assignments=sql.SQL(", ").join(assignments),
         key=key_list(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
-        updated=sql.SQL("{} >= %(since)s::timestamptz").format(sql.Identifier(column.spec.updated_at))
-        if only_edited and column.spec.updated_at
-        else sql.SQL("true"),
+        updated=UpdatedAt(column).is_since if only_edited and column.spec.updated_at else sql.SQL("true"),
         output=sql.Identifier(column.spec.output),
         content=InputExpressions(column).has_content,
     )

@@ -207,6 +207,14 @@ class VectorRows:
         count, oldest = self._database.fetch_one(statement, {**self._parameters, "since": since, "limit": limit})
         return int(count), oldest
 
+    def latest_update(self) -> tuple[datetime, datetime]:
+        """Return the latest `updated_at` and the time of the server.
+
+        A value that is later than the time of the server is returned as that time, one before 1970 as 1970.
+        """
+        latest, now = self._database.fetch_one(count_statements.latest_update(self.column))
+        return latest, now
+
     def ranges_with_pending(self, ranges: Iterable[KeyRange], edited_since: datetime | None) -> Iterator[KeyRange]:
         """Yield those of the given key ranges that contain a pending row without a vector.
 

@@ -7,6 +7,7 @@ existing objects are not changed.
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity, open_column
@@ -22,9 +23,12 @@ from crdbvec_pipelines.database.schema.column_metadata import (
 )
 from crdbvec_pipelines.database.schema.ddl import change_schema
 from crdbvec_pipelines.database.schema.metadata_version import installed_version, upgrade_statements
+from crdbvec_pipelines.database.schema.requirements import check_requirements
 from crdbvec_pipelines.database.schema.statements import (
     add_fingerprint_column,
     add_vector_column,
+    combine_pending_indexes,
+    combine_updated_indexes,
     create_extension,
     create_pending_index,
     create_updated_index,
@@ -33,10 +37,12 @@ from crdbvec_pipelines.database.schema.statements import (
     find_metadata_tables,
     has_vector_type,
     index_state,
+    list_partitions,
     pending_index_name,
 )
 from crdbvec_pipelines.database.schema.triggers import trigger_changes
 from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.naming import TableName
 
 # If two processes build the same index CONCURRENTLY at the same moment, PostgreSQL ends one of them by deadlock, which
 # may leave the index invalid. So the schema is read again after each attempt, after a random wait of at most this many
@@ -60,6 +66,7 @@ def missing_statements(column: BoundColumn) -> Iterator[Statement]:
     database, table, spec = column.database, column.table, column.spec
     if database.dialect.create_extension is not None and not database.fetch_one(has_vector_type())[0]:
         yield create_extension(database.dialect)
+    yield from _missing_columns(column)
     schema = table.name.schema
     existing = _metadata_tables(column)
     if ERRORS_TABLE not in existing:
@@ -67,20 +74,68 @@ def missing_statements(column: BoundColumn) -> Iterator[Statement]:
     if VECTOR_COLUMNS_TABLE not in existing:
         yield create_vector_columns_table(schema)
     yield from upgrade_statements(schema, installed_version(database, schema, existing))
+    yield from _missing_pending_index(column)
+    if spec.updated_at is not None:
+        yield from _missing_updated_index(column, spec.updated_at)
+
+
+def _missing_columns(column: BoundColumn) -> Iterator[Statement]:
+    """Yield the statements that add the vector column and its fingerprint column.
+
+    They precede those of the metadata tables, so that a table that rejects them leaves no other change.
+    """
+    table, fingerprint = column.table, column.spec.fingerprint_column
     if not column.exists:
         yield add_vector_column(column)
-    if spec.fingerprint_column is not None and spec.fingerprint_column not in table.columns:
-        yield add_fingerprint_column(table, spec.fingerprint_column)
-    index = {"schema": schema, "index": pending_index_name(spec)}
-    state = database.fetch(index_state(database.dialect), index)
-    if state and not state[0][0]:
-        yield drop_index(database.dialect, table, index["index"])
-    if not state or not state[0][0]:
-        yield create_pending_index(database.dialect, column)
-    if spec.updated_at is not None:
-        names = {"schema": schema, "table": table.name.name, "column": spec.updated_at}
-        if not database.fetch(find_leading_index(), names):
-            yield create_updated_index(database.dialect, table, spec.updated_at)
+    if fingerprint is not None and fingerprint not in table.columns:
+        yield add_fingerprint_column(table, fingerprint)
+
+
+def _missing_pending_index(column: BoundColumn) -> Iterator[Statement]:
+    dialect, table, name = column.database.dialect, column.table, pending_index_name(column.spec)
+    state = column.database.fetch(index_state(dialect), {"schema": table.name.schema, "index": name})
+    if state and state[0][0]:
+        return
+    if state:
+        yield drop_index(dialect, table, name)
+    if not table.is_partitioned:
+        yield create_pending_index(dialect, column)
+        return
+    for partition in _partitions(column):
+        yield from _missing_pending_index(partition)
+    yield combine_pending_indexes(dialect, column)
+
+
+def _missing_updated_index(column: BoundColumn, updated_at: str) -> Iterator[Statement]:
+    dialect, table = column.database.dialect, column.table
+    names = {"schema": table.name.schema, "table": table.name.name, "column": updated_at}
+    if column.database.fetch(find_leading_index(), names):
+        return
+    if not table.is_partitioned:
+        yield create_updated_index(dialect, table, updated_at)
+        return
+    for partition in _partitions(column):
+        yield from _missing_updated_index(partition, updated_at)
+    yield combine_updated_indexes(dialect, table, updated_at)
+
+
+def _partitions(column: BoundColumn) -> list[BoundColumn]:
+    """Return the vector column of each partition of a partitioned table.
+
+    An index of a partitioned table cannot be built without blocking writers. One of each partition can, and then that
+    of the partitioned table consists of them.
+    """
+    name = column.table.name
+    query = list_partitions(column.database.dialect)
+    rows = column.database.fetch(query, {"schema": name.schema, "table": name.name})
+    return [
+        replace(
+            column,
+            table=replace(column.table, name=TableName(*row), is_partitioned=False),
+            spec=column.spec.model_copy(update={"table": TableName(*row)}),
+        )
+        for row in rows
+    ]
 
 
 def required_statements(column: BoundColumn) -> list[Statement]:
@@ -110,6 +165,7 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
         needed = list(missing_statements(column))
         if not needed:
             break
+        check_requirements(column, added_columns=len(list(_missing_columns(column))))
         _run(column, needed)
         column = column.reread()
     save_column_metadata(column)

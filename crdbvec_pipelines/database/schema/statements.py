@@ -10,6 +10,7 @@ from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.statement import online_ddl, statement
 from crdbvec_pipelines.database.table import Table
+from crdbvec_pipelines.naming import TableName
 
 
 @statement
@@ -96,13 +97,48 @@ def create_pending_index(dialect: Dialect, column: ColumnDefinition) -> sql.Comp
 def create_updated_index(dialect: Dialect, table: Table, column_name: str) -> sql.Composable:
     """Create the index that finds edited rows, if the table has no index that starts with the column."""
     return dialect.create_index(
-        index=sql.Identifier(short_name(f"{table.name.name}_{column_name}", "crdbvec")),
+        index=sql.Identifier(updated_index_name(table.name, column_name)),
         table=table.identifier,
         columns=sql.Identifier(column_name),
         predicate=None,
     )
 
 
+@statement
+def combine_pending_indexes(dialect: Dialect, column: ColumnDefinition) -> sql.Composable:
+    """Create the pending index of a partitioned table from those of its partitions, which takes no scan."""
+    return dialect.create_index(
+        index=sql.Identifier(pending_index_name(column.spec)),
+        table=column.table.identifier,
+        columns=key_list(column.table),
+        predicate=unembedded_predicate(column),
+        online=False,
+    )
+
+
+@statement
+def combine_updated_indexes(dialect: Dialect, table: Table, column_name: str) -> sql.Composable:
+    """Create the index that finds edited rows of a partitioned table from those of its partitions."""
+    return dialect.create_index(
+        index=sql.Identifier(updated_index_name(table.name, column_name)),
+        table=table.identifier,
+        columns=sql.Identifier(column_name),
+        predicate=None,
+        online=False,
+    )
+
+
+@statement
+def list_partitions(dialect: Dialect) -> sql.Composable:
+    """List the partitions of a partitioned table that contain rows, those of partitions included."""
+    return dialect.list_partitions or sql.SQL("")
+
+
 def pending_index_name(spec: VectorColumn) -> str:
     """Return the name of the index over pending rows."""
     return short_name(f"{spec.table.name}_{spec.output}", "pending")
+
+
+def updated_index_name(table: TableName, column_name: str) -> str:
+    """Return the name of the index that finds edited rows."""
+    return short_name(f"{table.name}_{column_name}", "crdbvec")

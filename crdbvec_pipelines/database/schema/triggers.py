@@ -20,6 +20,9 @@ TRIGGER = "crdbvec_stale"
 
 # PostgreSQL has no equality operator for these types, so a comparison would make every UPDATE of the table fail.
 _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path"})
+# Their operator takes values with different texts for equal: texts by letter case, shapes by area.
+_WITH_LOOSE_EQUALITY = frozenset({"citext", "box", "circle"})
+_COMPARED_AS_TEXT = _WITHOUT_EQUALITY | _WITH_LOOSE_EQUALITY
 
 
 @statement
@@ -110,7 +113,8 @@ def _trigger(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
 
 
 def _changed(table: Table, name: str) -> sql.Composable:
-    by_text = table.columns[name].type_name in _WITHOUT_EQUALITY
+    # The catalog's name of an array is that of its elements after an underscore.
+    by_text = table.columns[name].type_name.removeprefix("_") in _COMPARED_AS_TEXT
     field = sql.SQL("{}::text" if by_text else "{}").format(sql.Identifier(name))
     return sql.SQL("(NEW).{0} IS DISTINCT FROM (OLD).{0}").format(field)
 

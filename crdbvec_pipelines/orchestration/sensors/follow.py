@@ -8,7 +8,7 @@ reading and the requests; what a tick does is decided in `decision`.
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -28,7 +28,8 @@ from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.orchestration.sensors.backoff import backoff_after_failures
 from crdbvec_pipelines.orchestration.sensors.decision import MAX_COUNTED_ROWS, Decision, TickState, decide
 from crdbvec_pipelines.partitioning import open_range_needs_split
-from crdbvec_pipelines.refresh.rounds import UPDATED_AT_OVERLAP
+from crdbvec_pipelines.refresh.rounds import read_watermark
+from crdbvec_pipelines.refresh.watermark import Watermark
 
 # Dagster ends a tick after 60 s and discards its result.
 _TICK_SECONDS = 30.0
@@ -46,6 +47,7 @@ class TickCursor(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     edited_since: AwareDatetime | None = None
+    watermark: Watermark | None = None
     observed: int | None = None
     observed_at: FiniteFloat = 0.0
     tail_checked_at: FiniteFloat = 0.0
@@ -146,15 +148,19 @@ class _Tick:
 
     def _count_pending(self, rows: VectorRows) -> int:
         """Count the pending rows that indexes find, and store since when edited rows must be read next time."""
-        started = datetime.now(UTC)
+        seen = read_watermark(rows)
         unembedded = rows.count_unembedded(MAX_COUNTED_ROWS)
+        if seen is None:
+            return unembedded
+        latest = seen.after(self._cursor.watermark)
         # A cursor set by hand may contain a time in the future, since when no row is edited.
-        since = min(self._cursor.edited_since or started, started - UPDATED_AT_OVERLAP)
-        edited, oldest = rows.count_edited(since, MAX_COUNTED_ROWS) if self._spec.updated_at else (0, None)
+        since = min(self._cursor.edited_since or seen.since, latest.since)
+        edited, oldest = rows.count_edited(since, MAX_COUNTED_ROWS)
         self._edited_since = since if edited else None
         if edited < MAX_COUNTED_ROWS:
+            self._cursor.watermark = latest
             # Rows updated before the first stale one need not be read again.
-            self._cursor.edited_since = min(oldest or started, started - UPDATED_AT_OVERLAP)
+            self._cursor.edited_since = min(oldest or latest.since, latest.since)
         return unembedded + edited
 
     def _backoff(self) -> str | None:
