@@ -197,7 +197,7 @@ def test_domain_over_timestamptz_is_accepted(postgres: Server, calls: CallLog) -
 @pytest.mark.parametrize("zone", ["+02:00", "UTC+2", "", "UTC; DROP TABLE passage", "Europe/", 2])
 def test_zone_that_is_not_a_name_is_rejected(zone: object) -> None:
     with pytest.raises(
-        ConfigurationError, match="updated_at_timezone: must be the name of a time zone, such as UTC or"
+        ConfigurationError, match="updated_at_timezone: .* is not a time zone; write one such as UTC or"
     ):
         column(updated_at="updated", updated_at_timezone=zone)
 

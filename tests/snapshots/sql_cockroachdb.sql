@@ -584,6 +584,9 @@ SELECT c.owner, c.lower_bound, c.upper_bound FROM "public"."crdbvec_claims" AS c
 --   bytea, nulls_only, has_lower=True, has_upper=True
 SELECT c.owner, c.lower_bound, c.upper_bound FROM "public"."crdbvec_claims" AS c LEFT JOIN "public"."crdbvec_claims" AS own ON own.table_name = c.table_name AND own.output = c.output AND own.owner = %(owner)s::text WHERE c.table_name = %(table_name)s::text AND c.output = %(output)s::text AND c.owner <> %(owner)s::text AND c.expires_at > now() AND (own.owner IS NULL OR c.claimed_at < own.claimed_at OR (c.claimed_at = own.claimed_at AND c.owner < own.owner)) AND (c.upper_bound IS NULL OR (c.upper_bound::jsonb ->> 0)::text > %(lower_0)s::text) AND (c.lower_bound IS NULL OR (c.lower_bound::jsonb ->> 0)::text < %(upper_0)s::text) ORDER BY c.claimed_at, c.owner;
 
+-- read_installation_time: Read when the metadata tables were made, and the name of the database.
+SELECT current_database(), min(installed_at)::text FROM "public"."crdbvec_metadata_version";
+
 -- read_pending: Read one page of the pending rows of a key range in key order: key, input, fingerprint.
 --   one text, kind=unembedded, has_lower=False, has_upper=False, has_after=False, exclude_deferred=False, excluded=0 ranges
 SELECT "id", "passage", md5(%(seed)s::text || "passage"::text) FROM "public"."passage" WHERE true AND "v" IS NULL AND "passage" IS NOT NULL AND (("passage" IS NOT NULL AND "passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) ORDER BY "id" LIMIT %(limit)s;
@@ -623,6 +626,9 @@ SELECT count(*), count("v"), count(*) FILTER (WHERE "v" IS NULL AND ("title" IS 
 SELECT count(*), count("v"), count(*) FILTER (WHERE "v" IS NULL AND ("length" IS NOT NULL OR "duration" IS NOT NULL OR "image" IS NOT NULL) AND (("length" IS NOT NULL) OR ("duration" IS NOT NULL) OR ("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE "v" IS NOT NULL AND (("length" IS NOT NULL) OR ("duration" IS NOT NULL) OR ("image" IS NOT NULL AND length("image") > 0)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || (coalesce("length"::text, '') || ' m in ' || coalesce("duration"::text, '') || ': ' || coalesce(encode("image", 'hex'), '')))), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || (coalesce("length"::text, '') || ' m in ' || coalesce("duration"::text, '') || ': ' || coalesce(encode("image", 'hex'), ''))))), count(*) FILTER (WHERE ("v" IS NULL AND ("length" IS NOT NULL OR "duration" IS NOT NULL OR "image" IS NOT NULL) AND (("length" IS NOT NULL) OR ("duration" IS NOT NULL) OR ("image" IS NOT NULL AND length("image") > 0)) OR "v" IS NOT NULL AND (("length" IS NOT NULL) OR ("duration" IS NOT NULL) OR ("image" IS NOT NULL AND length("image") > 0)) AND "v_fingerprint" IS DISTINCT FROM md5(%(seed)s::text || (coalesce("length"::text, '') || ' m in ' || coalesce("duration"::text, '') || ': ' || coalesce(encode("image", 'hex'), '')))) AND NOT (NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || (coalesce("length"::text, '') || ' m in ' || coalesce("duration"::text, '') || ': ' || coalesce(encode("image", 'hex'), '')))))), count(*) FILTER (WHERE NOT (("length" IS NOT NULL) OR ("duration" IS NOT NULL) OR ("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE "v" IS NOT NULL AND NOT (("length" IS NOT NULL) OR ("duration" IS NOT NULL) OR ("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE vector_dims("v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("v") = 0), min(vector_norm("v")), max(vector_norm("v")) FROM "public"."track" WHERE "id" >= %(lower_0)s::bigint AND "id" < %(upper_0)s::bigint;
 --   bytea, nulls_only, has_lower=True, has_upper=True, has_failures=True
 SELECT count(*), count("v"), count(*) FILTER (WHERE "v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE false), count(*) FILTER (WHERE EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex')))), count(*) FILTER (WHERE ("v" IS NULL AND "image" IS NOT NULL AND (("image" IS NOT NULL AND length("image") > 0)) OR false) AND NOT (NOT EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint FROM "public"."crdbvec_row_errors" AS e WHERE e.table_name = %(table_name)s::text AND e.output = %(output)s::text AND e.next_try > now()) AS crdbvec_waiting WHERE crdbvec_key = jsonb_build_array("id")::text AND crdbvec_fingerprint = md5(%(seed)s::text || encode("image", 'hex'))))), count(*) FILTER (WHERE NOT (("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE "v" IS NOT NULL AND NOT (("image" IS NOT NULL AND length("image") > 0))), count(*) FILTER (WHERE vector_dims("v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("v") = 0), min(vector_norm("v")), max(vector_norm("v")) FROM "public"."picture" WHERE "id" >= %(lower_0)s::text AND "id" < %(upper_0)s::text;
+
+-- read_server_identity: Read the identity of the server, if the server has one.
+-- (not sent to this server)
 
 -- read_table_facts: Read what decides whether a table can be changed.
 SELECT false AS is_partition, false AS is_typed, c.relpersistence = 't' AS is_temporary, false AS has_children, true AS is_owner, current_user AS role, has_schema_privilege(n.nspname, 'CREATE') AS can_create, 0 AS columns, 0 AS fixed_bytes, 0 AS page_bytes FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text;
@@ -703,6 +709,13 @@ SELECT "v"::real[], "id" FROM "public"."picture" WHERE ("id") IN (SELECT "id" FR
 -- select_column_metadata: List the vector columns of one table.
 SELECT output, inputs, fingerprint, staleness, models FROM "public"."crdbvec_vector_columns" WHERE table_name = %(table_name)s::text ORDER BY output;
 
+-- separating_prefix: Return the shortest prefix of a key column's value that is above another value, in the order of
+--     the column.
+--   template, composite key, special characters in names
+SELECT "realm" FROM (SELECT "realm" FROM "Sales eu"."order.lines" WHERE false UNION ALL SELECT (left(%(value)s::text, crdbvec_length))::text FROM generate_series(1, length(%(value)s::text)) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes WHERE "realm" > %(previous)s::text AND "realm" <= %(value)s::text ORDER BY length("realm"::text) LIMIT 1;
+--   bytea, nulls_only
+SELECT "id" FROM (SELECT "id" FROM "public"."picture" WHERE false UNION ALL SELECT (left(%(value)s::text, crdbvec_length))::text FROM generate_series(1, length(%(value)s::text)) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes WHERE "id" > %(previous)s::text AND "id" <= %(value)s::text ORDER BY length("id"::text) LIMIT 1;
+
 -- set_session: Set a session setting, given by name and value.
 SET "client_encoding" = 'UTF8';
 SET "timezone" = 'UTC';
@@ -714,6 +727,19 @@ SET "standard_conforming_strings" = 'on';
 SET "statement_timeout" = '30000ms';
 SET "vector_search_beam_size" = 100;
 SET "statement_timeout" = '0s';
+
+-- sort_bounds: Sort a number of bounds in key order; returns their positions in the parameters
+--     `bound_<position>_<column>`.
+--   one text, bounds=2
+SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, "id" FROM "public"."passage" WHERE false UNION ALL VALUES (0, %(bound_0_0)s::uuid), (1, %(bound_1_0)s::uuid)) AS crdbvec_bounds ORDER BY "id";
+--   template, composite key, special characters in names, bounds=2
+SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, "realm", "chapter", "verse" FROM "Sales eu"."order.lines" WHERE false UNION ALL VALUES (0, %(bound_0_0)s::text, %(bound_0_1)s::integer, %(bound_0_2)s::bigint), (1, %(bound_1_0)s::text, %(bound_1_1)s::integer, %(bound_1_2)s::bigint)) AS crdbvec_bounds ORDER BY "realm", "chapter", "verse";
+--   list of columns, trigger, updated_at, bounds=2
+SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, "id" FROM "public"."note" WHERE false UNION ALL VALUES (0, %(bound_0_0)s::bigint), (1, %(bound_1_0)s::bigint)) AS crdbvec_bounds ORDER BY "id";
+--   types whose text has settings, updated_at without time zone, bounds=2
+SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, "id" FROM "public"."track" WHERE false UNION ALL VALUES (0, %(bound_0_0)s::bigint), (1, %(bound_1_0)s::bigint)) AS crdbvec_bounds ORDER BY "id";
+--   bytea, nulls_only, bounds=2
+SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, "id" FROM "public"."picture" WHERE false UNION ALL VALUES (0, %(bound_0_0)s::text), (1, %(bound_1_0)s::text)) AS crdbvec_bounds ORDER BY "id";
 
 -- table_size: Return the size in bytes of a table with its indexes.
 --   one text
