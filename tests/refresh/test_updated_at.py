@@ -175,7 +175,8 @@ def test_other_types_are_rejected_before_any_change(
 ) -> None:
     connection.execute(f"CREATE TABLE passage (id INT8 PRIMARY KEY, passage TEXT, updated {kind})")
     with pytest.raises(TableError, match=message):
-        prepare(database, column(updated_at="updated", **({"updated_at_timezone": zone} if zone else {})))
+        # A zone that Python knows may be unknown to the server.
+        prepare(database, column(updated_at="updated").model_copy(update={"updated_at_timezone": zone}))
     found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert found == [("passage",)]
     columns = connection.execute("SELECT * FROM passage").description or []
@@ -194,8 +195,8 @@ def test_domain_over_timestamptz_is_accepted(postgres: Server, calls: CallLog) -
             assert calls.inputs() == ["edited"]
 
 
-@pytest.mark.parametrize("zone", ["+02:00", "UTC+2", "", "UTC; DROP TABLE passage", "Europe/", 2])
-def test_zone_that_is_not_a_name_is_rejected(zone: object) -> None:
+@pytest.mark.parametrize("zone", ["+02:00", "UTC+2", "", "UTC; DROP TABLE passage", "Europe/", "Europe/Nowhere"])
+def test_zone_that_is_not_a_name_is_rejected(zone: str) -> None:
     with pytest.raises(
         ConfigurationError, match="updated_at_timezone: .* is not a time zone; write one such as UTC or"
     ):
