@@ -198,7 +198,7 @@ def test_domain_over_timestamptz_is_accepted(postgres: Server, calls: CallLog) -
 @pytest.mark.parametrize("zone", ["+02:00", "UTC+2", "", "UTC; DROP TABLE passage", "Europe/", "Europe/Nowhere"])
 def test_zone_that_is_not_a_name_is_rejected(zone: str) -> None:
     with pytest.raises(
-        ConfigurationError, match="updated_at_timezone: .* is not a time zone; write one such as UTC or"
+        ConfigurationError, match=r"updated_at_timezone: .* is not a time zone; write one such as UTC or"
     ):
         column(updated_at="updated", updated_at_timezone=zone)
 

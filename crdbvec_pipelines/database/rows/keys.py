@@ -148,10 +148,9 @@ class TableKeys:
 
     @staticmethod
     def _is_long(column: Column, value: KeyValue) -> bool:
-        """Return whether a value of a text or binary column should be shortened in a bound."""
-        return (
-            (column.is_text or column.is_bytes) and isinstance(value, (str, bytes)) and len(value) > _MAX_WHOLE_LENGTH
-        )
+        """Return whether a value should be shortened in a bound: a text or bytes, of no domain that may reject a prefix."""
+        is_cuttable = (column.is_text or column.is_bytes) and not column.is_domain
+        return is_cuttable and isinstance(value, (str, bytes)) and len(value) > _MAX_WHOLE_LENGTH
 
     def at_stride(self, start: Bound | None, stride: int) -> Bound | None:
         """Return the key `stride` rows after the key `start`, or after the first row if `start` is None.
