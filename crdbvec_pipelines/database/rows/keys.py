@@ -148,7 +148,7 @@ class TableKeys:
 
     @staticmethod
     def _is_long(column: Column, value: KeyValue) -> bool:
-        """Return whether to shorten a value in a bound: a long text or bytes, of no domain, which may reject a prefix."""
+        """Return whether to shorten a value: a long text or bytes, and of no domain, which may reject a prefix."""
         is_cuttable = (column.is_text or column.is_bytes) and not column.is_domain
         return is_cuttable and isinstance(value, (str, bytes)) and len(value) > _MAX_WHOLE_LENGTH
 
