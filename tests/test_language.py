@@ -63,6 +63,8 @@ ALLOWED = {
     "a long text that goes on": "A sample text for comparing converted models.",
     "rows_arrived_meanwhile": "A metadata key, named like the one below.",
     "rows_changed_meanwhile": "A metadata key of 0.1.0; another key would start another plot in Dagster.",
+    "`refuse`": "A value of the configuration key existing_vectors.",
+    '"refuse"': "The same value.",
     "refused.txt": "A file in the model caches that release 0.1.0 wrote.",
     "serve_forever": "A method of the standard library.",
 }

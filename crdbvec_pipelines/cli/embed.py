@@ -1,6 +1,7 @@
 """`crdbvec embed`: the refresh that the assets run, in this process."""
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import click
 
@@ -8,7 +9,7 @@ from crdbvec_pipelines.cli.embed_output import numbers, print_large_backfill_hin
 from crdbvec_pipelines.cli.follow import follow_target
 from crdbvec_pipelines.cli.output import print_info, print_json, progress, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
-from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, VectorColumn
+from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, ExistingVectors, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
@@ -34,6 +35,11 @@ _EVERYTHING = KeyRange()
 @click.option("-F", "--follow", is_flag=True, help="Keep running and embed new rows until stopped.")
 @click.option("--max-idle", type=click.FloatRange(0), help="With -F: exit after this many idle seconds.")
 @click.option("--rebuild-index", is_flag=True, help="Drop the vector index, embed, then build the index again.")
+@click.option(
+    "--existing-vectors",
+    type=click.Choice(get_args(ExistingVectors)),
+    help="What becomes of vectors that were in the column before it was first prepared.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print one line per row.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
@@ -44,6 +50,7 @@ def command(
     follow: bool,
     max_idle: float | None,
     rebuild_index: bool,
+    existing_vectors: ExistingVectors | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -59,7 +66,7 @@ def command(
         raise click.UsageError("--max-idle requires -F.")
     if rebuild_index and num_batches is not None:
         raise click.UsageError("--rebuild-index embeds all pending rows before it builds the index. Omit -n.")
-    target = selection.resolve(batch_size=batch_size, workers=workers)
+    target = selection.resolve(batch_size=batch_size, workers=workers, existing_vectors=existing_vectors)
     if follow:
         report = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
         if as_json:

@@ -52,7 +52,8 @@ def _lines(estimate: Estimate) -> list[str]:
     lines = [
         f"{reasons.rows:,} rows: {reasons.embedded:,} embedded, {reasons.pending:,} pending, {reasons.blank:,} blank",
         f"pending: {reasons.never_embedded:,} unembedded, {reasons.edited:,} edited, "
-        f"{reasons.other_model:,} from another model; {reasons.duplicates:,} duplicate inputs",
+        f"{reasons.other_model:,} from another model, {reasons.unknown_origin:,} of unknown origin; "
+        f"{reasons.duplicates:,} duplicate inputs",
     ]
     if estimate.sampled:
         tokens = (

@@ -33,6 +33,9 @@ URL_VARIABLE = "CRDBVEC_URL"
 Staleness = Literal["fingerprint", "trigger", "nulls_only"]
 """How edited rows are found: by comparing fingerprints, by a trigger as well, or not at all."""
 
+ExistingVectors = Literal["refuse", "adopt", "replace"]
+"""What becomes of vectors that were in the output column before it was first prepared."""
+
 Executor = Literal["auto", "in_process", "multiprocess"]
 """Where a Dagster run encodes its batches."""
 
@@ -176,6 +179,12 @@ class VectorColumn(Spec):
     )
     staleness: Staleness = Field(
         default="fingerprint", description="How edited rows are found: `fingerprint`, `trigger` or `nulls_only`."
+    )
+    existing_vectors: ExistingVectors = Field(
+        default="refuse",
+        description="What becomes of vectors that were in the output column before it was first prepared: `adopt` "
+        "keeps them as the vectors of the present inputs and model, `replace` embeds these rows again, `refuse` "
+        "changes nothing and fails.",
     )
     updated_at: str | None = Field(
         default=None,

@@ -16,7 +16,7 @@ def test_estimate_as_text(url: str, connection: psycopg.Connection, project: Pat
     assert lines[:3] == [
         "public.passage.passage_vector by stub_hash",
         "  4 rows: 0 embedded, 3 pending, 1 blank",
-        "  pending: 3 unembedded, 0 edited, 0 from another model; 1 duplicate inputs",
+        "  pending: 3 unembedded, 0 edited, 0 from another model, 0 of unknown origin; 1 duplicate inputs",
     ]
     assert lines[3].startswith("  token count unknown for this model, ")
     assert lines[3].endswith(" rows/s (measured on 3 rows)")

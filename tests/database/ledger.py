@@ -175,6 +175,8 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
 
 # Statements that are sent only for some vector columns.
 _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
+    "adopt_vectors": lambda case: case.spec.fingerprint_column is not None,
+    "has_vector_without_fingerprint": lambda case: case.spec.fingerprint_column is not None,
     "count_edited": lambda case: case.spec.updated_at is not None,
     "has_edited": lambda case: case.spec.updated_at is not None,
     "latest_update": lambda case: case.spec.updated_at is not None,

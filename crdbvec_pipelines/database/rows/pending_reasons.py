@@ -6,7 +6,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition, fingerprint_seed
 from crdbvec_pipelines.database.expressions import InputExpressions, key_list
-from crdbvec_pipelines.database.rows.predicates import any_pending_predicate, pending_predicate
+from crdbvec_pipelines.database.rows.predicates import any_pending_predicate, pending_predicate, unknown_origin
 from crdbvec_pipelines.database.schema import prepare as schema_prepare
 from crdbvec_pipelines.database.schema.column_metadata import read_column_metadata
 from crdbvec_pipelines.database.statement import statement
@@ -24,6 +24,7 @@ class PendingReasons:
         other_model: Pending rows whose vector is from another model or revision.
         blank: Rows with nothing to embed.
         distinct: Distinct inputs of the pending rows; equal inputs are encoded once.
+        unknown_origin: Pending rows with a vector that was there before the column was prepared.
     """
 
     rows: int
@@ -33,11 +34,12 @@ class PendingReasons:
     other_model: int
     blank: int
     distinct: int
+    unknown_origin: int = 0
 
     @property
     def pending(self) -> int:
         """The number of pending rows."""
-        return self.never_embedded + self.edited + self.other_model
+        return self.never_embedded + self.edited + self.other_model + self.unknown_origin
 
     @property
     def duplicates(self) -> int:
@@ -52,6 +54,10 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
     unembedded = pending_predicate(column, "unembedded") if is_prepared else expressions.has_content
     stale = pending_predicate(column, "stale") if is_prepared else sql.SQL("false")
     pending = any_pending_predicate(column) if is_prepared else expressions.has_content
+    existing: sql.Composable = sql.SQL("false")
+    if column.spec.output in column.table.columns and column.spec.fingerprint_column is not None:
+        has_fingerprint = column.spec.fingerprint_column in column.table.columns
+        existing = unknown_origin(column, has_fingerprint=has_fingerprint)
     other: sql.Composable = sql.SQL("false")
     if is_prepared and earlier and column.spec.fingerprint_column is not None:
         hashes = [
@@ -62,11 +68,13 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
     return sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
         "count(*) FILTER (WHERE {stale} AND {other}), count(*) FILTER (WHERE NOT {content}), "
-        "count(DISTINCT {fingerprint}) FILTER (WHERE {pending}) FROM {table}"
+        "count(*) FILTER (WHERE {pending} AND {existing}), count(DISTINCT {fingerprint}) FILTER (WHERE {pending}) "
+        "FROM {table}"
     ).format(
         unembedded=unembedded,
         stale=stale,
         other=other,
+        existing=existing,
         content=expressions.has_content,
         fingerprint=expressions.fingerprint,
         pending=pending,
@@ -100,17 +108,19 @@ def pending_reasons(column: BoundColumn) -> PendingReasons:
         model for each in metadata if each.output == column.spec.output for model in each.models if model != current
     ]
     seeds = {f"earlier_{number}": fingerprint_seed(model) for number, model in enumerate(earlier)}
-    rows, unembedded, stale, other, blank, distinct = column.database.fetch_one(
+    rows, unembedded, stale, other, blank, existing, distinct = column.database.fetch_one(
         count_reasons(column, is_prepared=prepared, earlier=len(earlier)), {**column.seed, **seeds}
     )
     return PendingReasons(
         rows=rows,
         embedded=rows - blank - unembedded - stale,
-        never_embedded=unembedded,
-        edited=stale - other,
+        # In a table that is not prepared, all rows with an input are counted as unembedded, otherwise these as stale.
+        never_embedded=unembedded if prepared else unembedded - existing,
+        edited=stale - other - existing if prepared else 0,
         other_model=other,
         blank=blank,
         distinct=distinct,
+        unknown_origin=existing,
     )
 
 

@@ -61,6 +61,14 @@ def any_pending_predicate(column: ColumnDefinition) -> sql.Composable:
     return sql.SQL("({} OR {})").format(pending_predicate(column, "unembedded"), pending_predicate(column, "stale"))
 
 
+def unknown_origin(column: ColumnDefinition, *, has_fingerprint: bool) -> sql.Composable:
+    """Return the predicate of rows whose vector is of unknown origin."""
+    tests = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.spec.output))]
+    if has_fingerprint and column.spec.fingerprint_column is not None:
+        tests.append(sql.SQL("{} IS NULL").format(sql.Identifier(column.spec.fingerprint_column)))
+    return sql.SQL(" AND ").join(tests)
+
+
 def edited_predicate(column: ColumnDefinition) -> sql.Composable:
     """Return the predicate of rows updated since a time whose vector is stale or whose input has become blank."""
     expressions = InputExpressions(column)

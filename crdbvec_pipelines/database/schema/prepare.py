@@ -22,6 +22,11 @@ from crdbvec_pipelines.database.schema.column_metadata import (
     save_column_metadata,
 )
 from crdbvec_pipelines.database.schema.ddl import change_schema
+from crdbvec_pipelines.database.schema.existing_vectors import (
+    check_existing_vectors,
+    decide_existing_vectors,
+    has_existing_vectors,
+)
 from crdbvec_pipelines.database.schema.metadata_version import installed_version, upgrade_statements
 from crdbvec_pipelines.database.schema.requirements import check_requirements
 from crdbvec_pipelines.database.schema.statements import (
@@ -155,11 +160,15 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
     Raises:
         TableError: The table cannot hold the column, or `manage_schema` is off and something is missing; the message
             then lists the statements to run.
+        ExistingVectorsError: The column contains vectors of unknown origin, and `existing_vectors` is `refuse`.
         DatabaseError: The server rejected a statement.
     """
     column = open_column(database, spec, model)
     if spec.staleness == "trigger":
         database.dialect.check_triggers()
+    has_existing = has_existing_vectors(column, _metadata_tables(column))
+    if has_existing:
+        check_existing_vectors(column)
     for max_wait in _MAX_WAITS_SECONDS:
         time.sleep(random.uniform(0, max_wait))  # noqa: S311
         needed = list(missing_statements(column))
@@ -168,6 +177,9 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
         check_requirements(column, added_columns=len(list(_missing_columns(column))))
         _run(column, needed)
         column = column.reread()
+    if has_existing:
+        # Before the metadata are saved, so that an interrupted adoption is continued.
+        decide_existing_vectors(column)
     save_column_metadata(column)
     _prepare_trigger(column)
     return column
