@@ -66,7 +66,8 @@ def test_estimate_lists_the_statements_that_the_refresh_runs(
     database: Database, connection: psycopg.Connection
 ) -> None:
     create_table(connection, texts=["a"])
-    spec = column(model="stub_hash", staleness="trigger", updated_at="id")
+    connection.execute("ALTER TABLE passage ADD COLUMN changed TIMESTAMPTZ DEFAULT now()")
+    spec = column(model="stub_hash", staleness="trigger", updated_at="changed")
     *changes, write = estimate(database, spec).statements
     assert write.startswith('UPDATE "public"."passage" SET "passage_vector" = %(vector)s::vector')
     for text in changes:

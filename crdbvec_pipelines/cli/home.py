@@ -29,6 +29,7 @@ class DemoHome:
     """The running server of the demo and its configuration file."""
 
     folder: Path
+    server: EmbeddedServer
     url: str
     config: Path
 
@@ -39,7 +40,8 @@ def open_home(folder: Path) -> DemoHome:
     dagster_home = folder / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bundled("dagster.yaml"), dagster_home / "dagster.yaml")
-    url = EmbeddedServer(folder / "postgres").ensure_database(DATABASE)
+    server = EmbeddedServer(folder / "postgres")
+    url = server.ensure_database(DATABASE)
     config = bundled("crdbvec.yaml")
     os.environ.update(
         {
@@ -49,4 +51,4 @@ def open_home(folder: Path) -> DemoHome:
             CONFIG_VARIABLE: str(config),
         }
     )
-    return DemoHome(folder, url, config)
+    return DemoHome(folder, server, url, config)
