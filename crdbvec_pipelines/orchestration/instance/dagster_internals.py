@@ -39,6 +39,7 @@ __all__ = [
     "UserConfigSchema",
     "WorkerStart",
     "WorkerStatus",
+    "all_unfinished_backfills",
     "materialized_partitions",
     "partitions_failing_check",
     "partitions_materialized_by",
@@ -124,12 +125,17 @@ class UnfinishedBackfill:
     partitions: frozenset[str] | None
 
 
-def unfinished_backfills(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Sequence[UnfinishedBackfill]:
-    """Return the backfills of jobs that may still request runs, and those of one asset with its partitions."""
-    # Imported here, because it costs a tenth of a second that only the sensor needs to spend.
+def all_unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":
+    """Return the backfills of the instance that may still request runs."""
+    # Imported here, because it costs a tenth of a second that few processes need to spend.
     from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
     statuses = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+    return instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
+
+
+def unfinished_backfills(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Sequence[UnfinishedBackfill]:
+    """Return the backfills of jobs that may still request runs, and those of one asset with its partitions."""
     return [
         UnfinishedBackfill(
             backfill.backfill_id,
@@ -138,7 +144,7 @@ def unfinished_backfills(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Se
             frozenset(backfill.asset_selection or ()),
             _partitions_targeted_by(backfill, asset, instance),
         )
-        for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=statuses))
+        for backfill in all_unfinished_backfills(instance)
         if asset in (backfill.asset_selection or ()) or not backfill.is_asset_backfill
     ]
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import dagster as dg
 import psutil
 
-from crdbvec_pipelines.orchestration.instance.dagster_internals import unfinished_backfills
+from crdbvec_pipelines.orchestration.instance.dagster_internals import all_unfinished_backfills
 
 # The statuses of runs that occupy a run slot. Dagster itself ends runs that are NOT_STARTED for too long.
 _OCCUPYING_STATUSES = [
@@ -43,7 +43,7 @@ class RunInterrupter:
         """Interrupt the runs of processes that were not interrupted yet."""
         continued = {
             backfill.backfill_id
-            for backfill in unfinished_backfills(self._instance)
+            for backfill in all_unfinished_backfills(self._instance)
             if backfill.status.value == "REQUESTED"
         }
         for run, process in runs_of(self._instance, processes):
@@ -130,7 +130,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> int:
 def work_to_continue(instance: dg.DagsterInstance) -> str | None:
     """Return the queued runs and unfinished backfills as the subject of a sentence; None if there are none."""
     queued = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED]))
-    parts = [_plural(queued, "queued run"), _plural(len(unfinished_backfills(instance)), "unfinished backfill")]
+    parts = [_plural(queued, "queued run"), _plural(len(all_unfinished_backfills(instance)), "unfinished backfill")]
     return " and ".join(part for part in parts if part) or None
 
 

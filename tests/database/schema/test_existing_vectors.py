@@ -6,6 +6,7 @@ import numpy as np
 import psycopg
 import pytest
 from numpy.typing import NDArray
+from psycopg import sql
 
 from crdbvec_pipelines.database.column import bind_column
 from crdbvec_pipelines.database.connection import Database
@@ -26,10 +27,11 @@ FILLED, ROWS = 5, 8
 def filled(database: Database, connection: psycopg.Connection) -> None:
     """A table whose owner has filled the output column of some rows, and one blank row."""
     if database.dialect.create_extension is not None:
-        connection.execute(database.dialect.create_extension)
+        connection.execute("CREATE EXTENSION vector")
     create_table(connection, INT_SHAPE, [*(f"text {number}" for number in range(ROWS - 1)), " "])
     dimension = len(stub_vector("text"))
-    connection.execute(f"ALTER TABLE passage ADD COLUMN passage_vector VECTOR({dimension})")
+    kind = sql.SQL("VECTOR({})").format(sql.Literal(dimension))
+    connection.execute(sql.SQL("ALTER TABLE passage ADD COLUMN passage_vector {}").format(kind))
     connection.execute(
         "UPDATE passage SET passage_vector = %s::VECTOR WHERE id IN (SELECT id FROM passage ORDER BY id LIMIT %s)",
         (str([1, *[0] * (dimension - 1)]), FILLED),
