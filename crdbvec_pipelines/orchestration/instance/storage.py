@@ -27,6 +27,10 @@ _DRIVER = "postgresql+psycopg2"
 _UTC_OPTION = "-c timezone=UTC"
 _UTC_NAMES = frozenset({"UTC", "Etc/UTC", "GMT", "Etc/GMT", "UCT", "Etc/UCT", "Zulu", "Etc/Zulu", "Universal"})
 
+# Read by Dagster's daemon, which has no setting for it. Without it, a backfill fails and its runs are canceled if the
+# code server is absent when the daemon evaluates the backfill. With it, the backfill continues when the server is back.
+_WAITING_BACKFILLS_VARIABLE = "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -46,8 +50,10 @@ class PostgresStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """Return the storage; start the embedded server if no URL is set.
 
-        The URL is put into the environment, so that the processes that Dagster starts use the same server.
+        The URL is put into the environment, so that the processes that Dagster starts use the same server. So is the
+        setting of the daemon that lets backfills wait for an absent code server: each process opens its storage first.
         """
+        os.environ.setdefault(_WAITING_BACKFILLS_VARIABLE, "1")
         given = os.environ.get(URL_VARIABLE)
         os.environ[URL_VARIABLE] = url_in_utc(given) if given else start_embedded(DEFAULT_FOLDER / "postgres")
         resolved = yaml.safe_dump({"postgres_url": {"env": URL_VARIABLE}})
