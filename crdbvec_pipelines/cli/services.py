@@ -83,7 +83,9 @@ class Services:
         runs = RunInterrupter(self.instance)
         deadline = time.monotonic() + LIMIT_SECONDS
         try:
-            self._interrupt_services()
+            awaited = self._interrupt_services()
+            runs.interrupt(self.processes())
+            say(f"Waiting at most {LIMIT_SECONDS} s until {awaited}. Ctrl-C kills all processes at once.")
             while (processes := self.processes()) and time.monotonic() < deadline and not signals.stop_at_once:
                 runs.interrupt(processes)
                 time.sleep(_POLL_SECONDS)
@@ -93,20 +95,20 @@ class Services:
             end_dead_runs(self.instance)
         return runs
 
-    def _interrupt_services(self) -> None:
-        """Interrupt the processes that no other one of them will stop, except run workers."""
+    def _interrupt_services(self) -> str:
+        """Interrupt the processes that no other one of them will stop, except run workers; return what to wait for."""
         processes = {process.pid: process for process in self.processes()}
         workers = {worker.pid for _, worker in runs_of(self.instance, processes.values())}
         awaited = "Dagster has ended"
         if workers:
             count = "1 run" if len(workers) == 1 else f"{len(workers)} runs"
             awaited = f"{count} in progress and Dagster have ended"
-        say(f"Waiting at most {LIMIT_SECONDS} s until {awaited}. Ctrl-C kills all processes at once.")
         for process in processes.values():
             with suppress(psutil.NoSuchProcess):
                 if process.ppid() not in processes and process.pid not in workers:
                     # SIGINT is the only signal on which `dagster dev` stops its webserver, daemon and code servers.
                     process.send_signal(signal.SIGINT)
+        return awaited
 
     def kill(self) -> None:
         """Kill the processes, including those that they start until they end."""

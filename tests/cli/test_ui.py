@@ -263,7 +263,7 @@ def test_ctrl_c_interrupts_a_backfill_which_continues_at_the_next_start(ui: Ui) 
         found = instance.get_backfill(backfill)
         assert found is not None
         assert found.status == BulkActionStatus.REQUESTED
-        assert len(finished) * PARTITION_ROWS <= embedded_rows(connection) < ROWS
+        assert len(finished) * PARTITION_ROWS <= embedded_rows(connection) <= ROWS
     with ui.running() as daemon:
         with ui.column(daemon) as column:
             assert column.materialized() >= finished

@@ -44,9 +44,9 @@ _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 _WORKER_ARGUMENT = "--multiprocessing-fork"
 # A process logs its start after it has started; the difference allows for the resolution of the clock.
 _CLOCK_SECONDS = 1.0
-# A launched run has a process, which logs its id at once.
-_START_EVENT_SECONDS = 5.0
-_START_EVENT_POLL_SECONDS = 0.05
+# A launched run has a process, which logs its id at once: in a tenth of a second, on a busy machine in some seconds.
+_START_EVENT_SECONDS = 20.0
+_START_EVENT_POLL_SECONDS = 0.1
 # Dagster retries a failed run immediately and once: if the code server does not answer then, the run is not retried.
 _CODE_SERVER_WAIT_SECONDS = 180.0
 _SHUTTING_DOWN = "after telling it to shut down"
@@ -139,22 +139,27 @@ class MonitoredRunLauncher(dg.DefaultRunLauncher):
 
     def _identity(self, run: dg.DagsterRun) -> ProcessIdentity | None:
         """Return the identity of a run's process; None if it is not known."""
-        run_id, _, text = run.tags.get(PROCESS_TAG, "").partition("/")
-        stored = ProcessIdentity.parse(text) if run_id == run.run_id else None
         # A process that was not seen alive may be one of another host, or of a container with its own process ids.
-        return stored or self._tag(run, worker_starts(self._instance, run.run_id))
+        return _stored_identity(run) or self._tag(run, worker_starts(self._instance, run.run_id))
 
     def _tag_when_started(self, run_id: str, earlier: int) -> None:
-        """Wait until the process of a launched run has logged its id, and tag the run."""
-        run = self._instance.get_run_by_id(run_id)
-        if run is None or not _has_local_code_server(run):
-            return
+        """Wait until the process of a launched run has logged its id, and tag the run.
+
+        Dagster stores the tags of a run together with its status, without a lock: if the process logs its next event
+        while the run is tagged, the tag is lost. It is therefore read again at the next poll.
+        """
         deadline = time.monotonic() + _START_EVENT_SECONDS
         while time.monotonic() < deadline:
+            run = self._instance.get_run_by_id(run_id)
+            if run is None or run.is_finished or not _has_local_code_server(run):
+                return
             starts = worker_starts(self._instance, run_id)
             if len(starts) > earlier:
-                self._tag(run, starts)
-                return
+                stored = _stored_identity(run)
+                if stored is not None and stored.pid == starts[-1].pid:
+                    return
+                if self._tag(run, starts) is None:
+                    return
             time.sleep(_START_EVENT_POLL_SECONDS)
 
     def _tag(self, run: dg.DagsterRun, starts: Sequence[WorkerStart]) -> ProcessIdentity | None:
@@ -175,6 +180,12 @@ class MonitoredRunLauncher(dg.DefaultRunLauncher):
             since = self._waiting_since.setdefault(run.run_id, time.monotonic())
             return time.monotonic() - since < _CODE_SERVER_WAIT_SECONDS
         return False
+
+
+def _stored_identity(run: dg.DagsterRun) -> ProcessIdentity | None:
+    """Return the identity of a run's process according to its tags; None for the tag of its parent."""
+    run_id, _, text = run.tags.get(PROCESS_TAG, "").partition("/")
+    return ProcessIdentity.parse(text) if run_id == run.run_id else None
 
 
 def _ended(identity: ProcessIdentity) -> str:
