@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo ui test stress bench lint check format lock clean
+.PHONY: help demo ui test stress chaos bench lint check format lock clean
 
 help: ## Show the targets.
 	@echo "Usage: make <target> [PYTHON=/path/to/python]"
@@ -28,6 +28,11 @@ CRDBVEC_GENERATED_TABLES ?= 5000
 stress: $(READY) ## Run the stress tests, one minute for each scenario, and 5,000 generated tables (about an hour).
 	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) CRDBVEC_GENERATED_TABLES=$(CRDBVEC_GENERATED_TABLES) \
 		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables
+
+# How often each scenario is run, at other moments each time. `make test` runs a few of the scenarios.
+CRDBVEC_CHAOS_ROUNDS ?= 1
+chaos: $(READY) ## Run the chaos tests, which kill Dagster's processes and the databases in the middle of backfills.
+	CRDBVEC_CHAOS_ROUNDS=$(CRDBVEC_CHAOS_ROUNDS) $(BIN)/python -m pytest tests/chaos
 
 bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done

@@ -9,44 +9,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import LiteralString
-from uuid import uuid4
 
 import dagster as dg
-import numpy as np
 import psutil
 import psycopg
 import yaml
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from psycopg import sql
+from dagster._core.execution.backfill import BulkActionStatus
 
-from crdbvec_pipelines.config import load_config
-from crdbvec_pipelines.keyspace import Bound, KeyRange, parse_partition_key
 from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, sqlalchemy_url
-from tests.orchestration.project import Project
-from tests.support.models import CALLS_VARIABLE, CallLog, stub_vector
+from tests.orchestration.columns import ENDED, BackfilledColumn
+from tests.support.models import CALLS_VARIABLE, CallLog
 from tests.support.processes import ROOT
-from tests.support.tables import INT_SHAPE, Key, vectors
 
 WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
 # A tick and a run each start a process or two, which takes long on a busy machine.
 TIMEOUT_SECONDS = 240
 _STOP_SECONDS = 30
 _LOG_CHARACTERS = 5_000
-
-ENDED = (
-    BulkActionStatus.COMPLETED,
-    BulkActionStatus.COMPLETED_SUCCESS,
-    BulkActionStatus.COMPLETED_FAILED,
-    BulkActionStatus.FAILED,
-    BulkActionStatus.CANCELED,
-)
 
 # The daemon's own entry point, with another interval between two looks at backfills; Dagster has no setting for it.
 _WITH_INTERVAL = (
@@ -122,6 +105,19 @@ def change_settings(home: Path, **sections: Mapping[str, object]) -> None:
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
+def daemon_command(workspace: Sequence[str], interval_seconds: int | None = None) -> list[str]:
+    """Return the command that runs Dagster's daemon.
+
+    Args:
+        workspace: The options that name the workspace.
+        interval_seconds: How often the daemon looks at backfills; None for Dagster's 30 s.
+    """
+    entry = ["-m", "dagster._daemon"]
+    if interval_seconds is not None:
+        entry = ["-c", _WITH_INTERVAL.format(seconds=interval_seconds)]
+    return [sys.executable, *entry, "run", *workspace]
+
+
 @contextmanager
 def running_daemon(home: Path, *, interval_seconds: int | None = None) -> Iterator[Daemon]:
     """Start Dagster's daemon with its code server, and stop both at the end.
@@ -130,13 +126,10 @@ def running_daemon(home: Path, *, interval_seconds: int | None = None) -> Iterat
         home: $DAGSTER_HOME, which is also the working directory.
         interval_seconds: How often the daemon looks at backfills; None for Dagster's 30 s.
     """
-    entry = ["-m", "dagster._daemon"]
-    if interval_seconds is not None:
-        entry = ["-c", _WITH_INTERVAL.format(seconds=interval_seconds)]
     path = home / "daemon.log"
     with path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *entry, "run", *WORKSPACE],
+            daemon_command(WORKSPACE, interval_seconds),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -185,12 +178,7 @@ class RunningProject:
         return CallLog(Path(self.variables[CALLS_VARIABLE]))
 
 
-def is_in(key: Bound, part: KeyRange) -> bool:
-    """Return whether a key range contains a key."""
-    return (not part.lower or key >= part.lower) and (not part.upper or key < part.upper)
-
-
-class ObservedColumn:
+class ObservedColumn(BackfilledColumn):
     """A vector column with pending rows, whose invariants are asserted whenever something is waited for.
 
     Args:
@@ -200,70 +188,9 @@ class ObservedColumn:
     """
 
     def __init__(self, running: RunningProject, connection: psycopg.Connection, output: str) -> None:
+        super().__init__(running.config, running.instance, connection, running.calls, output)
         self.running = running
-        self.connection = connection
-        self.project = Project(load_config(running.config), running.instance, output)
-        self.table = sql.Identifier("public", self.project.spec.table.name)
-        self.project.prepare()
-        self.partitions = self.project.partitions
-        self.ranges = {key: parse_partition_key(key, self.project.spec.table) for key in self.partitions}
         self._seen: set[str] = set()
-
-    @property
-    def instance(self) -> dg.DagsterInstance:
-        return self.running.instance
-
-    def launch(self, **tags: str) -> str:
-        """Launch a backfill of all partitions, as the UI does, and return its id."""
-        backfill_id = uuid4().hex[:8]
-        self.instance.add_backfill(
-            PartitionBackfill.from_asset_partitions(
-                backfill_id=backfill_id,
-                asset_graph=self.project.definitions.resolve_asset_graph(),
-                partition_names=self.partitions,
-                asset_selection=[self.project.asset],
-                backfill_timestamp=datetime.now(UTC).timestamp(),
-                tags={f"dagster/{name}": value for name, value in tags.items()},
-                dynamic_partitions_store=self.instance,
-                all_partitions=False,
-                title=None,
-                description=None,
-                run_config=None,
-            )
-        )
-        return backfill_id
-
-    def cancel(self, backfill_id: str) -> None:
-        """Cancel a backfill, as the UI does; the daemon then terminates its runs."""
-        backfill = self.instance.get_backfill(backfill_id)
-        assert backfill is not None
-        self.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))  # type: ignore[no-untyped-call]
-
-    def status(self, backfill_id: str) -> BulkActionStatus:
-        backfill = self.instance.get_backfill(backfill_id)
-        assert backfill is not None
-        return backfill.status
-
-    def runs(self, *backfill_ids: str) -> Sequence[dg.DagsterRun]:
-        """Return the runs of backfills."""
-        return self.instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": list(backfill_ids)}))
-
-    def statuses(self, *backfill_ids: str) -> list[dg.DagsterRunStatus]:
-        return [run.status for run in self.runs(*backfill_ids)]
-
-    def partitions_of(self, run: dg.DagsterRun) -> list[str]:
-        """Return the partitions of a run, which its tags name by the first and the last."""
-        first, last = (
-            self.partitions.index(run.tags[f"dagster/asset_partition_range_{end}"]) for end in ("start", "end")
-        )
-        return self.partitions[first : last + 1]
-
-    def process(self, run: dg.DagsterRun) -> int:
-        """Return the id of the process of a run's only step."""
-        started = self.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)
-        (pid,) = {entry.get_dagster_event().pid for entry in started}
-        assert pid is not None
-        return pid
 
     def materialized(self) -> set[str]:
         """Return the materialized partitions, and assert that they are complete and were not lost."""
@@ -273,13 +200,6 @@ class ObservedColumn:
         pending = self.pending()
         assert {key: pending[key] for key in materialized if pending[key]} == {}
         return materialized
-
-    def pending(self) -> Mapping[str, int]:
-        """Return the number of rows without a vector, by partition."""
-        found = self.connection.execute(
-            sql.SQL("SELECT id FROM {} WHERE {} IS NULL").format(self.table, sql.Identifier(self.project.spec.output))
-        ).fetchall()
-        return {key: sum(is_in(row, part) for row in found) for key, part in self.ranges.items()}
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition; at every poll, assert that the materialized partitions are complete."""
@@ -296,47 +216,4 @@ class ObservedColumn:
         self.wait_until(lambda: all(self.status(backfill_id) in ENDED for backfill_id in backfill_ids))
         assert {self.status(backfill_id) for backfill_id in backfill_ids} == {BulkActionStatus.COMPLETED_SUCCESS}
         assert self.materialized() == set(self.partitions)
-        found = vectors(self.connection, INT_SHAPE, self.project.spec.output, self.table)
-        texts = self.texts()
-        assert found.keys() == texts.keys()
-        for key, vector in found.items():
-            assert vector is not None
-            assert np.array_equal(vector, stub_vector(texts[key]))
-
-    def texts(self) -> Mapping[Key, str]:
-        """Return the input of each row by key."""
-        rows = self.connection.execute(sql.SQL("SELECT id, passage FROM {}").format(self.table)).fetchall()
-        return {(key,): text for key, text in rows}
-
-    @contextmanager
-    def locked(self, *partitions: str) -> Iterator[psycopg.Connection]:
-        """Lock the first row of partitions, so that no run can complete them; yield the connection that locks."""
-        rows = self.texts().keys()
-        keys = [min(key for key in rows if is_in(key, self.ranges[partition]))[0] for partition in partitions]
-        with psycopg.connect(self.running.url) as locking:
-            locking.execute(sql.SQL("SELECT id FROM {} WHERE id = ANY(%s) FOR UPDATE").format(self.table), (keys,))
-            yield locking
-
-    def claims(self) -> int:
-        """Return the number of claims on key ranges of the table."""
-        return count(
-            self.connection, "SELECT count(*) FROM crdbvec_claims WHERE table_name = %s", self.project.spec.table.name
-        )
-
-    def batches(self) -> list[list[str]]:
-        """Return the inputs of each call of the model for this table."""
-        prefix = f"{self.project.spec.table.name} "
-        return [batch for batch in self.running.calls.batches() if batch[0].startswith(prefix)]
-
-    def repeated(self) -> int:
-        """Return how many rows were encoded again after they had been encoded once; every row must have been."""
-        counts = Counter(text for batch in self.batches() for text in batch)
-        assert counts.keys() == set(self.texts().values())
-        return counts.total() - len(counts)
-
-
-def count(connection: psycopg.Connection, query: LiteralString, *parameters: str) -> int:
-    """Return the number that a query returns."""
-    row = connection.execute(query, parameters).fetchone()
-    assert row is not None
-    return int(row[0])
+        self.assert_each_row_has_its_vector()

@@ -18,12 +18,11 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 from psycopg import sql
 
+from tests.orchestration.columns import ENDED, count
 from tests.orchestration.daemon import (
-    ENDED,
     ObservedColumn,
     RunningProject,
     change_settings,
-    count,
     prepare_home,
     running_daemon,
     start_sensor,

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240
@@ -23,16 +24,29 @@ def restore_default_signals() -> None:
 
 
 def start_crdbvec(
-    arguments: Sequence[str], folder: Path, *, limit_seconds: float = LIMIT_SECONDS, **variables: str
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+    output: IO[Any] | None = None,
+    **variables: str,
 ) -> subprocess.Popen[str]:
-    """Start `crdbvec` in a working directory and return without waiting; it is killed after the time limit."""
+    """Start `crdbvec` in a working directory and return without waiting; it is killed after the time limit.
+
+    Args:
+        arguments: Its arguments.
+        folder: The working directory.
+        limit_seconds: The time limit.
+        output: The file to which it writes; by default its output can be read from the process.
+        variables: Further environment variables.
+    """
     process = subprocess.Popen(
         [*_CRDBVEC, *arguments],
         cwd=folder,
         env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output or subprocess.PIPE,
+        stderr=output or subprocess.PIPE,
         text=True,
     )
     # `kill` does nothing if the process has ended.

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -17,6 +19,9 @@ import psycopg
 from psycopg import sql
 
 from crdbvec_pipelines.embedded import EmbeddedServer
+from tests.support.waiting import wait_until
+
+ShutdownMode = Literal["fast", "immediate"]
 
 BINARY_VARIABLE = "COCKROACH_BINARY"
 CLUSTER_VARIABLE = "CRDBVEC_TEST_URL"
@@ -50,25 +55,75 @@ class Server:
         """
         name = f"{_DATABASE_PREFIX}_{next(_numbers)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            drop = " CASCADE" if connection.pgconn.parameter_status(b"crdb_version") else " WITH (FORCE)"
             connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
-            try:
-                yield self.url_of(name)
-            finally:
-                connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)) + sql.SQL(drop))
+        try:
+            yield self.url_of(name)
+        finally:
+            self.drop_database(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database even if clients are connected to it."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            drop = " CASCADE" if connection.pgconn.parameter_status(b"crdb_version") else " WITH (FORCE)"
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)) + sql.SQL(drop))
+
+    def copy_database(self, source: str, name: str) -> None:
+        """Create a database as a copy of another one, after its sessions are ended; PostgreSQL only."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (source,)
+            )
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(source))
+            )
+
+
+@dataclass(frozen=True)
+class RestartableServer(Server):
+    """An embedded server that a test shuts down and starts again."""
+
+    embedded: EmbeddedServer
+
+    def shut_down(self, mode: ShutdownMode) -> None:
+        """Shut the server down; its sessions end with an error (fast) or without notice (immediate)."""
+        # The number that pg_ctl sends, too.
+        number = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
+        pid = self.embedded._server.get_pid()
+        assert pid is not None
+        os.kill(pid, number)
+        # A server removes this file when it ends. Its process may then still be a zombie of the container's first one.
+        wait_until(lambda: not (self.embedded._server.pgdata / "postmaster.pid").exists())
+
+    def start(self) -> None:
+        """Start the server again, at the same address, and recover what an immediate shutdown has left."""
+        self.embedded._server.ensure_postgres_running()
+        assert self.embedded.url() == self.url
 
 
 @contextmanager
 def embedded_postgres() -> Iterator[Server]:
     """Run an embedded server in a temporary folder, without the fsyncs that only a crash of the machine requires."""
+    with _embedded_postgres("fsync", "full_page_writes", "synchronous_commit") as server:
+        yield server
+
+
+@contextmanager
+def restartable_postgres() -> Iterator[RestartableServer]:
+    """Run an embedded server whose commits survive an immediate shutdown, but not a crash of the machine."""
+    with _embedded_postgres("fsync", "full_page_writes") as server:
+        yield server
+
+
+@contextmanager
+def _embedded_postgres(*disabled: str) -> Iterator[RestartableServer]:
     with open_folder() as folder:
         server = EmbeddedServer(folder / "postgres")
         with psycopg.connect(server.url(), autocommit=True) as connection:
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            for setting in disabled:
                 connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
             connection.execute("SELECT pg_reload_conf()")
         try:
-            yield Server(server.url())
+            yield RestartableServer(server.url(), server)
         finally:
             server.stop()
 

@@ -7,9 +7,9 @@ _TIMEOUT_SECONDS = 60
 _INTERVAL_SECONDS = 0.01
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition is true; fail the test if it is not within a minute."""
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
+def wait_until(condition: Callable[[], bool], timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
+    """Return as soon as the condition is true; fail the test if it is not within a minute, or another time."""
+    deadline = time.monotonic() + timeout_seconds
     while not condition():
-        assert time.monotonic() < deadline, f"the condition was not true within {_TIMEOUT_SECONDS} s"
+        assert time.monotonic() < deadline, f"the condition was not true within {timeout_seconds} s"
         time.sleep(_INTERVAL_SECONDS)
