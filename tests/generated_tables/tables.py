@@ -203,7 +203,7 @@ class GeneratedTable:
 
 
 def _literal(kind: Kind, value: object) -> sql.Composable:
-    return sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(kind.sql_type))
+    return sql.SQL("CAST({} AS {})").format(sql.Literal(value), sql.SQL(kind.sql_type))
 
 
 def _equations(columns: dict[str, Kind], values: Sequence[object]) -> list[sql.Composable]:

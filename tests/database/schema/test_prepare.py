@@ -69,7 +69,7 @@ def test_existing_vector_column_is_used_unchanged(database: Database, connection
     create_table(connection, texts=["a"])
     connection.execute(f"ALTER TABLE passage ADD COLUMN passage_vector VECTOR({STUB_DIM})")
     connection.execute("UPDATE passage SET passage_vector = '[1,2,3,4,5,6,7,8]'")
-    change_schema(database, column())
+    change_schema(database, column(existing_vectors="adopt"))
     assert [list(vector) for vector in vectors(connection).values() if vector is not None] == [list(range(1, 9))]
 
 
