@@ -1,6 +1,7 @@
 """The command `crdbvec`: the command group, and the exit codes of errors. Each subcommand is a module."""
 
 import logging
+import os
 import warnings
 from typing import Any
 
@@ -46,6 +47,14 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(_COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for argument in args:
+            # Python represents bytes of the command line that are not valid text by lone surrogates.
+            if any("\ud800" <= character <= "\udfff" for character in argument):
+                shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+                raise click.UsageError(f"The argument '{shown}' is not valid UTF-8. Write it in UTF-8.", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

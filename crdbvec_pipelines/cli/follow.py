@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from crdbvec_pipelines.cli.target import Target
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.rounds import RoundResult
@@ -59,10 +60,14 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 def _open_followed(database: Database, target: Target, position: int, reporters: Reporters) -> FollowedColumn:
     column = target.columns[position]
     encoder = target.registry.load(column.model)
-    bound = prepare_column(database, column, encoder)
-    encoder.load()
     reporter = reporters.get(str(column))
-    return FollowedColumn(VectorRows(bound), encoder, reporter.ranges() if reporter else ())
+
+    def prepare() -> tuple[VectorRows, Sequence[KeyRange]]:
+        return VectorRows(prepare_column(database, column, encoder)), reporter.ranges() if reporter else ()
+
+    rows, ranges = prepare()
+    encoder.load()
+    return FollowedColumn(rows, encoder, ranges, prepare)
 
 
 @contextmanager

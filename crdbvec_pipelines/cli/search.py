@@ -2,7 +2,7 @@
 
 import click
 
-from crdbvec_pipelines.cli.output import key_text, print_info, print_json
+from crdbvec_pipelines.cli.output import key_text, print_info, print_json, value_text
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search.searcher import Hit, Searcher, SearchQuery, SearchResult
@@ -117,7 +117,7 @@ def hit_text(hit: Hit) -> str:
     shown = f"<{len(hit.input)} bytes>" if isinstance(hit.input, (bytes, memoryview)) else hit.input
     lines = [f"{hit.distance} --> {key_text(hit.key.values())}", str(shown)]
     if hit.columns:
-        lines.append(", ".join(f"{name}: {value}" for name, value in hit.columns.items()))
+        lines.append(", ".join(f"{name}: {value_text(value)}" for name, value in hit.columns.items()))
     return "\n".join(lines)
 
 

@@ -86,8 +86,9 @@ class DatabaseSpec(Spec):
 
     url: Annotated[EnvironmentVariable | str, BeforeValidator(_url_without_password)] = Field(
         default=EnvironmentVariable(env=URL_VARIABLE),
-        description="The URL of the database. `{env: NAME}` reads it from an environment variable; a URL may also be "
-        "written here, but not with a password.",
+        description="The URL of the database, with any scheme of CockroachDB, PostgreSQL or SQLAlchemy "
+        "(`cockroachdb://`, `postgresql+psycopg://`). `{env: NAME}` reads it from an environment variable; a URL may "
+        "also be written here, but not with a password.",
     )
 
     def read_url(self) -> str:

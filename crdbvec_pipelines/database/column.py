@@ -10,7 +10,8 @@ from typing import Protocol
 from crdbvec_pipelines.config import Metric, VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import TableError
-from crdbvec_pipelines.database.table import Table, check_column, read_table
+from crdbvec_pipelines.database.metrics import VECTOR_TYPES
+from crdbvec_pipelines.database.table import Table, check_column, read_table, read_table_oid
 
 
 class ModelIdentity(Protocol):
@@ -65,6 +66,12 @@ class ColumnDefinition:
         return {"seed": fingerprint_seed(self.model.model_id)}
 
     @property
+    def vector_type(self) -> str:
+        """The type of the vector column: `vector`, or the type of an existing column, which may be `halfvec`."""
+        output = self.table.columns.get(self.spec.output)
+        return output.type_name if output is not None and output.type_name in VECTOR_TYPES else VECTOR_TYPES[0]
+
+    @property
     def exists(self) -> bool:
         """Whether the table has the vector column."""
         return self.spec.output in self.table.columns
@@ -82,6 +89,11 @@ class BoundColumn(ColumnDefinition):
     """
 
     database: Database
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the name of the table is now that of another table, or of none."""
+        return read_table_oid(self.database, self.spec.table) != self.table.oid
 
     def reread(self) -> "BoundColumn":
         """Return the column with the table as it is now, after a change of the schema."""

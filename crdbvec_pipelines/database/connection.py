@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -20,8 +19,8 @@ from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
 from crdbvec_pipelines.database.session import SESSION_SETTINGS, add_vector_schema, reset_session, set_session
 from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.database.url import invalid_option, libpq_url
 from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
-from crdbvec_pipelines.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,8 @@ class Database:
     """An open connection pool to one database.
 
     Args:
-        url: A libpq URL or connection string, also for a Unix socket (`postgresql://user@/name?host=/folder`).
+        url: A URL or connection string as `url.libpq_url` accepts it, also for a Unix socket
+            (`postgresql://user@/name?host=/folder`).
         application_name: The name that the server's own views show.
         max_connections: The maximum number of connections.
         statement_timeout: Seconds after which the server cancels a statement; None keeps the server's setting.
@@ -83,7 +83,7 @@ class Database:
         statement_timeout: float | None = None,
         attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        self._url = url
+        self._url = libpq_url(url)
         self._attempts = attempts
         self._pool_timeout_seconds = 3 * CONNECT_TIMEOUT_SECONDS
         self._connection_arguments: dict[str, Any] = {
@@ -100,7 +100,7 @@ class Database:
             self.server: str = self.dialect.describe_server(connection)
         self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout}
         self._pool = ConnectionPool(
-            url,
+            self._url,
             connection_class=self.dialect.connection_class,
             kwargs=self._connection_arguments,
             min_size=1,
@@ -121,6 +121,10 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
+
+    def renew_connections(self) -> None:
+        """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
+        self._pool.drain()
 
     def fetch(
         self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
@@ -201,11 +205,10 @@ class Database:
 
     @contextmanager
     def _first_connection(self) -> Iterator[psycopg.Connection]:
-        _check_url(self._url)
         try:
             connection = psycopg.connect(self._url, **self._connection_arguments)
         except psycopg.Error as error:
-            raise translate(error, "connecting") from None
+            raise invalid_option(str(error)) or translate(error, "connecting") from None
         with connection:
             yield connection
 
@@ -245,23 +248,6 @@ class Database:
         if error is not None and is_lost_connection(error):
             # After a restart of the server usually all connections are lost, so the pool replaces those that are.
             self._pool.check()
-
-
-def _check_url(url: str) -> None:
-    """Raise an error for a URL that libpq would quote in its own error, with the password or a part of it."""
-    try:
-        parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-    except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "The database URL is not valid. Write it as "
-            "postgresql://user:password@host:26257/database?sslmode=verify-full."
-        ) from None
-    # libpq ends the password at the first @ and takes the rest for the host. The name of a socket may start with an @.
-    if "@" in parts.get("host", "")[1:]:
-        raise ConfigurationError("The database URL has an @ in its user name or password. Write it as %40.")
-    # libpq ends the host at the first /, and takes the password before it for the port and the rest for the database.
-    if "@" in parts.get("dbname", ""):
-        raise ConfigurationError("The database URL has a / in its user name or password. Write it as %2F.")
 
 
 def _configure(connection: psycopg.Connection, dialect: Dialect, session: Settings) -> None:

@@ -70,6 +70,11 @@ def is_concurrent_change(error: DatabaseError) -> bool:
     return sqlstate.is_concurrent_change(error.sqlstate)
 
 
+def is_changed_schema(error: DatabaseError) -> bool:
+    """Return whether a statement may have failed because a table was replaced or its columns were changed."""
+    return sqlstate.is_changed_schema(error.sqlstate)
+
+
 def redact(text: str) -> str:
     """Return a text with the passwords of URLs and connection strings replaced by `***`."""
     return _PASSWORD_IN_DSN.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1:***@", text))

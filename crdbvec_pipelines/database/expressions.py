@@ -1,7 +1,8 @@
 """SQL expressions that several statements share: the input as text, its fingerprint, key ranges.
 
 Their parameters: `seed` (the text that every fingerprint of a model starts with, see `fingerprint_seed`), and `key_0`,
-`lower_0`, `upper_0`, `after_0` and so on, one for each key column.
+`lower_0`, `upper_0`, `after_0` and so on, one for each key column. Every column is qualified by the alias of the table
+in the statement, by default `aliases.ROW`.
 """
 
 from collections.abc import Sequence
@@ -9,20 +10,21 @@ from typing import TypedDict
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 
-def column_text(column: Column) -> sql.Composable:
+def column_text(column: Column, alias: str | None = ROW) -> sql.Composable:
     """Return a column's value as text: its hexadecimal digits if it is binary, otherwise its cast to text.
 
     All settings that change the text of a cast are set in every session of this project (`session.SESSION_SETTINGS`,
     `Dialect.text_settings`), so a value has one text, whatever the role, the database and the client's environment set.
     The text of a type never changes from one release to the next, because it is a part of stored fingerprints.
     """
-    name = sql.Identifier(column.name)
+    name = reference(column.name, alias)
     if column.is_bytes:
         # Release 0.1.0 cast a domain over a binary type, so its text begins with the prefix of such a cast.
         return sql.SQL("E'\\\\x' || encode({}, 'hex')" if column.is_domain else "encode({}, 'hex')").format(name)
@@ -30,29 +32,35 @@ def column_text(column: Column) -> sql.Composable:
     return sql.SQL("{}::text").format(name)
 
 
-def has_content(column: Column, dialect: Dialect) -> sql.Composable:
+def has_content(column: Column, dialect: Dialect, alias: str | None = ROW) -> sql.Composable:
     """Return the predicate of rows whose column is not NULL and has content. The predicate is never NULL.
 
     A text has content as `crdbvec_pipelines.content` defines it, a binary value if it is not empty.
     """
-    name = sql.Identifier(column.name)
+    name = reference(column.name, alias)
     if column.is_text:
-        return sql.SQL("({} IS NOT NULL AND {})").format(name, dialect.text_has_content(column_text(column)))
+        return sql.SQL("({} IS NOT NULL AND {})").format(name, dialect.text_has_content(column_text(column, alias)))
     if column.is_bytes:
         return sql.SQL("({0} IS NOT NULL AND length({0}) > 0)").format(name)
     return sql.SQL("({} IS NOT NULL)").format(name)
 
 
-def _list_item(column: Column) -> sql.Composable:
+def _list_item(column: Column, alias: str | None) -> sql.Composable:
     """Return a column as an argument of concat_ws, which keeps the padding of a CHAR(n) that a cast would remove."""
     keeps_padding = column.type_name == "bpchar" and not column.is_domain
-    return sql.Identifier(column.name) if keeps_padding else column_text(column)
+    return reference(column.name, alias) if keeps_padding else column_text(column, alias)
 
 
 class InputExpressions:
-    """SQL expressions of the input of one vector column."""
+    """SQL expressions of the input of one vector column.
 
-    def __init__(self, column: ColumnDefinition) -> None:
+    Args:
+        column: The vector column.
+        alias: The alias of its table in the statement; None for DDL.
+    """
+
+    def __init__(self, column: ColumnDefinition, alias: str | None = ROW) -> None:
+        self._alias = alias
         self._columns = [column.table.columns[name] for name in column.spec.input_columns]
         self._dialect = column.table.dialect
         self._spec = column.spec
@@ -60,23 +68,24 @@ class InputExpressions:
     @property
     def value(self) -> sql.Composable:
         """The value that the model encodes: the column itself, or one text from several columns."""
-        return sql.Identifier(self._columns[0].name) if self._is_plain else self.text
+        return reference(self._columns[0].name, self._alias) if self._is_plain else self.text
 
     @property
     def text(self) -> sql.Composable:
         """The input as text, which the fingerprint is computed from."""
         if self._is_plain:
-            return column_text(self._columns[0])
+            return column_text(self._columns[0], self._alias)
         if self._spec.template is None:
             # concat_ws omits NULLs and their separators.
-            return sql.SQL("concat_ws(E'\\n', {})").format(sql.SQL(", ").join(map(_list_item, self._columns)))
+            items = [_list_item(column, self._alias) for column in self._columns]
+            return sql.SQL("concat_ws(E'\\n', {})").format(sql.SQL(", ").join(items))
         columns = {column.name: column for column in self._columns}
         pieces: list[sql.Composable] = []
         for literal, name in self._spec.template_parts:
             if literal:
                 pieces.append(sql.Literal(literal))
             if name is not None:
-                pieces.append(sql.SQL("coalesce({}, '')").format(column_text(columns[name])))
+                pieces.append(sql.SQL("coalesce({}, '')").format(column_text(columns[name], self._alias)))
         return sql.SQL("({})").format(sql.SQL(" || ").join(pieces))
 
     @property
@@ -87,9 +96,8 @@ class InputExpressions:
     @property
     def has_content(self) -> sql.Composable:
         """The predicate of rows in which any input column has content to embed."""
-        return sql.SQL("({})").format(
-            sql.SQL(" OR ").join(has_content(column, self._dialect) for column in self._columns)
-        )
+        tests = [has_content(column, self._dialect, self._alias) for column in self._columns]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
 
     @property
     def is_present(self) -> sql.Composable:
@@ -99,12 +107,22 @@ class InputExpressions:
         """
         if any(column.generated == "v" for column in self._columns) and not self._dialect.can_index_virtual_columns:
             return sql.SQL("true")
-        tests = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name)) for column in self._columns]
+        tests = [sql.SQL("{} IS NOT NULL").format(reference(column.name, self._alias)) for column in self._columns]
         return tests[0] if len(tests) == 1 else sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
 
     @property
     def _is_plain(self) -> bool:
         return self._spec.template is None and len(self._columns) == 1
+
+
+def vector_parameter(column: ColumnDefinition, cast: str | None = None) -> sql.Composable:
+    """Return the parameter `vector` in the type of the vector column, or of a cast of it.
+
+    The parameter itself is a `vector`, because its binary form is that of this type.
+    """
+    given = sql.SQL("%(vector)s::vector")
+    wanted = cast or column.vector_type
+    return given if wanted == "vector" else sql.SQL("{}::{}").format(given, sql.SQL(wanted))
 
 
 class BoundFlags(TypedDict):
@@ -114,15 +132,15 @@ class BoundFlags(TypedDict):
     has_upper: bool
 
 
-def key_list(table: Table) -> sql.Composable:
+def key_list(table: Table, alias: str | None = ROW) -> sql.Composable:
     """Return the key columns, separated by commas."""
-    return sql.SQL(", ").join(sql.Identifier(column.name) for column in table.key)
+    return sql.SQL(", ").join(reference(column.name, alias) for column in table.key)
 
 
-def key_equals(table: Table) -> sql.Composable:
+def key_equals(table: Table, alias: str = ROW) -> sql.Composable:
     """Return `column = parameter` for each key column, with the parameters key_0, key_1 and so on."""
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(column.name), placeholder(column, f"key_{position}"))
+        sql.SQL("{} = {}").format(reference(column.name, alias), placeholder(column, f"key_{position}"))
         for position, column in enumerate(table.key)
     )
 
@@ -200,3 +218,24 @@ def range_parameters(key_range: KeyRange) -> dict[str, object]:
 def placeholder(column: Column, name: str) -> sql.Composable:
     """Return a parameter cast to a column's type, because CockroachDB takes a string without a cast as TEXT."""
     return sql.SQL("{}::{}").format(sql.Placeholder(name), sql.SQL(column.cast))
+
+
+def evenly_spread_keys(table: Table, condition: sql.Composable) -> sql.Composable:
+    """Return the predicate of at most `size` rows that match a condition, evenly spread over their keys."""
+    names = [f"crdbvec_key_{position}" for position in range(len(table.key))]
+    named = [
+        sql.SQL("{} AS {}").format(reference(column.name), sql.Identifier(name))
+        for column, name in zip(table.key, names, strict=True)
+    ]
+    return sql.SQL(
+        "({key}) IN (SELECT {chosen} FROM (SELECT {named}, row_number() OVER (ORDER BY {key}) AS crdbvec_place, "
+        "count(*) OVER () AS crdbvec_total FROM {table} WHERE {condition}) AS crdbvec_sample "
+        "WHERE (crdbvec_sample.crdbvec_place - 1) "
+        "% div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0)"
+    ).format(
+        key=key_list(table),
+        chosen=sql.SQL(", ").join(reference(name, "crdbvec_sample") for name in names),
+        named=sql.SQL(", ").join(named),
+        table=aliased(table),
+        condition=condition,
+    )

@@ -22,6 +22,15 @@ class Distance:
     meaning: str
 
 
+VECTOR_TYPES = ("vector", "halfvec")
+"""The types of a vector column; halfvec, with two bytes per dimension, only exists in pgvector."""
+
+
+def operator_class(metric: Metric, type_name: str) -> str:
+    """Return the operator class of a metric for a type of vector column."""
+    return DISTANCES[metric].operator_class.replace("vector_", f"{type_name}_", 1)
+
+
 DISTANCES: dict[Metric, Distance] = {
     "cosine": Distance(sql.SQL("<=>"), "vector_cosine_ops", "cosine distance: 0 same direction, 2 opposite"),
     "l2": Distance(sql.SQL("<->"), "vector_l2_ops", "Euclidean distance"),

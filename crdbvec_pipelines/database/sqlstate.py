@@ -23,6 +23,9 @@ _DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
 _CONCURRENT_CHANGE = frozenset({"42883", "42704", "42723", "2BP01", "XX000"})
 _LOCK_NOT_AVAILABLE = "55P03"
 _DATA_EXCEPTION_CLASS = "22"
+# A name or type in a statement is not there, or not as before; 0A000 is "cached plan must not change result type".
+# Without 42501, a missing privilege.
+_CHANGED_SCHEMA = re.compile(r"42(?!501)...|0A000")
 # Data and integrity errors, and what a user's own trigger raises, for which the SQL standard leaves the classes that
 # start with 5 to 9 and I to Z (5 and XX are the servers'); then program limits; then locks and timeouts.
 _ROW_FAILURES: Sequence[tuple[re.Pattern[str], FailureStatus]] = (
@@ -55,6 +58,11 @@ def is_concurrent_change(sqlstate: str | None) -> bool:
 def is_lock_timeout(sqlstate: str | None) -> bool:
     """Return whether a statement ended because it could not get a lock in time."""
     return sqlstate == _LOCK_NOT_AVAILABLE
+
+
+def is_changed_schema(sqlstate: str | None) -> bool:
+    """Return whether a statement may have failed because a table was replaced or its columns were changed."""
+    return bool(_CHANGED_SCHEMA.fullmatch(sqlstate or ""))
 
 
 def is_data_exception(sqlstate: str | None) -> bool:

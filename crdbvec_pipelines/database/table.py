@@ -13,6 +13,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.metrics import VECTOR_TYPES
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.naming import TableName
@@ -87,6 +88,7 @@ class Table:
         key: The columns of the primary key in key order.
         dialect: The dialect of its server.
         is_partitioned: Whether it is a partitioned table of PostgreSQL.
+        oid: What identifies the table in the catalog, also after it was renamed; 0 if it was not read from a server.
     """
 
     name: TableName
@@ -94,6 +96,7 @@ class Table:
     key: tuple[Column, ...]
     dialect: Dialect
     is_partitioned: bool = False
+    oid: int = 0
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -119,9 +122,9 @@ class Table:
 def find_relation() -> sql.Composable:
     """Find the oid and the kind of the relation of a name."""
     return sql.SQL(
-        "SELECT c.oid, c.relkind FROM pg_catalog.pg_class AS c "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+        "SELECT crdbvec_class.oid, crdbvec_class.relkind FROM pg_catalog.pg_class AS crdbvec_class "
+        "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
+        "WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = %(table)s::text"
     )
 
 
@@ -129,11 +132,11 @@ def find_relation() -> sql.Composable:
 def list_relations() -> sql.Composable:
     """List the tables of the database, to suggest one for a name that does not exist."""
     return sql.SQL(
-        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE c.relkind IN ('r', 'p') "
-        "AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension') "
-        "ORDER BY n.nspname, c.relname LIMIT 1000"
+        "SELECT crdbvec_namespace.nspname, crdbvec_class.relname FROM pg_catalog.pg_class AS crdbvec_class "
+        "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
+        "WHERE crdbvec_class.relkind IN ('r', 'p') AND crdbvec_namespace.nspname "
+        "NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension') "
+        "ORDER BY crdbvec_namespace.nspname, crdbvec_class.relname LIMIT 1000"
     )
 
 
@@ -141,10 +144,13 @@ def list_relations() -> sql.Composable:
 def list_columns() -> sql.Composable:
     """List all columns, also hidden ones, because CockroachDB's hidden `rowid` can be the key."""
     return sql.SQL(
-        "SELECT a.attname, t.oid, t.typname, format_type(t.oid, NULL), a.atttypmod, t.typtype = 'd', "
-        "coalesce(a.attgenerated::text, ''), NOT a.attnotnull "
-        "FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid "
-        "WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+        "SELECT crdbvec_attribute.attname, crdbvec_type.oid, crdbvec_type.typname, "
+        "format_type(crdbvec_type.oid, NULL), crdbvec_attribute.atttypmod, crdbvec_type.typtype = 'd', "
+        "coalesce(crdbvec_attribute.attgenerated::text, ''), NOT crdbvec_attribute.attnotnull "
+        "FROM pg_catalog.pg_attribute AS crdbvec_attribute "
+        "JOIN pg_catalog.pg_type AS crdbvec_type ON crdbvec_type.oid = crdbvec_attribute.atttypid "
+        "WHERE crdbvec_attribute.attrelid = %(oid)s AND crdbvec_attribute.attnum > 0 "
+        "AND NOT crdbvec_attribute.attisdropped ORDER BY crdbvec_attribute.attnum"
     )
 
 
@@ -152,8 +158,11 @@ def list_columns() -> sql.Composable:
 def list_domains() -> sql.Composable:
     """List the domains of the database with their next type, which may be a domain again."""
     return sql.SQL(
-        "SELECT d.oid, t.oid, t.typname, format_type(t.oid, NULL), d.typtypmod, t.typtype = 'd', NOT d.typnotnull "
-        "FROM pg_catalog.pg_type AS d JOIN pg_catalog.pg_type AS t ON t.oid = d.typbasetype WHERE d.typtype = 'd'"
+        "SELECT crdbvec_domain.oid, crdbvec_type.oid, crdbvec_type.typname, format_type(crdbvec_type.oid, NULL), "
+        "crdbvec_domain.typtypmod, crdbvec_type.typtype = 'd', NOT crdbvec_domain.typnotnull "
+        "FROM pg_catalog.pg_type AS crdbvec_domain "
+        "JOIN pg_catalog.pg_type AS crdbvec_type ON crdbvec_type.oid = crdbvec_domain.typbasetype "
+        "WHERE crdbvec_domain.typtype = 'd'"
     )
 
 
@@ -161,10 +170,18 @@ def list_domains() -> sql.Composable:
 def list_key_columns() -> sql.Composable:
     """List the columns of the primary key in key order, then those of INCLUDE, each with the length of the key."""
     return sql.SQL(
-        "SELECT a.attname, i.indnkeyatts FROM pg_catalog.pg_index AS i "
-        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
-        "WHERE i.indrelid = %(oid)s AND i.indisprimary ORDER BY array_position(i.indkey::int2[], a.attnum)"
+        "SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_index AS crdbvec_index "
+        "JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid "
+        "AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) "
+        "WHERE crdbvec_index.indrelid = %(oid)s AND crdbvec_index.indisprimary "
+        "ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum)"
     )
+
+
+def read_table_oid(database: Database, name: TableName) -> int | None:
+    """Return what identifies the table that has a name now; None if there is none."""
+    found = database.fetch(find_relation(), {"schema": name.schema, "table": name.name})
+    return int(found[0][0]) if found else None
 
 
 def read_table(database: Database, name: TableName) -> Table:
@@ -175,7 +192,7 @@ def read_table(database: Database, name: TableName) -> Table:
     """
     found = database.fetch(find_relation(), {"schema": name.schema, "table": name.name})
     if not found:
-        raise TableError(f"There is no table {name} in the database {database.name}{_suggestion(database, name)}.")
+        raise TableError(f"There is no table {name} in the database {database.name}{_suggestion(database, name)}")
     oid, kind = found[0]
     kind = kind.decode() if isinstance(kind, bytes) else kind
     if kind not in _TABLE_KINDS:
@@ -195,7 +212,7 @@ def read_table(database: Database, name: TableName) -> Table:
             f"{name} has no primary key, which is needed to identify its rows. "
             "Add one (ALTER TABLE ... ADD PRIMARY KEY) and run the command again."
         )
-    return Table(name, columns, key, database.dialect, is_partitioned=kind == "p")
+    return Table(name, columns, key, database.dialect, is_partitioned=kind == "p", oid=oid)
 
 
 def _read_columns(database: Database, oid: int) -> dict[str, Column]:
@@ -226,15 +243,15 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
     for name in spec.input_columns:
         if name not in table.columns:
             close = difflib.get_close_matches(name, table.columns, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"its columns are {', '.join(table.columns)}"
-            raise TableError(f"{spec.origin}: {table.name} has no column {name} to embed; {hint}.")
+            hint = f"did you mean {close[0]}?" if close else f"its columns are {', '.join(table.columns)}."
+            raise TableError(f"{spec.origin}: {table.name} has no column {name} to embed; {hint}")
         _check_input(table, spec, table.columns[name])
     _check_updated_at(table, spec)
     _check_fingerprint(table, spec)
     output = table.columns.get(spec.output)
     if output is None:
         return
-    if output.type_name != "vector":
+    if output.type_name not in VECTOR_TYPES:
         raise TableError(
             f"{spec.origin}: the column {spec.output} of {table.name} exists and is of type {output.cast}, not VECTOR. "
             "Choose another output."
@@ -303,7 +320,7 @@ def _suggestion(database: Database, name: TableName) -> str:
     lowered = {text.lower(): text for text in existing}
     exact = lowered.get(str(name).lower())
     close = [exact] if exact else difflib.get_close_matches(str(name), existing, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {close[0]}?" if close else "."
 
 
 def _cast(type_name: str, full_name: str) -> str:

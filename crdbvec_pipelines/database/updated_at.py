@@ -5,6 +5,7 @@ Parameter of `is_since`: `since`, a timestamptz.
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 
 # The longest time by which a time zone has ever set its clocks back is two hours; this is more.
@@ -19,7 +20,7 @@ class UpdatedAt:
     """
 
     def __init__(self, column: ColumnDefinition) -> None:
-        self._name = sql.Identifier(column.spec.updated_at or column.spec.output)
+        self._name = reference(column.spec.updated_at or column.spec.output)
         zone = column.spec.updated_at_timezone
         self._zone = None if zone is None else sql.Literal(zone)
 

@@ -1,8 +1,9 @@
 """Following vector columns in one process: the model stays loaded, and new rows are embedded within one to two seconds.
 
 While no row is pending, the index over pending rows is queried at growing intervals. While the database or a model is
-unavailable, the follower retries with backoff. Failed rows are recorded and deferred. A stop takes effect after the
-current batches.
+unavailable, the follower retries with backoff. A table that is replaced, by a rename or by DROP and CREATE, is prepared
+again; until it exists and can have the vector column, the follower waits for it. Failed rows are recorded and deferred.
+A stop takes effect after the current batches.
 """
 
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.errors import DatabaseUnavailable
+from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError, is_changed_schema
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
@@ -27,11 +28,16 @@ from crdbvec_pipelines.refresh.watermark import Watermark
 
 logger = logging.getLogger(__name__)
 
+Prepare = Callable[[], tuple[VectorRows, Sequence[KeyRange]]]
+"""Prepares a table, and returns its rows and its partitions."""
+
 # The wait between two rounds without work: short enough that new rows are embedded within two seconds, and long enough
 # that an idle follower adds little load.
 _MIN_IDLE_SECONDS, _MAX_IDLE_SECONDS = 0.1, 1.5
 # The backoff while the database or the model is unavailable: a restart takes seconds, an outage minutes.
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
+# The longest wait for a table that was replaced, which costs one query of the catalog each time.
+_MAX_REPLACED_SECONDS = 5.0
 # Without `updated_at`, edited rows are found by a table scan. The wait until the next one is twenty times the duration
 # of the last one, so that scans take at most a twentieth of the time, and at least a minute.
 _SCAN_INTERVAL_FACTOR = 20
@@ -48,9 +54,11 @@ class FollowedColumn:
         rows: Its rows.
         encoder: Its model.
         ranges: Its partitions in key order, if `RoundResult.touched` is needed.
+        prepare: What prepares the table again after it was replaced; without it, the process then ends with an error.
         next_scan_at: When edited rows are searched for by a table scan again.
         watermark: The latest `updated_at` that was seen; None before the first round and without `updated_at`.
         last_error: The error that ended the last round; None if it succeeded.
+        is_replaced: Whether the table was replaced and is not prepared yet.
         backoff_seconds: The wait after the next error, before jitter.
         next_round_at: When the next round may start.
     """
@@ -58,9 +66,11 @@ class FollowedColumn:
     rows: VectorRows
     encoder: Encoder
     ranges: Sequence[KeyRange] = ()
+    prepare: Prepare | None = None
     next_scan_at: float = 0.0
     watermark: Watermark | None = None
     last_error: CrdbvecError | None = None
+    is_replaced: bool = False
     backoff_seconds: float = _MIN_BACKOFF_SECONDS
     next_round_at: float = 0.0
 
@@ -102,7 +112,8 @@ class Follower:
         """Follow the columns until stopped or idle, and return the total.
 
         Raises:
-            CrdbvecError: An error other than an outage, or an outage that lasted until `max_idle` expired.
+            CrdbvecError: An error other than an outage or a replaced table, or one of these that lasted until
+                `max_idle` expired.
         """
         total = RefreshReport()
         started = idle_since = time.monotonic()
@@ -131,16 +142,56 @@ class Follower:
         if self._stop.is_set() or time.monotonic() < column.next_round_at:
             return RefreshReport()
         try:
-            report = self._run_round(column)
+            report = self._run_round_of_replaced(column)
         except (DatabaseUnavailable, EncoderUnavailable) as error:
             jittered = column.backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311
             wait = getattr(error, "retry_after", None) or jittered
             logger.warning("%s Retrying in %.0f s.", error, wait)
-            column.last_error, column.next_round_at = error, time.monotonic() + wait
-            column.backoff_seconds = min(2 * column.backoff_seconds, _MAX_BACKOFF_SECONDS)
+            self._retry_later(column, error, wait, _MAX_BACKOFF_SECONDS)
             return RefreshReport()
-        column.last_error, column.backoff_seconds = None, _MIN_BACKOFF_SECONDS
+        if not column.is_replaced:
+            column.last_error, column.backoff_seconds = None, _MIN_BACKOFF_SECONDS
         return report
+
+    def _retry_later(self, column: FollowedColumn, error: CrdbvecError, wait: float, max_wait: float) -> None:
+        column.last_error, column.next_round_at = error, time.monotonic() + wait
+        column.backoff_seconds = min(2 * column.backoff_seconds, max_wait)
+
+    def _run_round_of_replaced(self, column: FollowedColumn) -> RefreshReport:
+        """Run one round of a column; first prepare its table again if another table has its name now."""
+        prepare = column.prepare
+        if prepare is None:
+            return self._run_round(column)
+        # A table that has all columns, such as one embedded under another name, causes no error.
+        if not column.is_replaced and time.monotonic() >= column.next_scan_at:
+            column.is_replaced = column.rows.column.is_replaced
+        try:
+            if not column.is_replaced:
+                return self._run_round(column)
+        except DatabaseError as error:
+            if not is_changed_schema(error) or not column.rows.column.is_replaced:
+                raise
+            column.is_replaced = True
+        self._prepare_again(column, prepare)
+        return RefreshReport()
+
+    def _prepare_again(self, column: FollowedColumn, prepare: Prepare) -> None:
+        """Prepare a table that was replaced, for the next round; if that is not possible yet, set the next attempt."""
+        try:
+            column.rows.column.database.renew_connections()
+            column.rows, column.ranges = prepare()
+        except (TableError, DatabaseError) as error:
+            if isinstance(error, DatabaseUnavailable) or not (
+                isinstance(error, TableError) or is_changed_schema(error)
+            ):
+                raise
+            # Logged once per reason: the table is missing, then it has no primary key.
+            if str(error) != str(column.last_error):
+                logger.warning("%s The process waits for the table.", error)
+            self._retry_later(column, error, column.backoff_seconds, _MAX_REPLACED_SECONDS)
+            return
+        column.is_replaced, column.next_scan_at = False, 0.0
+        logger.warning("%s was replaced and has been prepared again.", column.spec.table)
 
     def _run_round(self, column: FollowedColumn) -> RefreshReport:
         """Run one round of a column, with a table scan for edited rows if one is due."""

@@ -93,13 +93,13 @@ def measure_recall(
         DatabaseError: The server rejected a search.
     """
     nearest = NearestNeighbors(column)
-    support = column.database.dialect.vectors
+    effort_setting = nearest.effort
     sampled = sample_queries(column, queries)
     exact = [
         _timed_search(nearest, vector, SearchQuery(limit=k, filters=filters, exact=True)) for vector, filters in sampled
     ]
     configured = column.spec.index.effort if column.spec.index else None
-    measured = sorted({*(efforts or support.effort.choices), *([configured] if configured and not efforts else [])})
+    measured = sorted({*(efforts or effort_setting.choices), *([configured] if configured and not efforts else [])})
     measurements = []
     for effort in measured:
         found = [
@@ -109,8 +109,8 @@ def measure_recall(
         measurements.append(_measurement(effort, found, exact))
     milliseconds = [each.milliseconds for each in exact]
     return RecallCurve(
-        support.effort.setting,
-        support.effort.default,
+        effort_setting.setting,
+        effort_setting.default,
         k,
         len(sampled),
         float(np.median(milliseconds)) if milliseconds else 0.0,

@@ -8,17 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.content import has_content
 from crdbvec_pipelines.database.column import open_existing_column
 from crdbvec_pipelines.database.connection import Database, Row
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import Filters, SearchQuery
 from crdbvec_pipelines.database.search.strategy import Strategy
 from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Filters", "Hit", "SearchQuery", "SearchResult", "Searcher", "search_frame"]
+
+_SHOWN_CHARACTERS = 60
+_OWN_COLUMNS = ("query", "distance", "input")
+"""The columns of a frame that do not come from the table."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +88,18 @@ class Searcher:
         Raises:
             TableError: A column of the query does not exist.
             EncodingError: The model rejected a text.
+            ConfigurationError: A text is blank, or its vector has no direction and the metric compares directions.
         """
-        return [self._result(text, self._encoder.encode_query(text), query) for text in texts]
+        return [self._result(text, self._encode(text), query) for text in texts]
 
     def search_like(self, key: Sequence[Any], query: SearchQuery) -> SearchResult:
         """Return the rows nearest to the row with a key, without that row.
 
         Raises:
             TableError: The row does not exist or has no vector.
+            ConfigurationError: Its vector has no direction, and the metric compares directions.
         """
-        return self._result(", ".join(map(str, key)), self._nearest.read_vector(key), _excluding(key, query))
+        return self._result(", ".join(map(str, key)), self._read(key), _excluding(key, query))
 
     def sql(self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = ()) -> list[str]:
         """Return the searches for texts, or for the rows nearest to the row with the key `like`, as SQL text."""
@@ -105,9 +113,29 @@ class Searcher:
         self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any]
     ) -> Iterator[tuple[NDArray[np.float32], SearchQuery]]:
         for text in texts:
-            yield self._encoder.encode_query(text), query
+            yield self._encode(text), query
         if like:
-            yield self._nearest.read_vector(like), _excluding(like, query)
+            yield self._read(like), _excluding(like, query)
+
+    def _encode(self, text: str) -> NDArray[np.float32]:
+        if not has_content(text):
+            raise ConfigurationError("The text to search for is blank. Give a text that contains a word.")
+        vector = self._encoder.encode_query(text)
+        self._check_direction(vector, f"The text {text[:_SHOWN_CHARACTERS]!r}")
+        return vector
+
+    def _read(self, key: Sequence[Any]) -> NDArray[np.float32]:
+        vector = self._nearest.read_vector(key)
+        self._check_direction(vector, f"The row {', '.join(map(str, key))}")
+        return vector
+
+    def _check_direction(self, vector: NDArray[np.float32], subject: str) -> None:
+        """Check that the vector of a query can be compared: by cosine and inner product, zero is as near to any row."""
+        if self.column.metric != "l2" and not vector.any():
+            raise ConfigurationError(
+                f"{subject} has a vector of length zero, which has no direction, so no row is nearer to it "
+                "than another. Search for another text or row."
+            )
 
     def _result(self, text: str, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
         found = self._nearest.find(vector, query)
@@ -143,7 +171,8 @@ def search_frame(
 
     Returns:
         One row per hit, nearest first for each text: `query`, `distance`, the columns of the key, `input`, and the
-        further columns of the query.
+        further columns of the query. A column of the table that is named `query`, `distance` or `input` is in the frame
+        under its name with a number, such as `distance_2`.
 
     Raises:
         CrdbvecError: As for `Searcher`.
@@ -152,11 +181,32 @@ def search_frame(
 
     query = query or SearchQuery()
     searcher = Searcher(database, spec, encoder)
+    key = [part.name for part in searcher.column.table.key]
+    further = [name for name in dict.fromkeys(query.columns) if name not in key]
+    names = _frame_names([*key, *further])
     records = [
-        {"query": result.query, "distance": hit.distance, **hit.key, "input": hit.input, **hit.columns}
+        (
+            result.query,
+            hit.distance,
+            *(hit.key[name] for name in key),
+            hit.input,
+            *(hit.columns[name] for name in further),
+        )
         for result in searcher.search_texts(texts, query)
         for hit in result.hits
     ]
-    key = [part.name for part in searcher.column.table.key]
-    names = dict.fromkeys(["query", "distance", *key, "input", *query.columns])
-    return pd.DataFrame.from_records(records, columns=list(names)).astype({"distance": float})
+    columns = ["query", "distance", *(names[name] for name in key), "input", *(names[name] for name in further)]
+    return pd.DataFrame.from_records(records, columns=columns).astype({"distance": float})
+
+
+def _frame_names(columns: Sequence[str]) -> dict[str, str]:
+    """Return the name of each column of the table in a frame: its own, or with a number if the frame has that name."""
+    taken = {*_OWN_COLUMNS, *columns}
+    names = {}
+    for column in columns:
+        name, number = column, 2
+        while name in _OWN_COLUMNS or (name != column and name in taken):
+            name, number = f"{column}_{number}", number + 1
+        taken.add(name)
+        names[column] = name
+    return names

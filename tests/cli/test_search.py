@@ -99,5 +99,5 @@ def test_binary_input_is_shown_as_its_size_and_as_hexadecimal_in_json(
     connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage BYTEA)")
     connection.execute("INSERT INTO passage VALUES (1, '\\x00ff10')")
     invoke("embed")
-    assert read_json("search", "anything")[0]["input"] == "00ff10"
+    assert read_json("search", "anything")[0]["input"] == "\\x00ff10"
     assert invoke("search", "anything").stdout.splitlines()[2] == "<3 bytes>"

@@ -27,7 +27,7 @@ class FakeCockroachVectors(CockroachVectors):
         found = self._real.parse_description(rows, column)
         return {name: replace(index, prefix=tuple(self._prefixes[name])) for name, index in found.items()}
 
-    def settings(self, effort: int | None, *, filtered: bool) -> dict[str, str]:
+    def settings(self, effort: int | None, *, filtered: bool, is_ivfflat: bool = False) -> dict[str, str]:
         return {}
 
     def uses_index(self, plan: Sequence[str], index: str) -> bool:

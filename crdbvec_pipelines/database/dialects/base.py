@@ -84,15 +84,15 @@ class Dialect(ABC):
     def table_facts(self) -> sql.Composable:
         """The query for what decides whether a table can be changed: the values of `schema.requirements.TableFacts`.
 
-        Its parameters are `schema` and `table`.
+        Its parameter is the table's `oid`.
         """
 
     @property
     @abstractmethod
     def list_partitions(self) -> sql.Composable | None:
-        """The query for schema and name of each partition that contains rows; None if the server has no such tables.
+        """The query for OID, schema and name of each partition that contains rows; None if the server has none.
 
-        Its parameters are `schema` and `table`.
+        Its parameter is the `oid` of the partitioned table.
         """
 
     @abstractmethod
@@ -126,7 +126,10 @@ class Dialect(ABC):
     @property
     @abstractmethod
     def index_is_being_built(self) -> sql.Composable:
-        """The predicate of an index `i` of `pg_index` that is being built, for servers that list unfinished indexes."""
+        """The predicate of an index of `pg_index` that is being built, for servers that list unfinished indexes.
+
+        The alias of `pg_index` is `crdbvec_index`.
+        """
 
     @property
     @abstractmethod

@@ -92,11 +92,10 @@ class CockroachDialect(Dialect):
     def table_facts(self) -> sql.Composable:
         """Only the privilege to create tables, because the other kinds of tables exist on PostgreSQL only."""
         return sql.SQL(
-            "SELECT false AS is_partition, false AS is_typed, c.relpersistence = 't' AS is_temporary, "
-            "false AS has_children, true AS is_owner, current_user AS role, "
-            "has_schema_privilege(n.nspname, 'CREATE') AS can_create, 0 AS columns, 0 AS fixed_bytes, 0 AS page_bytes "
-            "FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+            "SELECT false, false, crdbvec_class.relpersistence = 't', false, true, current_user, "
+            "has_schema_privilege(crdbvec_namespace.nspname, 'CREATE'), 0, 0, 0 "
+            "FROM pg_catalog.pg_class AS crdbvec_class JOIN pg_catalog.pg_namespace AS crdbvec_namespace "
+            "ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_class.oid = %(oid)s"
         )
 
     @property

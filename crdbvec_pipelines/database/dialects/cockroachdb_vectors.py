@@ -56,7 +56,7 @@ class CockroachVectors(VectorSupport):
     def __init__(self, version: int) -> None:
         self._version = version
 
-    def check_index_support(self, dimension: int) -> None:
+    def check_index_support(self, dimension: int, type_name: str = "vector") -> None:
         """Check the version. Older servers can embed and search exactly, but not build an index."""
         if self._version < MIN_VECTOR_INDEX_VERSION:
             raise TableError(
@@ -83,7 +83,9 @@ class CockroachVectors(VectorSupport):
 
     def describe(self, table: sql.Identifier) -> sql.Composable:
         """Return a SHOW CREATE TABLE, because pg_catalog does not contain the operator class of a vector index."""
-        return sql.SQL("SELECT create_statement FROM [SHOW CREATE TABLE {}]").format(table)
+        return sql.SQL("SELECT crdbvec_shown.create_statement FROM [SHOW CREATE TABLE {}] AS crdbvec_shown").format(
+            table
+        )
 
     def parse_description(self, rows: Sequence[Sequence[object]], column: str) -> dict[str, IndexDefinition]:
         """Parse lines of the form `VECTOR INDEX name (prefix, column opclass) [WITH (...)] [WHERE ...]`."""
@@ -104,25 +106,27 @@ class CockroachVectors(VectorSupport):
     def progress(self) -> sql.Composable:
         """The query for the schema change job, which continues if the connection that started it ends."""
         return sql.SQL(
-            "SELECT fraction_completed::float8 FROM [SHOW JOBS] WHERE job_type = 'NEW SCHEMA CHANGE' "
-            "AND status IN ('pending', 'running', 'reverting') "
-            "AND strpos(description, %(index)s::text) > 0 AND strpos(description, %(table)s::text) > 0 "
-            "ORDER BY created DESC LIMIT 1"
+            "SELECT crdbvec_job.fraction_completed::float8 FROM [SHOW JOBS] AS crdbvec_job "
+            "WHERE crdbvec_job.job_type = 'NEW SCHEMA CHANGE' "
+            "AND crdbvec_job.status IN ('pending', 'running', 'reverting') "
+            "AND strpos(crdbvec_job.description, %(index)s::text) > 0 "
+            "AND strpos(crdbvec_job.description, %(table)s::text) > 0 ORDER BY crdbvec_job.created DESC LIMIT 1"
         )
 
     def table_size(self, table: TableName) -> sql.Composable:
         """Return the query for the size of all ranges of the table. It needs the privilege ZONECONFIG."""
-        return sql.SQL("SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE {} WITH DETAILS]").format(
-            sql.Identifier(*table)
-        )
+        return sql.SQL(
+            "SELECT sum(crdbvec_range.range_size)::int8 FROM [SHOW RANGES FROM TABLE {} WITH DETAILS] AS crdbvec_range"
+        ).format(sql.Identifier(*table))
 
     def index_size(self, table: TableName, index: str) -> sql.Composable:
         """Return the query for the size of all ranges of the index. It needs the privilege ZONECONFIG."""
-        return sql.SQL("SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX {}@{} WITH DETAILS]").format(
-            sql.Identifier(*table), sql.Identifier(index)
-        )
+        return sql.SQL(
+            "SELECT sum(crdbvec_range.range_size)::int8 "
+            "FROM [SHOW RANGES FROM INDEX {}@{} WITH DETAILS] AS crdbvec_range"
+        ).format(sql.Identifier(*table), sql.Identifier(index))
 
-    def settings(self, effort: int | None, *, filtered: bool) -> Settings:
+    def settings(self, effort: int | None, *, filtered: bool, is_ivfflat: bool = False) -> Settings:
         """Return the beam size: the number of partitions that a search reads on each level."""
         return {} if effort is None else {self.effort.setting: effort}
 

@@ -114,9 +114,10 @@ class PostgresDialect(Dialect):
         """A query that adds the schema of pgvector to the search path, if the type is not found without it."""
         return sql.SQL(
             "SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), "
-            "quote_ident(n.nspname)), false) FROM pg_catalog.pg_extension AS e "
-            "JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace "
-            "WHERE e.extname = 'vector' AND to_regtype('vector') IS NULL"
+            "quote_ident(crdbvec_namespace.nspname)), false) FROM pg_catalog.pg_extension AS crdbvec_extension "
+            "JOIN pg_catalog.pg_namespace AS crdbvec_namespace "
+            "ON crdbvec_namespace.oid = crdbvec_extension.extnamespace "
+            "WHERE crdbvec_extension.extname = 'vector' AND to_regtype('vector') IS NULL"
         )
 
     @property
@@ -133,28 +134,28 @@ class PostgresDialect(Dialect):
     def table_facts(self) -> sql.Composable:
         """The flags of the table, the privileges of the role, and the width of columns that are never NULL."""
         return sql.SQL(
-            "SELECT c.relispartition AS is_partition, c.reloftype <> 0 AS is_typed, "
-            "c.relpersistence = 't' AS is_temporary, c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits "
-            "AS i WHERE i.inhparent = c.oid) AS has_children, "
-            "pg_has_role(c.relowner, 'USAGE') AS is_owner, current_user::text AS role, "
-            "has_schema_privilege(n.oid, 'CREATE') AS can_create, c.relnatts::int AS columns, "
-            "(SELECT coalesce(sum(a.attlen), 0)::int FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid "
-            "AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND a.attlen > 0) AS fixed_bytes, "
-            "current_setting('block_size')::int AS page_bytes "
-            "FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+            "SELECT crdbvec_class.relispartition, crdbvec_class.reloftype <> 0, crdbvec_class.relpersistence = 't', "
+            "crdbvec_class.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits AS crdbvec_inherits "
+            "WHERE crdbvec_inherits.inhparent = crdbvec_class.oid), "
+            "pg_has_role(crdbvec_class.relowner, 'USAGE'), current_user::text, "
+            "has_schema_privilege(crdbvec_class.relnamespace, 'CREATE'), crdbvec_class.relnatts::int, "
+            "(SELECT coalesce(sum(crdbvec_attribute.attlen), 0)::int FROM pg_catalog.pg_attribute AS crdbvec_attribute "
+            "WHERE crdbvec_attribute.attrelid = crdbvec_class.oid AND crdbvec_attribute.attnum > 0 "
+            "AND NOT crdbvec_attribute.attisdropped AND crdbvec_attribute.attnotnull "
+            "AND crdbvec_attribute.attlen > 0), current_setting('block_size')::int "
+            "FROM pg_catalog.pg_class AS crdbvec_class WHERE crdbvec_class.oid = %(oid)s"
         )
 
     @property
     def list_partitions(self) -> sql.Composable | None:
         """The leaves of the tree of partitions."""
         return sql.SQL(
-            "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS t "
-            "JOIN pg_catalog.pg_namespace AS s ON s.oid = t.relnamespace, pg_partition_tree(t.oid) AS p "
-            "JOIN pg_catalog.pg_class AS c ON c.oid = p.relid "
-            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE s.nspname = %(schema)s::text AND t.relname = %(table)s::text AND p.isleaf AND c.relkind = 'r' "
-            "ORDER BY n.nspname, c.relname"
+            "SELECT crdbvec_class.oid, crdbvec_namespace.nspname, crdbvec_class.relname "
+            "FROM pg_partition_tree(%(oid)s::oid::regclass) AS crdbvec_part "
+            "JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_part.relid "
+            "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
+            "WHERE crdbvec_part.isleaf AND crdbvec_class.relkind = 'r' "
+            "ORDER BY crdbvec_namespace.nspname, crdbvec_class.relname"
         )
 
     def index_bytes_per_row(self, dimension: int) -> float:
@@ -192,19 +193,22 @@ class PostgresDialect(Dialect):
     def index_is_being_built(self) -> sql.Composable:
         """Whether the progress view lists the index: a failed build leaves an invalid index too, but no progress."""
         return sql.SQL(
-            "EXISTS (SELECT 1 FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = i.indexrelid)"
+            "EXISTS (SELECT 1 FROM pg_catalog.pg_stat_progress_create_index AS crdbvec_build "
+            "WHERE crdbvec_build.index_relid = crdbvec_index.indexrelid)"
         )
 
     @property
     def row_estimate(self) -> sql.Composable | None:
         """The planner's estimate; -1 until the table is first vacuumed or analyzed."""
         return sql.SQL(
-            "SELECT reltuples::bigint FROM pg_catalog.pg_class AS c "
-            "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text"
+            "SELECT crdbvec_class.reltuples::bigint FROM pg_catalog.pg_class AS crdbvec_class "
+            "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
+            "WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = %(table)s::text"
         )
 
     @property
     def server_identity(self) -> sql.Composable | None:
         """The identifier that initdb made; a physical replica has that of its primary."""
-        return sql.SQL("SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+        return sql.SQL(
+            "SELECT crdbvec_control.system_identifier::text FROM pg_catalog.pg_control_system() AS crdbvec_control"
+        )

@@ -25,12 +25,21 @@ class IndexDefinition:
         prefix: The columns before the vector. A search must fix the value of each of them to use the index.
         predicate: The rows that it contains: `NOT_NULL` (those with a vector), None (all), or any other predicate text.
         parameters: The storage parameters that were given.
+        cast: The type to which the index casts the column, such as `halfvec(3072)`; None for an index over the column.
+        is_ivfflat: Whether it is an index of pgvector's method ivfflat, which this project uses and does not build.
     """
 
     operator_class: str
     prefix: tuple[str, ...] = ()
     predicate: str | None = NOT_NULL
     parameters: Mapping[str, int] = field(default_factory=dict)
+    cast: str | None = None
+    is_ivfflat: bool = False
+
+    @property
+    def distance_class(self) -> str:
+        """The operator class of the same distance for the type `vector`."""
+        return self.operator_class.replace("halfvec_", "vector_", 1)
 
     @property
     def is_partial(self) -> bool:
@@ -82,8 +91,8 @@ class VectorSupport(ABC):
     can_filter_during_index_scan: bool
 
     @abstractmethod
-    def check_index_support(self, dimension: int) -> None:
-        """Check that the server can build a vector index for vectors of a dimension.
+    def check_index_support(self, dimension: int, type_name: str = "vector") -> None:
+        """Check that the server can build a vector index for vectors of a dimension and a type.
 
         Raises:
             TableError: The server is too old, or the dimension is too high.
@@ -116,8 +125,12 @@ class VectorSupport(ABC):
     def index_size(self, table: TableName, index: str) -> sql.Composable:
         """Return the query for the size of an index, in bytes."""
 
+    def effort_of(self, index: IndexDefinition) -> SearchEffort:
+        """Return the search effort of an index; servers with several kinds of index have several."""
+        return self.effort
+
     @abstractmethod
-    def settings(self, effort: int | None, *, filtered: bool) -> Settings:
+    def settings(self, effort: int | None, *, filtered: bool, is_ivfflat: bool = False) -> Settings:
         """Return the session settings of an index search. `filtered`: it has a filter other than the prefix."""
 
     @abstractmethod

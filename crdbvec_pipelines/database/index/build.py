@@ -101,7 +101,7 @@ class IndexBuild:
         errors: list[CrdbvecError] = []
 
         def create() -> None:
-            ddl = create_vector_index(self._database.dialect, self._column)
+            ddl = create_vector_index(self._database.dialect, self._column, self._index)
             try:
                 self._database.execute(ddl, settings=ddl_settings(self._database, ddl))
             except CrdbvecError as error:

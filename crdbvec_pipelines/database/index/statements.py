@@ -3,20 +3,21 @@
 from psycopg import sql
 
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.dialects.vector_support import NOT_NULL, IndexDefinition
 from crdbvec_pipelines.database.identifiers import short_name
-from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.metrics import operator_class
 from crdbvec_pipelines.database.statement import online_ddl, statement
 from crdbvec_pipelines.database.table import Table
 
 
 @online_ddl
-def create_vector_index(dialect: Dialect, column: ColumnDefinition) -> sql.Composable:
+def create_vector_index(dialect: Dialect, column: ColumnDefinition, index: str) -> sql.Composable:
     """Build the vector index."""
     return dialect.vectors.create(
-        sql.Identifier(vector_index_name(column.spec)),
+        sql.Identifier(index),
         column.table.identifier,
         sql.Identifier(column.spec.output),
         configured_definition(dialect, column),
@@ -51,18 +52,18 @@ def index_size(dialect: Dialect, table: Table, index: str) -> sql.Composable:
 def indexes_named(dialect: Dialect) -> sql.Composable:
     """Return the tables of a schema that have an index with a name, and whether it is valid or being built."""
     return sql.SQL(
-        "SELECT t.relname, i.indisvalid OR {} FROM pg_catalog.pg_index AS i "
-        "JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
-        "JOIN pg_catalog.pg_class AS t ON t.oid = i.indrelid "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text"
+        "SELECT crdbvec_table.relname, crdbvec_index.indisvalid OR {} FROM pg_catalog.pg_index AS crdbvec_index "
+        "JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_index.indexrelid "
+        "JOIN pg_catalog.pg_class AS crdbvec_table ON crdbvec_table.oid = crdbvec_index.indrelid "
+        "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
+        "WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = %(index)s::text"
     ).format(dialect.index_is_being_built)
 
 
 @statement
 def count_vectors(column: ColumnDefinition) -> sql.Composable:
     """Return the number of rows that have a vector."""
-    return sql.SQL("SELECT count({}) FROM {}").format(sql.Identifier(column.spec.output), column.table.identifier)
+    return sql.SQL("SELECT count({}) FROM {}").format(reference(column.spec.output), aliased(column.table))
 
 
 def vector_index_name(spec: VectorColumn) -> str:
@@ -75,7 +76,7 @@ def configured_definition(dialect: Dialect, column: ColumnDefinition) -> IndexDe
     spec = column.spec.index or IndexSpec()
     supported = dialect.vectors.parameters
     return IndexDefinition(
-        DISTANCES[column.metric].operator_class,
+        operator_class(column.metric, column.vector_type),
         spec.prefix if dialect.vectors.has_prefixes else (),
         NOT_NULL if spec.partial else None,
         {name: value for name, value in spec.parameters.items() if name in supported},

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError
+from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.index.build import IndexBuild
 from crdbvec_pipelines.database.index.statements import (
     configured_definition,
@@ -17,7 +19,10 @@ from crdbvec_pipelines.database.index.statements import (
     vector_index_name,
 )
 from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.schema.statements import table_indexes
 from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.database.table import read_table_oid
+from crdbvec_pipelines.naming import TableName
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +48,6 @@ class VectorIndex:
     """The vector index of one column on an open database.
 
     Attributes:
-        name: The name of the index.
         configured: The index as the configuration describes it.
 
     Args:
@@ -58,11 +62,22 @@ class VectorIndex:
         for name in spec.index.prefix if spec.index else ():
             if name not in table.columns:
                 raise TableError(f"{spec.origin}.index.prefix: {spec.table} has no column {name}.")
-        self.name = vector_index_name(spec)
         self.configured = configured_definition(column.database.dialect, column)
         self._column = column
         self._database = column.database
-        self._build = IndexBuild(column, self.name)
+
+    @cached_property
+    def name(self) -> str:
+        """The name of the index.
+
+        If the usual name is that of another table's index, because tables were renamed, it is that of an index with the
+        configured definition, or the one to create it under.
+        """
+        return self._find_name()
+
+    @cached_property
+    def _build(self) -> IndexBuild:
+        return IndexBuild(self._column, self.name)
 
     def existing(self) -> dict[str, IndexDefinition]:
         """Return the finished vector indexes over the column, by name, including those that users created."""
@@ -71,14 +86,38 @@ class VectorIndex:
     def differences(self) -> list[str]:
         """Return how the existing index differs from the configuration; nothing if it matches or does not exist."""
         found = self.existing().get(self.name)
-        if found is None:
-            return []
+        return [] if found is None else self._differences(found)
+
+    def _find_name(self) -> str:
+        table, spec = self._column.table, self._column.spec
+        name = vector_index_name(spec)
+        existing = self.existing()
+        if name in existing:
+            return name
+        same = [other for other, found in sorted(existing.items()) if not self._differences(found)]
+        if same:
+            return same[0]
+        support = self._database.dialect.vectors
+        if not support.has_schema_wide_index_names or not self._is_taken(name):
+            return name
+        return short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index")
+
+    def _is_taken(self, name: str) -> bool:
+        """Return whether the schema has an object of this name that is no index of the table."""
+        table = self._column.table
+        own = self._database.fetch(table_indexes(self._database.dialect), {"oid": table.oid})
+        taken = read_table_oid(self._database, TableName(table.name.schema, name)) is not None
+        return taken and name not in {index for index, *_ in own}
+
+    def _differences(self, found: IndexDefinition) -> list[str]:
         configured = self.configured
         defaults = self._database.dialect.vectors.parameters
         pairs = [
             ("metric", _metric_name(found), _metric_name(configured)),
             ("prefix", ", ".join(found.prefix) or "none", ", ".join(configured.prefix) or "none"),
             ("predicate", found.predicate or "none", configured.predicate or "none"),
+            ("cast", found.cast or "none", configured.cast or "none"),
+            ("method", "ivfflat" if found.is_ivfflat else "hnsw", "ivfflat" if configured.is_ivfflat else "hnsw"),
             *(
                 (name, found.parameters.get(name, defaults[name]), value)
                 for name, value in configured.parameters.items()
@@ -101,7 +140,7 @@ class VectorIndex:
                 another object has the name of the index.
             DatabaseError: The server rejected the statement.
         """
-        self._database.dialect.vectors.check_index_support(self._column.model.dim)
+        self._database.dialect.vectors.check_index_support(self._column.model.dim, self._column.vector_type)
         differences = self.differences()
         if differences and not replace:
             raise TableError(
@@ -150,4 +189,4 @@ class VectorIndex:
 def _metric_name(definition: IndexDefinition) -> str:
     """Return the metric of an index, or its operator class if that is not the one of a supported metric."""
     names = {distance.operator_class: metric for metric, distance in DISTANCES.items()}
-    return names.get(definition.operator_class, definition.operator_class)
+    return names.get(definition.distance_class, definition.operator_class)

@@ -6,13 +6,14 @@ identifies one refresh of one process.
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import reference
 from crdbvec_pipelines.database.expressions import placeholder
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Table
 
 CLAIMS_TABLE = "crdbvec_claims"
 
-_OF_COLUMN = sql.SQL("table_name = %(table_name)s::text AND output = %(output)s::text")
+_OF_COLUMN = sql.SQL("crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text")
 
 
 def _claims(schema: str) -> sql.Identifier:
@@ -43,22 +44,25 @@ def insert_claim(schema: str) -> sql.Composable:
 def renew_claim(schema: str) -> sql.Composable:
     """Extend the lifetime of a claim."""
     return sql.SQL(
-        "UPDATE {} SET expires_at = now() + %(lifetime)s::interval WHERE {} AND owner = %(owner)s::text"
+        "UPDATE {} AS crdbvec_claim SET expires_at = now() + %(lifetime)s::interval "
+        "WHERE {} AND crdbvec_claim.owner = %(owner)s::text"
     ).format(_claims(schema), _OF_COLUMN)
 
 
 @statement
 def delete_claim(schema: str) -> sql.Composable:
     """Release a claim."""
-    return sql.SQL("DELETE FROM {} WHERE {} AND owner = %(owner)s::text").format(_claims(schema), _OF_COLUMN)
+    return sql.SQL("DELETE FROM {} AS crdbvec_claim WHERE {} AND crdbvec_claim.owner = %(owner)s::text").format(
+        _claims(schema), _OF_COLUMN
+    )
 
 
 @statement
 def delete_expired_claims(schema: str) -> sql.Composable:
     """Delete claims whose process did not extend them for a long time."""
-    return sql.SQL("DELETE FROM {} WHERE {} AND expires_at < now() - interval '1 hour'").format(
-        _claims(schema), _OF_COLUMN
-    )
+    return sql.SQL(
+        "DELETE FROM {} AS crdbvec_claim WHERE {} AND crdbvec_claim.expires_at < now() - interval '1 hour'"
+    ).format(_claims(schema), _OF_COLUMN)
 
 
 @statement
@@ -69,31 +73,36 @@ def read_earlier_claims(table: Table, *, has_lower: bool, has_upper: bool) -> sq
     database's default collation here; a claim is advisory, so that is accurate enough for a key with another one.
     """
     overlap = [
-        *([_compare(table, "c.upper_bound", ">", "lower")] if has_lower else []),
-        *([_compare(table, "c.lower_bound", "<", "upper")] if has_upper else []),
+        *([_compare(table, "upper_bound", ">", "lower")] if has_lower else []),
+        *([_compare(table, "lower_bound", "<", "upper")] if has_upper else []),
     ]
     return sql.SQL(
-        "SELECT c.owner, c.lower_bound, c.upper_bound FROM {claims} AS c "
-        "LEFT JOIN {claims} AS own ON own.table_name = c.table_name AND own.output = c.output "
-        "AND own.owner = %(owner)s::text "
-        "WHERE c.table_name = %(table_name)s::text AND c.output = %(output)s::text AND c.owner <> %(owner)s::text "
-        "AND c.expires_at > now() AND (own.owner IS NULL OR c.claimed_at < own.claimed_at "
-        "OR (c.claimed_at = own.claimed_at AND c.owner < own.owner)){overlap} "
-        "ORDER BY c.claimed_at, c.owner"
+        "SELECT crdbvec_claim.owner, crdbvec_claim.lower_bound, crdbvec_claim.upper_bound "
+        "FROM {claims} AS crdbvec_claim "
+        "LEFT JOIN {claims} AS crdbvec_own ON crdbvec_own.table_name = crdbvec_claim.table_name "
+        "AND crdbvec_own.output = crdbvec_claim.output AND crdbvec_own.owner = %(owner)s::text "
+        "WHERE {of_column} AND crdbvec_claim.owner <> %(owner)s::text AND crdbvec_claim.expires_at > now() "
+        "AND (crdbvec_own.owner IS NULL OR crdbvec_claim.claimed_at < crdbvec_own.claimed_at "
+        "OR (crdbvec_claim.claimed_at = crdbvec_own.claimed_at AND crdbvec_claim.owner < crdbvec_own.owner)){overlap} "
+        "ORDER BY crdbvec_claim.claimed_at, crdbvec_claim.owner"
     ).format(
-        claims=_claims(table.name.schema), overlap=sql.SQL("").join(sql.SQL(" AND {}").format(test) for test in overlap)
+        claims=_claims(table.name.schema),
+        of_column=_OF_COLUMN,
+        overlap=sql.SQL("").join(sql.SQL(" AND {}").format(test) for test in overlap),
     )
 
 
 def _compare(table: Table, bound: str, operator: str, prefix: str) -> sql.Composable:
     """Return whether a stored bound is open, or compares to the bound in the parameters `prefix_0`, `prefix_1`, ..."""
     stored = [
-        sql.SQL("({}::jsonb ->> {})::{}").format(sql.SQL(bound), sql.Literal(position), sql.SQL(part.cast))
+        sql.SQL("({}::jsonb ->> {})::{}").format(
+            reference(bound, "crdbvec_claim"), sql.Literal(position), sql.SQL(part.cast)
+        )
         for position, part in enumerate(table.key)
     ]
     given = [placeholder(part, f"{prefix}_{position}") for position, part in enumerate(table.key)]
     row = "{} {} {}" if len(table.key) == 1 else "({}) {} ({})"
     return sql.SQL("({bound} IS NULL OR {test})").format(
-        bound=sql.SQL(bound),
+        bound=reference(bound, "crdbvec_claim"),
         test=sql.SQL(row).format(sql.SQL(", ").join(stored), sql.SQL(operator), sql.SQL(", ").join(given)),
     )

@@ -2,6 +2,7 @@
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions, in_range
 from crdbvec_pipelines.database.rows.predicates import (
@@ -21,10 +22,10 @@ def count_rows(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, ex
         "SELECT count(*), count({output}), count(*) FILTER (WHERE {pending}), count(*) FILTER (WHERE NOT {content}) "
         "FROM {table} WHERE {range}"
     ).format(
-        output=sql.Identifier(column.spec.output),
+        output=reference(column.spec.output),
         pending=without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred),
         content=InputExpressions(column).has_content,
-        table=column.table.identifier,
+        table=aliased(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
     )
 
@@ -32,8 +33,10 @@ def count_rows(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, ex
 @statement
 def count_unembedded(column: ColumnDefinition, *, exclude_deferred: bool) -> sql.Composable:
     """Count the pending rows without a vector through the partial index, at most `limit` of them."""
-    return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS missing").format(
-        table=column.table.identifier,
+    return sql.SQL(
+        "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {pending} LIMIT %(limit)s) AS crdbvec_missing"
+    ).format(
+        table=aliased(column.table),
         pending=without_deferred(column, pending_predicate(column, "unembedded"), exclude_deferred=exclude_deferred),
     )
 
@@ -47,11 +50,11 @@ def count_edited(column: ColumnDefinition, *, exclude_deferred: bool) -> sql.Com
     updated = UpdatedAt(column)
     return sql.SQL(
         "SELECT count(*), CASE WHEN count(*) > 0 THEN least({earliest}, now()) END FROM "
-        "(SELECT {updated} AS updated FROM {table} WHERE {pending} LIMIT %(limit)s) AS edited"
+        "(SELECT {updated} AS crdbvec_updated FROM {table} WHERE {pending} LIMIT %(limit)s) AS crdbvec_edited"
     ).format(
-        earliest=updated.time(sql.SQL("min(updated)")),
+        earliest=updated.time(sql.SQL("min(crdbvec_edited.crdbvec_updated)")),
         updated=updated.column,
-        table=column.table.identifier,
+        table=aliased(column.table),
         pending=without_deferred(column, edited_predicate(column), exclude_deferred=exclude_deferred),
     )
 
@@ -68,5 +71,5 @@ def latest_update(column: ColumnDefinition) -> sql.Composable:
     ).format(
         latest=updated.time(sql.SQL("max({})").format(updated.column)),
         epoch=sql.SQL("'1970-01-01 00:00:00+00'::timestamptz"),
-        table=column.table.identifier,
+        table=aliased(column.table),
     )

@@ -2,6 +2,7 @@
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
@@ -13,11 +14,11 @@ from crdbvec_pipelines.keyspace import KeyRange
 @statement
 def count_unprepared(column: ColumnDefinition) -> sql.Composable:
     """Count the rows of a table without the vector column or its fingerprint: all, with a vector, pending, blank."""
-    has_vector = sql.Identifier(column.spec.output) if column.exists else sql.SQL("NULL")
+    has_vector = reference(column.spec.output) if column.exists else sql.SQL("NULL")
     content = InputExpressions(column).has_content
     return sql.SQL(
         "SELECT count(*), count({}), count(*) FILTER (WHERE {}), count(*) FILTER (WHERE NOT {}) FROM {}"
-    ).format(has_vector, content, content, column.table.identifier)
+    ).format(has_vector, content, content, aliased(column.table))
 
 
 def column_counts(column: BoundColumn) -> RowCounts:

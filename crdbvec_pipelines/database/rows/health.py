@@ -2,6 +2,7 @@
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.rows.predicates import any_pending_predicate
 from crdbvec_pipelines.database.statement import statement
@@ -14,7 +15,7 @@ def oldest_pending(column: ColumnDefinition) -> sql.Composable:
     updated = UpdatedAt(column)
     return sql.SQL("SELECT extract(epoch FROM now() - {earliest})::float8 FROM {table} WHERE {pending}").format(
         earliest=updated.time(sql.SQL("min({})").format(updated.column)),
-        table=column.table.identifier,
+        table=aliased(column.table),
         pending=any_pending_predicate(column),
     )
 

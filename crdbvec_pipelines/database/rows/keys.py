@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list, placeholder
@@ -24,7 +25,7 @@ def estimate_table_rows(dialect: Dialect) -> sql.Composable:
 @statement
 def count_table(table: Table) -> sql.Composable:
     """Count all rows of a table, for a server without an estimate."""
-    return sql.SQL("SELECT count(*) FROM {}").format(table.identifier)
+    return sql.SQL("SELECT count(*) FROM {}").format(aliased(table))
 
 
 @statement
@@ -33,14 +34,14 @@ def first_and_last_key(table: Table) -> sql.Composable:
     return sql.SQL(
         "(SELECT {key} FROM {table} ORDER BY {key} LIMIT 1) UNION ALL "
         "(SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1)"
-    ).format(key=key_list(table), table=table.identifier)
+    ).format(key=key_list(table), table=aliased(table))
 
 
 @statement
 def key_at_stride(table: Table, *, has_start: bool) -> sql.Composable:
     """Return the key `stride` rows after a key or after the first one; no row if the table ends before it."""
     return sql.SQL("SELECT {key} FROM {table} WHERE {range} ORDER BY {key} LIMIT 1 OFFSET %(stride)s::bigint").format(
-        key=key_list(table), table=table.identifier, range=in_range(table, has_lower=has_start, has_upper=False)
+        key=key_list(table), table=aliased(table), range=in_range(table, has_lower=has_start, has_upper=False)
     )
 
 
@@ -50,19 +51,21 @@ def separating_prefix(table: Table, key_column: Column) -> sql.Composable:
 
     The parameters are `value` and `previous`. The selection of no row gives the prefixes the column's collation.
     """
-    name = sql.Identifier(key_column.name)
     as_type = sql.SQL("bytea" if key_column.is_bytes else "text")
     value = sql.SQL("{}::{}").format(sql.Placeholder("value"), as_type)
-    prefix = sql.SQL("substring({} FROM 1 FOR crdbvec_length)" if key_column.is_bytes else "left({}, crdbvec_length)")
+    length = sql.SQL("crdbvec_lengths.crdbvec_length")
+    prefix = sql.SQL("substring({} FROM 1 FOR {})" if key_column.is_bytes else "left({}, {})").format(value, length)
+    found = reference("crdbvec_prefix", "crdbvec_prefixes")
     return sql.SQL(
-        "SELECT {name} FROM (SELECT {name} FROM {table} WHERE false UNION ALL SELECT ({prefix})::{cast} "
-        "FROM generate_series(1, length({value})) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes "
-        "WHERE {name} > {previous} AND {name} <= {typed} ORDER BY length({name}::{type}) LIMIT 1"
+        "SELECT {found} FROM (SELECT {name} AS crdbvec_prefix FROM {table} WHERE false UNION ALL "
+        "SELECT ({prefix})::{cast} FROM generate_series(1, length({value})) AS crdbvec_lengths (crdbvec_length)) "
+        "AS crdbvec_prefixes WHERE {found} > {previous} AND {found} <= {typed} ORDER BY length({found}::{type}) LIMIT 1"
     ).format(
-        name=name,
-        table=table.identifier,
+        found=found,
+        name=reference(key_column.name),
+        table=aliased(table),
         value=value,
-        prefix=prefix.format(value),
+        prefix=prefix,
         type=as_type,
         cast=sql.SQL(key_column.cast),
         previous=placeholder(key_column, "previous"),
@@ -74,7 +77,7 @@ def separating_prefix(table: Table, key_column: Column) -> sql.Composable:
 def sort_bounds(table: Table, bounds: int) -> sql.Composable:
     """Sort a number of bounds in key order; returns their positions in the parameters `bound_<position>_<column>`.
 
-    The selection of no row gives the columns their names and collations.
+    The selection of no row gives the columns their collations.
     """
     rows = [
         sql.SQL("({})").format(
@@ -87,10 +90,17 @@ def sort_bounds(table: Table, bounds: int) -> sql.Composable:
         )
         for position in range(bounds)
     ]
+    names = [f"crdbvec_key_{number}" for number in range(len(table.key))]
     return sql.SQL(
-        "SELECT crdbvec_position FROM (SELECT 0 AS crdbvec_position, {key} FROM {table} WHERE false "
-        "UNION ALL VALUES {rows}) AS crdbvec_bounds ORDER BY {key}"
-    ).format(key=key_list(table), table=table.identifier, rows=sql.SQL(", ").join(rows))
+        "SELECT crdbvec_bounds.crdbvec_position FROM (SELECT 0, {key} FROM {table} WHERE false "
+        "UNION ALL VALUES {rows}) AS crdbvec_bounds (crdbvec_position, {names}) ORDER BY {order}"
+    ).format(
+        key=key_list(table),
+        table=aliased(table),
+        rows=sql.SQL(", ").join(rows),
+        names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        order=sql.SQL(", ").join(reference(name, "crdbvec_bounds") for name in names),
+    )
 
 
 class TableKeys:

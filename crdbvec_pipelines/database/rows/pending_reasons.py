@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition, fingerprint_seed
-from crdbvec_pipelines.database.expressions import InputExpressions, key_list
+from crdbvec_pipelines.database.expressions import InputExpressions, evenly_spread_keys
 from crdbvec_pipelines.database.rows.predicates import any_pending_predicate, pending_predicate, unknown_origin
 from crdbvec_pipelines.database.schema import prepare as schema_prepare
 from crdbvec_pipelines.database.schema.column_metadata import read_column_metadata
@@ -64,7 +65,7 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
             sql.SQL("md5({}::text || {})").format(sql.Placeholder(f"earlier_{number}"), expressions.text)
             for number in range(earlier)
         ]
-        other = sql.SQL("{} IN ({})").format(sql.Identifier(column.spec.fingerprint_column), sql.SQL(", ").join(hashes))
+        other = sql.SQL("{} IN ({})").format(reference(column.spec.fingerprint_column), sql.SQL(", ").join(hashes))
     return sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
         "count(*) FILTER (WHERE {stale} AND {other}), count(*) FILTER (WHERE NOT {content}), "
@@ -78,7 +79,7 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
         content=expressions.has_content,
         fingerprint=expressions.fingerprint,
         pending=pending,
-        table=column.table.identifier,
+        table=aliased(column.table),
     )
 
 
@@ -86,16 +87,12 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
 def sample_pending(column: ColumnDefinition, *, is_prepared: bool) -> sql.Composable:
     """Return the inputs of at most `size` pending rows, evenly spread over their keys."""
     expressions = InputExpressions(column)
-    return sql.SQL(
-        "SELECT {value} FROM {table} WHERE ({key}) IN (SELECT {key} FROM ("
-        "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
-        "FROM {table} WHERE {pending}) AS pending_rows "
-        "WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0)"
-    ).format(
+    return sql.SQL("SELECT {value} FROM {table} WHERE {evenly_spread}").format(
         value=expressions.value,
-        table=column.table.identifier,
-        key=key_list(column.table),
-        pending=any_pending_predicate(column) if is_prepared else expressions.has_content,
+        table=aliased(column.table),
+        evenly_spread=evenly_spread_keys(
+            column.table, any_pending_predicate(column) if is_prepared else expressions.has_content
+        ),
     )
 
 

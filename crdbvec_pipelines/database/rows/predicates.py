@@ -10,6 +10,7 @@ from typing import Literal
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import ROW, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions
 from crdbvec_pipelines.database.rows.row_error_statements import is_not_deferred
@@ -33,9 +34,11 @@ class Pass:
     since: datetime | None = None
 
 
-def unembedded_predicate(column: ColumnDefinition) -> sql.Composable:
+def unembedded_predicate(column: ColumnDefinition, alias: str | None = ROW) -> sql.Composable:
     """Return the predicate of the partial index. Queries repeat it literally, otherwise they do not use the index."""
-    return sql.SQL("{} IS NULL AND {}").format(sql.Identifier(column.spec.output), InputExpressions(column).is_present)
+    return sql.SQL("{} IS NULL AND {}").format(
+        reference(column.spec.output, alias), InputExpressions(column, alias).is_present
+    )
 
 
 def pending_predicate(column: ColumnDefinition, kind: PendingKind) -> sql.Composable:
@@ -46,9 +49,9 @@ def pending_predicate(column: ColumnDefinition, kind: PendingKind) -> sql.Compos
     if column.spec.fingerprint_column is None:
         return sql.SQL("false")
     stale = sql.SQL("{} IS NOT NULL AND {} AND {} IS DISTINCT FROM {}").format(
-        sql.Identifier(column.spec.output),
+        reference(column.spec.output),
         expressions.has_content,
-        sql.Identifier(column.spec.fingerprint_column),
+        reference(column.spec.fingerprint_column),
         expressions.fingerprint,
     )
     if kind == "edited" and column.spec.updated_at is not None:
@@ -63,9 +66,9 @@ def any_pending_predicate(column: ColumnDefinition) -> sql.Composable:
 
 def unknown_origin(column: ColumnDefinition, *, has_fingerprint: bool) -> sql.Composable:
     """Return the predicate of rows whose vector is of unknown origin."""
-    tests = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.spec.output))]
+    tests = [sql.SQL("{} IS NOT NULL").format(reference(column.spec.output))]
     if has_fingerprint and column.spec.fingerprint_column is not None:
-        tests.append(sql.SQL("{} IS NULL").format(sql.Identifier(column.spec.fingerprint_column)))
+        tests.append(sql.SQL("{} IS NULL").format(reference(column.spec.fingerprint_column)))
     return sql.SQL(" AND ").join(tests)
 
 
@@ -76,9 +79,9 @@ def edited_predicate(column: ColumnDefinition) -> sql.Composable:
         "{is_since} AND {output} IS NOT NULL AND (NOT {content} OR {stored} IS DISTINCT FROM {fingerprint})"
     ).format(
         is_since=UpdatedAt(column).is_since,
-        output=sql.Identifier(column.spec.output),
+        output=reference(column.spec.output),
         content=expressions.has_content,
-        stored=sql.Identifier(column.spec.fingerprint_column or column.spec.output),
+        stored=reference(column.spec.fingerprint_column or column.spec.output),
         fingerprint=expressions.fingerprint,
     )
 

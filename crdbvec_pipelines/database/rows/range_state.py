@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions, in_range, range_parameters
 from crdbvec_pipelines.database.rows.predicates import pending_predicate
@@ -117,6 +118,7 @@ def read_range_state(
 ) -> sql.Composable:
     """Count the rows of a key range by state, and measure their vectors. NaN sorts above all numbers."""
     none = sql.SQL("false")
+    vector = reference(column.spec.output)
     unembedded, stale = pending_predicate(column, "unembedded"), pending_predicate(column, "stale")
     deferred = sql.SQL("({} OR {}) AND NOT ({})").format(unembedded, stale, is_not_deferred(column))
     return sql.SQL(
@@ -124,17 +126,18 @@ def read_range_state(
         "count(*) FILTER (WHERE {failed}), count(*) FILTER (WHERE {deferred}), count(*) FILTER (WHERE NOT {content}), "
         "count(*) FILTER (WHERE {vector} IS NOT NULL AND NOT {content}), "
         "count(*) FILTER (WHERE vector_dims({vector}) <> %(dimension)s), "
-        "count(*) FILTER (WHERE vector_norm({vector}) >= 'Infinity'::float8), "
-        "count(*) FILTER (WHERE vector_norm({vector}) = 0), min(vector_norm({vector})), max(vector_norm({vector})) "
+        "count(*) FILTER (WHERE {norm} >= 'Infinity'::float8), "
+        "count(*) FILTER (WHERE {norm} = 0), min({norm}), max({norm}) "
         "FROM {table} WHERE {range}"
     ).format(
-        vector=sql.Identifier(column.spec.output),
+        vector=vector,
+        norm=sql.SQL("vector_norm({})" if column.vector_type == "vector" else "vector_norm({}::vector)").format(vector),
         unembedded=unembedded,
         stale=stale,
         failed=has_failed(column) if has_failures else none,
         deferred=deferred if has_failures else none,
         content=InputExpressions(column).has_content,
-        table=column.table.identifier,
+        table=aliased(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
     )
 

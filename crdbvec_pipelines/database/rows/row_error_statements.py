@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions, placeholder
 from crdbvec_pipelines.database.statement import statement
@@ -14,7 +15,40 @@ from crdbvec_pipelines.database.table import Table
 
 ERRORS_TABLE = "crdbvec_row_errors"
 
-_OF_COLUMN = sql.SQL("e.table_name = %(table_name)s::text AND e.output = %(output)s::text")
+_OF_COLUMN = sql.SQL("crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text")
+
+# The types whose element of a JSON array is, as text, a value of the type again. Other values (arrays, composite types)
+# are compared as JSON, which reads the whole table.
+_READ_BACK_FROM_JSON = frozenset(
+    [
+        "bool",
+        "bpchar",
+        "bytea",
+        "cidr",
+        "date",
+        "float4",
+        "float8",
+        "inet",
+        "int2",
+        "int4",
+        "int8",
+        "macaddr",
+        "macaddr8",
+        "name",
+        "numeric",
+        "oid",
+        "text",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "timetz",
+        "uuid",
+        "varbit",
+        "varchar",
+        "bit",
+        "citext",
+    ]
+)
 
 
 def errors_table(schema: str) -> sql.Identifier:
@@ -27,9 +61,14 @@ def key_json(values: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("jsonb_build_array({})::text").format(sql.SQL(", ").join(values))
 
 
+def row_key_json(table: Table) -> sql.Composable:
+    """Return the key of a row of the table as text."""
+    return key_json([reference(part.name) for part in table.key])
+
+
 def is_not_deferred(column: ColumnDefinition) -> sql.Composable:
     """Return the predicate of rows that are not deferred: not failed, edited since, or their retry time has come."""
-    return sql.SQL("NOT {}").format(_has_failure(column, sql.SQL(" AND e.next_try > now()")))
+    return sql.SQL("NOT {}").format(_has_failure(column, sql.SQL(" AND crdbvec_error.next_try > now()")))
 
 
 def has_failed(column: ColumnDefinition) -> sql.Composable:
@@ -38,16 +77,14 @@ def has_failed(column: ColumnDefinition) -> sql.Composable:
 
 
 def _has_failure(column: ColumnDefinition, condition: sql.Composable) -> sql.Composable:
-    # The prefix of the inner names ensures that they do not hide the table's own columns, such as one named key.
     return sql.SQL(
-        "EXISTS (SELECT 1 FROM (SELECT e.key AS crdbvec_key, e.fingerprint AS crdbvec_fingerprint "
-        "FROM {errors} AS e WHERE {of_column}{condition}) AS crdbvec_waiting "
-        "WHERE crdbvec_key = {key} AND crdbvec_fingerprint = {fingerprint})"
+        "EXISTS (SELECT 1 FROM {errors} AS crdbvec_error WHERE {of_column}{condition} "
+        "AND crdbvec_error.key = {key} AND crdbvec_error.fingerprint = {fingerprint})"
     ).format(
         errors=errors_table(column.table.name.schema),
         of_column=_OF_COLUMN,
         condition=condition,
-        key=key_json([sql.Identifier(part.name) for part in column.table.key]),
+        key=row_key_json(column.table),
         fingerprint=InputExpressions(column).fingerprint,
     )
 
@@ -71,15 +108,16 @@ def record_error(table: Table) -> sql.Composable:
     years is in the past on CockroachDB.
     """
     return sql.SQL(
-        "INSERT INTO {errors} AS e "
+        "INSERT INTO {errors} AS crdbvec_error "
         "(table_name, output, key, fingerprint, class, attempts, next_try, message, first_seen, last_seen) "
         "VALUES (%(table_name)s::text, %(output)s::text, {key}, %(fingerprint)s::text, %(class)s::text, 1, "
         "now() + %(wait)s::interval, %(message)s::text, now(), now()) "
         "ON CONFLICT (table_name, output, key) DO UPDATE SET fingerprint = excluded.fingerprint, "
         "class = excluded.class, message = excluded.message, last_seen = excluded.last_seen, "
-        "attempts = CASE WHEN e.fingerprint = excluded.fingerprint THEN e.attempts + 1 ELSE 1 END, "
-        "next_try = CASE WHEN e.fingerprint = excluded.fingerprint "
-        "THEN now() + least(%(wait)s::interval * power(2, least(e.attempts, 11)), %(longest)s::interval) "
+        "attempts = CASE WHEN crdbvec_error.fingerprint = excluded.fingerprint "
+        "THEN crdbvec_error.attempts + 1 ELSE 1 END, "
+        "next_try = CASE WHEN crdbvec_error.fingerprint = excluded.fingerprint "
+        "THEN now() + least(%(wait)s::interval * power(2, least(crdbvec_error.attempts, 11)), %(longest)s::interval) "
         "ELSE excluded.next_try END"
     ).format(
         errors=errors_table(table.name.schema),
@@ -91,7 +129,8 @@ def record_error(table: Table) -> sql.Composable:
 def count_errors(schema: str) -> sql.Composable:
     """Count the failed rows by status, and the deferred ones among them."""
     return sql.SQL(
-        "SELECT e.class, count(*), count(*) FILTER (WHERE e.next_try > now()) FROM {} AS e WHERE {} GROUP BY e.class"
+        "SELECT crdbvec_error.class, count(*), count(*) FILTER (WHERE crdbvec_error.next_try > now()) "
+        "FROM {} AS crdbvec_error WHERE {} GROUP BY crdbvec_error.class"
     ).format(errors_table(schema), _OF_COLUMN)
 
 
@@ -99,44 +138,58 @@ def count_errors(schema: str) -> sql.Composable:
 def list_errors(schema: str) -> sql.Composable:
     """List the failed rows, the latest failure first."""
     return sql.SQL(
-        "SELECT e.key, e.class, e.attempts, e.next_try, e.message, e.first_seen, e.last_seen FROM {} AS e WHERE {} "
-        "ORDER BY e.last_seen DESC, e.key LIMIT %(limit)s"
-    ).format(errors_table(schema), _OF_COLUMN)
+        "SELECT {} FROM {} AS crdbvec_error WHERE {} "
+        "ORDER BY crdbvec_error.last_seen DESC, crdbvec_error.key LIMIT %(limit)s"
+    ).format(
+        sql.SQL(", ").join(
+            reference(name, "crdbvec_error")
+            for name in ("key", "class", "attempts", "next_try", "message", "first_seen", "last_seen")
+        ),
+        errors_table(schema),
+        _OF_COLUMN,
+    )
 
 
 @statement
 def retry_errors(table: Table, *, has_key: bool) -> sql.Composable:
     """Set the retry time of failed rows to now: of all rows of a column, or of the one with a key."""
-    all_rows = sql.SQL("UPDATE {} AS e SET next_try = now() WHERE {}").format(
+    all_rows = sql.SQL("UPDATE {} AS crdbvec_error SET next_try = now() WHERE {}").format(
         errors_table(table.name.schema), _OF_COLUMN
     )
-    return sql.SQL("{} AND e.key = {}").format(all_rows, _key_parameter(table)) if has_key else all_rows
+    return sql.SQL("{} AND crdbvec_error.key = {}").format(all_rows, _key_parameter(table)) if has_key else all_rows
 
 
 @statement
 def delete_resolved_errors(column: ColumnDefinition) -> sql.Composable:
     """Delete the failures of rows that were deleted, edited or embedded after the failure."""
     expressions = InputExpressions(column)
-    unresolved = [sql.SQL("{} IS NULL").format(sql.Identifier(column.spec.output))]
+    unresolved = [sql.SQL("{} IS NULL").format(reference(column.spec.output))]
     if column.spec.fingerprint_column is not None:
         unresolved.append(
-            sql.SQL("{} IS DISTINCT FROM e.fingerprint").format(sql.Identifier(column.spec.fingerprint_column))
+            sql.SQL("{} IS DISTINCT FROM crdbvec_error.fingerprint").format(reference(column.spec.fingerprint_column))
         )
     return sql.SQL(
-        "DELETE FROM {errors} AS e WHERE {of_column} AND NOT EXISTS (SELECT 1 FROM {table} "
-        "WHERE {key} AND {fingerprint} = e.fingerprint AND ({unresolved}))"
+        "DELETE FROM {errors} AS crdbvec_error WHERE {of_column} AND NOT EXISTS (SELECT 1 FROM {table} "
+        "WHERE {key} AND {fingerprint} = crdbvec_error.fingerprint AND ({unresolved}))"
     ).format(
         errors=errors_table(column.table.name.schema),
         of_column=_OF_COLUMN,
-        table=column.table.identifier,
-        key=sql.SQL(" AND ").join(
-            sql.SQL("{} = (e.key::jsonb ->> {})::{}").format(
-                sql.Identifier(part.name), sql.Literal(position), sql.SQL(part.cast)
-            )
-            for position, part in enumerate(column.table.key)
-        ),
+        table=aliased(column.table),
+        key=_is_key_of_error(column.table),
         fingerprint=expressions.fingerprint,
         unresolved=sql.SQL(" OR ").join(unresolved),
+    )
+
+
+def _is_key_of_error(table: Table) -> sql.Composable:
+    """Return the predicate of the row that an error belongs to, which uses the primary key where the types allow it."""
+    if any(part.type_name not in _READ_BACK_FROM_JSON for part in table.key):
+        return sql.SQL("{} = crdbvec_error.key").format(row_key_json(table))
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = (crdbvec_error.key::jsonb ->> {})::{}").format(
+            reference(part.name), sql.Literal(position), sql.SQL(part.cast)
+        )
+        for position, part in enumerate(table.key)
     )
 
 

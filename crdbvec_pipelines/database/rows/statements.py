@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
@@ -12,6 +13,7 @@ from crdbvec_pipelines.database.expressions import (
     key_list,
     outside_ranges,
     placeholder,
+    vector_parameter,
 )
 from crdbvec_pipelines.database.rows.predicates import (
     PendingKind,
@@ -47,7 +49,7 @@ def read_pending(
         key=key_list(column.table),
         value=expressions.value,
         fingerprint=expressions.fingerprint,
-        table=column.table.identifier,
+        table=aliased(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
         pending=without_deferred(column, pending_predicate(column, kind), exclude_deferred=exclude_deferred),
         outside=sql.SQL(" AND {}").format(outside_ranges(column.table, excluded)) if excluded else sql.SQL(""),
@@ -57,11 +59,11 @@ def read_pending(
 @statement
 def write_vector(column: ColumnDefinition) -> sql.Composable:
     """Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded write)."""
-    assignments = [sql.SQL("{} = %(vector)s::vector").format(sql.Identifier(column.spec.output))]
+    assignments = [sql.SQL("{} = {}").format(sql.Identifier(column.spec.output), vector_parameter(column))]
     if column.spec.fingerprint_column is not None:
         assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
     return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {fingerprint} = %(fingerprint)s::text").format(
-        table=column.table.identifier,
+        table=aliased(column.table),
         assignments=sql.SQL(", ").join(assignments),
         key=key_equals(column.table),
         fingerprint=InputExpressions(column).fingerprint,
@@ -84,12 +86,12 @@ def clear_vectors(column: ColumnDefinition, *, has_lower: bool, has_upper: bool,
         "(SELECT {key} FROM {table} WHERE {range} AND {updated} AND {output} IS NOT NULL AND NOT {content} "
         "ORDER BY {key} LIMIT %(limit)s) AND NOT {content}"
     ).format(
-        table=column.table.identifier,
+        table=aliased(column.table),
         assignments=sql.SQL(", ").join(assignments),
         key=key_list(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
         updated=UpdatedAt(column).is_since if only_edited and column.spec.updated_at else sql.SQL("true"),
-        output=sql.Identifier(column.spec.output),
+        output=reference(column.spec.output),
         content=InputExpressions(column).has_content,
     )
 
@@ -100,7 +102,7 @@ def has_unembedded(
 ) -> sql.Composable:
     """Return one row if a key range contains a pending row without a vector."""
     return sql.SQL("SELECT 1 FROM {table} WHERE {range} AND {pending} LIMIT 1").format(
-        table=column.table.identifier,
+        table=aliased(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
         pending=without_deferred(column, pending_predicate(column, "unembedded"), exclude_deferred=exclude_deferred),
     )
@@ -110,7 +112,7 @@ def has_unembedded(
 def has_edited(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool) -> sql.Composable:
     """Return one row if a key range contains a row updated since a time whose vector is stale."""
     return sql.SQL("SELECT 1 FROM {table} WHERE {range} AND {pending} LIMIT 1").format(
-        table=column.table.identifier,
+        table=aliased(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
         pending=without_deferred(column, edited_predicate(column), exclude_deferred=exclude_deferred),
     )
@@ -119,17 +121,17 @@ def has_edited(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, ex
 @statement
 def locate_keys(table: Table, *, bounds: int, keys: int) -> sql.Composable:
     """Count the given keys by the number of the given bounds that are not greater, in the table's own key order."""
+    names = [f"crdbvec_bound_{position}" for position in range(len(table.key))]
     return sql.SQL(
-        "SELECT place, count(*) FROM ("
-        "SELECT (SELECT count(*) FROM (VALUES {bounds}) AS bounds ({names}) WHERE {owner} >= ({names})) AS place "
-        "FROM {table} AS located WHERE ({key}) IN ({keys})) AS places GROUP BY place"
+        "SELECT crdbvec_places.crdbvec_place, count(*) FROM ("
+        "SELECT (SELECT count(*) FROM (VALUES {bounds}) AS crdbvec_bounds ({names}) WHERE ({key}) >= ({bound})) "
+        "AS crdbvec_place FROM {table} WHERE ({key}) IN ({keys})) AS crdbvec_places "
+        "GROUP BY crdbvec_places.crdbvec_place"
     ).format(
         bounds=_key_rows(table, "bound", bounds),
-        names=sql.SQL(", ").join(sql.Identifier(f"bound_{position}") for position in range(len(table.key))),
-        owner=sql.SQL("({})").format(
-            sql.SQL(", ").join(sql.Identifier("located", column.name) for column in table.key)
-        ),
-        table=table.identifier,
+        names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        bound=sql.SQL(", ").join(reference(name, "crdbvec_bounds") for name in names),
+        table=aliased(table),
         key=key_list(table),
         keys=_key_rows(table, "key", keys),
     )

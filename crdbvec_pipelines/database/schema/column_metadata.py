@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import reference
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.statement import statement
@@ -49,11 +50,33 @@ def create_vector_columns_table(schema: str) -> sql.Composable:
 
 
 @statement
+def add_table_oid(schema: str) -> sql.Composable:
+    """Add the column that identifies a table also after it was renamed."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS table_oid INT8").format(
+        sql.Identifier(schema, VECTOR_COLUMNS_TABLE)
+    )
+
+
+@statement
 def select_column_metadata(schema: str) -> sql.Composable:
     """List the vector columns of one table."""
     return sql.SQL(
-        "SELECT output, inputs, fingerprint, staleness, models FROM {} "
-        "WHERE table_name = %(table_name)s::text ORDER BY output"
+        "SELECT {} FROM {} AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text "
+        "ORDER BY crdbvec_column.output"
+    ).format(
+        sql.SQL(", ").join(
+            reference(name, "crdbvec_column") for name in ("output", "inputs", "fingerprint", "staleness", "models")
+        ),
+        sql.Identifier(schema, VECTOR_COLUMNS_TABLE),
+    )
+
+
+@statement
+def select_table_oid(schema: str) -> sql.Composable:
+    """Return what identifies the table for which a vector column was recorded; NULL if release 0.1.0 recorded it."""
+    return sql.SQL(
+        "SELECT crdbvec_column.table_oid FROM {} AS crdbvec_column "
+        "WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text"
     ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
 
 
@@ -61,11 +84,11 @@ def select_column_metadata(schema: str) -> sql.Composable:
 def upsert_column_metadata(schema: str) -> sql.Composable:
     """Insert or update one vector column."""
     return sql.SQL(
-        "INSERT INTO {} (table_name, output, inputs, fingerprint, staleness, models, changed_at) VALUES "
+        "INSERT INTO {} (table_name, output, inputs, fingerprint, staleness, models, changed_at, table_oid) VALUES "
         "(%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, "
-        "%(models)s::text, now()) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, "
-        "fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, "
-        "changed_at = excluded.changed_at"
+        "%(models)s::text, now(), %(table_oid)s::int8) ON CONFLICT (table_name, output) DO UPDATE SET "
+        "inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, "
+        "models = excluded.models, changed_at = excluded.changed_at, table_oid = excluded.table_oid"
     ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
 
 
@@ -96,7 +119,10 @@ def save_column_metadata(column: BoundColumn) -> list[ColumnMetadata]:
         spec.staleness,
         (current, *(model for model in earlier if model != current))[:_MAX_MODELS],
     )
-    if definition == previous:
+    recorded = column.database.fetch(
+        select_table_oid(table.name.schema), {"table_name": table.name.name, "output": spec.output}
+    )
+    if definition == previous and recorded == [(table.oid,)]:
         return saved
     column.database.execute(
         upsert_column_metadata(table.name.schema),
@@ -107,6 +133,7 @@ def save_column_metadata(column: BoundColumn) -> list[ColumnMetadata]:
             "fingerprint": definition.fingerprint,
             "staleness": definition.staleness,
             "models": json.dumps(definition.models),
+            "table_oid": table.oid,
         },
     )
     return read_column_metadata(column.database, table)

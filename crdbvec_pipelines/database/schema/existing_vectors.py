@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import aliased
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.expressions import InputExpressions, key_list
@@ -31,7 +32,7 @@ class ExistingVectorsError(TableError):
 def has_vector_without_fingerprint(column: ColumnDefinition, *, has_fingerprint: bool) -> sql.Composable:
     """Return one row if a row has a vector and no fingerprint; without a fingerprint column no row has one."""
     return sql.SQL("SELECT 1 FROM {table} WHERE {unknown} LIMIT 1").format(
-        table=column.table.identifier, unknown=unknown_origin(column, has_fingerprint=has_fingerprint)
+        table=aliased(column.table), unknown=unknown_origin(column, has_fingerprint=has_fingerprint)
     )
 
 
@@ -43,7 +44,7 @@ def adopt_vectors(column: ColumnDefinition) -> sql.Composable:
         "UPDATE {table} SET {stored} = {fingerprint} WHERE ({key}) IN "
         "(SELECT {key} FROM {table} WHERE {unknown} AND {content} ORDER BY {key} LIMIT %(limit)s)"
     ).format(
-        table=column.table.identifier,
+        table=aliased(column.table),
         stored=sql.Identifier(column.spec.fingerprint_column or column.spec.output),
         fingerprint=expressions.fingerprint,
         key=key_list(column.table),

@@ -12,12 +12,16 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.rows.claim_statements import create_claims_table
+from crdbvec_pipelines.database.schema.column_metadata import add_table_oid
 from crdbvec_pipelines.database.statement import Statement, statement
 
 VERSION_TABLE = "crdbvec_metadata_version"
 
 # What each version adds to the one before it; version 1 is the tables of release 0.1.0.
-_ADDED: Sequence[tuple[int, Sequence[Callable[[str], Statement]]]] = ((2, (create_claims_table,)),)
+_ADDED: Sequence[tuple[int, Sequence[Callable[[str], Statement]]]] = (
+    (2, (create_claims_table,)),
+    (3, (add_table_oid,)),
+)
 CURRENT_VERSION = _ADDED[-1][0]
 
 
@@ -40,15 +44,17 @@ def write_version(schema: str, version: int) -> sql.Composable:
 @statement
 def read_version(schema: str) -> sql.Composable:
     """Read the installed version."""
-    return sql.SQL("SELECT max(version) FROM {}").format(sql.Identifier(schema, VERSION_TABLE))
+    return sql.SQL("SELECT max(crdbvec_installed.version) FROM {} AS crdbvec_installed").format(
+        sql.Identifier(schema, VERSION_TABLE)
+    )
 
 
 @statement
 def read_installation_time(schema: str) -> sql.Composable:
     """Read when the metadata tables were made, and the name of the database."""
-    return sql.SQL("SELECT current_database(), min(installed_at)::text FROM {}").format(
-        sql.Identifier(schema, VERSION_TABLE)
-    )
+    return sql.SQL(
+        "SELECT current_database(), min(crdbvec_installed.installed_at)::text FROM {} AS crdbvec_installed"
+    ).format(sql.Identifier(schema, VERSION_TABLE))
 
 
 @statement

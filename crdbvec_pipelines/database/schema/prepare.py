@@ -13,6 +13,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity, open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_concurrent_change
+from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE, create_errors_table
 from crdbvec_pipelines.database.schema.column_metadata import (
     VECTOR_COLUMNS_TABLE,
@@ -28,6 +29,7 @@ from crdbvec_pipelines.database.schema.existing_vectors import (
     has_existing_vectors,
 )
 from crdbvec_pipelines.database.schema.metadata_version import installed_version, upgrade_statements
+from crdbvec_pipelines.database.schema.own_indexes import OwnIndex, index_changes
 from crdbvec_pipelines.database.schema.requirements import check_requirements
 from crdbvec_pipelines.database.schema.statements import (
     add_fingerprint_column,
@@ -37,14 +39,13 @@ from crdbvec_pipelines.database.schema.statements import (
     create_extension,
     create_pending_index,
     create_updated_index,
-    drop_index,
     find_leading_index,
     find_metadata_tables,
     has_vector_type,
-    index_state,
     list_partitions,
-    pending_index_name,
+    pending_index_stem,
 )
+from crdbvec_pipelines.database.schema.table_identity import follow_renamed_tables
 from crdbvec_pipelines.database.schema.triggers import trigger_changes
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.naming import TableName
@@ -97,31 +98,36 @@ def _missing_columns(column: BoundColumn) -> Iterator[Statement]:
 
 
 def _missing_pending_index(column: BoundColumn) -> Iterator[Statement]:
-    dialect, table, name = column.database.dialect, column.table, pending_index_name(column.spec)
-    state = column.database.fetch(index_state(dialect), {"schema": table.name.schema, "index": name})
-    if state and state[0][0]:
+    dialect, table = column.database.dialect, column.table
+    key = [part.name for part in table.key]
+    own = OwnIndex(*pending_index_stem(column.spec), key, unembedded_predicate(column, None))
+    changes = index_changes(column.database, table, own)
+    yield from changes.drops
+    if changes.create_as is None:
         return
-    if state:
-        yield drop_index(dialect, table, name)
     if not table.is_partitioned:
-        yield create_pending_index(dialect, column)
+        yield create_pending_index(dialect, column, changes.create_as)
         return
     for partition in _partitions(column):
         yield from _missing_pending_index(partition)
-    yield combine_pending_indexes(dialect, column)
+    yield combine_pending_indexes(dialect, column, changes.create_as)
 
 
 def _missing_updated_index(column: BoundColumn, updated_at: str) -> Iterator[Statement]:
     dialect, table = column.database.dialect, column.table
-    names = {"schema": table.name.schema, "table": table.name.name, "column": updated_at}
-    if column.database.fetch(find_leading_index(), names):
+    if column.database.fetch(find_leading_index(), {"oid": table.oid, "column": updated_at}):
+        return
+    own = OwnIndex(f"{table.name.name}_{updated_at}", "crdbvec", [updated_at], None)
+    changes = index_changes(column.database, table, own)
+    yield from changes.drops
+    if changes.create_as is None:
         return
     if not table.is_partitioned:
-        yield create_updated_index(dialect, table, updated_at)
+        yield create_updated_index(dialect, table, updated_at, changes.create_as)
         return
     for partition in _partitions(column):
         yield from _missing_updated_index(partition, updated_at)
-    yield combine_updated_indexes(dialect, table, updated_at)
+    yield combine_updated_indexes(dialect, table, updated_at, changes.create_as)
 
 
 def _partitions(column: BoundColumn) -> list[BoundColumn]:
@@ -130,16 +136,14 @@ def _partitions(column: BoundColumn) -> list[BoundColumn]:
     An index of a partitioned table cannot be built without blocking writers. One of each partition can, and then that
     of the partitioned table consists of them.
     """
-    name = column.table.name
-    query = list_partitions(column.database.dialect)
-    rows = column.database.fetch(query, {"schema": name.schema, "table": name.name})
+    rows = column.database.fetch(list_partitions(column.database.dialect), {"oid": column.table.oid})
     return [
         replace(
             column,
-            table=replace(column.table, name=TableName(*row), is_partitioned=False),
-            spec=column.spec.model_copy(update={"table": TableName(*row)}),
+            table=replace(column.table, name=TableName(schema, name), oid=oid, is_partitioned=False),
+            spec=column.spec.model_copy(update={"table": TableName(schema, name)}),
         )
-        for row in rows
+        for oid, schema, name in rows
     ]
 
 
@@ -180,6 +184,7 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
     if has_existing:
         # Before the metadata are saved, so that an interrupted adoption is continued.
         decide_existing_vectors(column)
+    follow_renamed_tables(database, column.table)
     save_column_metadata(column)
     _prepare_trigger(column)
     return column

@@ -70,8 +70,8 @@ def check_requirements(column: BoundColumn, added_columns: int) -> None:
         TableError: The table, or the role, does not permit it. Nothing has been changed.
     """
     spec = column.spec
-    names = {"schema": spec.table.schema, "table": spec.table.name}
-    facts = TableFacts(*column.database.fetch_one(read_table_facts(column.database.dialect), names))
+    parameters = {"oid": column.table.oid}
+    facts = TableFacts(*column.database.fetch_one(read_table_facts(column.database.dialect), parameters))
     problem = _unsupported(column, facts) or (_not_addable(column, facts, added_columns) if added_columns else None)
     if problem is None and spec.manage_schema:
         problem = _not_permitted(facts)

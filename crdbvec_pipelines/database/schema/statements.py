@@ -10,7 +10,6 @@ from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.statement import online_ddl, statement
 from crdbvec_pipelines.database.table import Table
-from crdbvec_pipelines.naming import TableName
 
 
 @statement
@@ -22,7 +21,7 @@ def create_extension(dialect: Dialect) -> sql.Composable:
 @statement
 def has_vector_type() -> sql.Composable:
     """Return whether the VECTOR type exists, as 0 or 1."""
-    return sql.SQL("SELECT count(*) FROM pg_catalog.pg_type WHERE typname = 'vector'")
+    return sql.SQL("SELECT count(*) FROM pg_catalog.pg_type AS crdbvec_type WHERE crdbvec_type.typname = 'vector'")
 
 
 @statement
@@ -45,20 +44,28 @@ def add_fingerprint_column(table: Table, column_name: str) -> sql.Composable:
 def find_metadata_tables() -> sql.Composable:
     """List the metadata tables of this project that exist in a schema."""
     return sql.SQL(
-        "SELECT c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %(schema)s::text AND c.relname IN "
+        "SELECT crdbvec_class.relname FROM pg_catalog.pg_class AS crdbvec_class "
+        "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
+        "WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname IN "
         "('crdbvec_row_errors', 'crdbvec_vector_columns', 'crdbvec_metadata_version')"
     )
 
 
 @statement
-def index_state(dialect: Dialect) -> sql.Composable:
-    """Find an index by name, and return whether it is valid or being built; another process may be building it."""
+def table_indexes(dialect: Dialect) -> sql.Composable:
+    """List the indexes of a table: name, whether it is valid or being built, columns, predicate.
+
+    Another process may be building an index.
+    """
     return sql.SQL(
-        "SELECT i.indisvalid OR {} FROM pg_catalog.pg_index AS i "
-        "JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %(schema)s::text AND c.relname = %(index)s::text"
+        "SELECT crdbvec_class.relname, crdbvec_index.indisvalid OR {}, "
+        "ARRAY(SELECT crdbvec_attribute.attname::text FROM pg_catalog.pg_attribute AS crdbvec_attribute "
+        "WHERE crdbvec_attribute.attrelid = crdbvec_index.indrelid "
+        "AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) "
+        "ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum)), "
+        "pg_get_expr(crdbvec_index.indpred, crdbvec_index.indrelid) FROM pg_catalog.pg_index AS crdbvec_index "
+        "JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_index.indexrelid "
+        "WHERE crdbvec_index.indrelid = %(oid)s ORDER BY crdbvec_class.relname"
     ).format(dialect.index_is_being_built)
 
 
@@ -66,13 +73,13 @@ def index_state(dialect: Dialect) -> sql.Composable:
 def find_leading_index() -> sql.Composable:
     """Find a valid index without predicate whose first column is the given one."""
     return sql.SQL(
-        "SELECT 1 FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid "
+        "SELECT 1 FROM pg_catalog.pg_index AS crdbvec_index "
+        "JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid "
         # The first position has the number 0 on PostgreSQL and 1 on CockroachDB.
-        "AND array_position(i.indkey::int2[], a.attnum) = array_lower(i.indkey::int2[], 1) "
-        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND a.attname = %(column)s::text "
-        "AND i.indisvalid AND i.indpred IS NULL LIMIT 1"
+        "AND array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum) "
+        "= array_lower(crdbvec_index.indkey::int2[], 1) "
+        "WHERE crdbvec_index.indrelid = %(oid)s AND crdbvec_attribute.attname = %(column)s::text "
+        "AND crdbvec_index.indisvalid AND crdbvec_index.indpred IS NULL LIMIT 1"
     )
 
 
@@ -83,21 +90,21 @@ def drop_index(dialect: Dialect, table: Table, index: str) -> sql.Composable:
 
 
 @online_ddl
-def create_pending_index(dialect: Dialect, column: ColumnDefinition) -> sql.Composable:
+def create_pending_index(dialect: Dialect, column: ColumnDefinition, index: str) -> sql.Composable:
     """Create the partial index over pending rows without a vector; an embedded row is no longer part of it."""
     return dialect.create_index(
-        index=sql.Identifier(pending_index_name(column.spec)),
+        index=sql.Identifier(index),
         table=column.table.identifier,
-        columns=key_list(column.table),
-        predicate=unembedded_predicate(column),
+        columns=key_list(column.table, None),
+        predicate=unembedded_predicate(column, None),
     )
 
 
 @online_ddl
-def create_updated_index(dialect: Dialect, table: Table, column_name: str) -> sql.Composable:
+def create_updated_index(dialect: Dialect, table: Table, column_name: str, index: str) -> sql.Composable:
     """Create the index that finds edited rows, if the table has no index that starts with the column."""
     return dialect.create_index(
-        index=sql.Identifier(updated_index_name(table.name, column_name)),
+        index=sql.Identifier(index),
         table=table.identifier,
         columns=sql.Identifier(column_name),
         predicate=None,
@@ -105,22 +112,22 @@ def create_updated_index(dialect: Dialect, table: Table, column_name: str) -> sq
 
 
 @statement
-def combine_pending_indexes(dialect: Dialect, column: ColumnDefinition) -> sql.Composable:
+def combine_pending_indexes(dialect: Dialect, column: ColumnDefinition, index: str) -> sql.Composable:
     """Create the pending index of a partitioned table from those of its partitions, which takes no scan."""
     return dialect.create_index(
-        index=sql.Identifier(pending_index_name(column.spec)),
+        index=sql.Identifier(index),
         table=column.table.identifier,
-        columns=key_list(column.table),
-        predicate=unembedded_predicate(column),
+        columns=key_list(column.table, None),
+        predicate=unembedded_predicate(column, None),
         online=False,
     )
 
 
 @statement
-def combine_updated_indexes(dialect: Dialect, table: Table, column_name: str) -> sql.Composable:
+def combine_updated_indexes(dialect: Dialect, table: Table, column_name: str, index: str) -> sql.Composable:
     """Create the index that finds edited rows of a partitioned table from those of its partitions."""
     return dialect.create_index(
-        index=sql.Identifier(updated_index_name(table.name, column_name)),
+        index=sql.Identifier(index),
         table=table.identifier,
         columns=sql.Identifier(column_name),
         predicate=None,
@@ -135,10 +142,10 @@ def list_partitions(dialect: Dialect) -> sql.Composable:
 
 
 def pending_index_name(spec: VectorColumn) -> str:
-    """Return the name of the index over pending rows."""
-    return short_name(f"{spec.table.name}_{spec.output}", "pending")
+    """Return the name of the index over pending rows, unless another index has it."""
+    return short_name(*pending_index_stem(spec))
 
 
-def updated_index_name(table: TableName, column_name: str) -> str:
-    """Return the name of the index that finds edited rows."""
-    return short_name(f"{table.name}_{column_name}", "crdbvec")
+def pending_index_stem(spec: VectorColumn) -> tuple[str, str]:
+    """Return the first and the last part of the name of the index over pending rows."""
+    return f"{spec.table.name}_{spec.output}", "pending"

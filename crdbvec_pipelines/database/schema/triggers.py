@@ -27,12 +27,15 @@ _COMPARED_AS_TEXT = _WITHOUT_EQUALITY | _WITH_LOOSE_EQUALITY
 
 @statement
 def find_trigger() -> sql.Composable:
-    """Find the function of this project's trigger on a table."""
+    """Find the function of this project's trigger on a table, and count the triggers that use it.
+
+    After a table was renamed, another table of its former name has a function with the same body and name.
+    """
     return sql.SQL(
-        "SELECT p.proname FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid "
-        "JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid "
-        "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %(schema)s::text AND c.relname = %(table)s::text AND t.tgname = %(trigger)s::text"
+        "SELECT crdbvec_proc.proname, (SELECT count(*) FROM pg_catalog.pg_trigger AS crdbvec_other "
+        "WHERE crdbvec_other.tgfoid = crdbvec_trigger.tgfoid) FROM pg_catalog.pg_trigger AS crdbvec_trigger "
+        "JOIN pg_catalog.pg_proc AS crdbvec_proc ON crdbvec_proc.oid = crdbvec_trigger.tgfoid "
+        "WHERE crdbvec_trigger.tgrelid = %(oid)s AND crdbvec_trigger.tgname = %(trigger)s::text"
     )
 
 
@@ -71,8 +74,8 @@ def drop_trigger_function(table: Table, function: str) -> sql.Composable:
 def trigger_changes(database: Database, table: Table, metadata: Sequence[ColumnMetadata]) -> Iterator[Statement]:
     """Yield the statements that create, replace or drop a table's trigger, in order; none if it is up to date."""
     columns = [column for column in metadata if column.staleness == "trigger"]
-    found = database.fetch(find_trigger(), {"schema": table.name.schema, "table": table.name.name, "trigger": TRIGGER})
-    installed = found[0][0] if found else None
+    found = database.fetch(find_trigger(), {"oid": table.oid, "trigger": TRIGGER})
+    installed, uses = found[0] if found else (None, 0)
     required = function_name(table, columns) if columns else None
     if installed == required:
         return
@@ -80,7 +83,7 @@ def trigger_changes(database: Database, table: Table, metadata: Sequence[ColumnM
         yield from _install(database.dialect, table, columns, is_installed=installed is not None)
     else:
         yield drop_trigger(table)
-    if installed is not None:
+    if installed is not None and uses == 1:
         yield drop_trigger_function(table, installed)
 
 

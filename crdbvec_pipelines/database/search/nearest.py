@@ -17,7 +17,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Row
-from crdbvec_pipelines.database.dialects.vector_support import Settings
+from crdbvec_pipelines.database.dialects.vector_support import SearchEffort, Settings
 from crdbvec_pipelines.database.errors import DatabaseError, TableError
 from crdbvec_pipelines.database.expressions import bound_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
@@ -82,6 +82,12 @@ class NearestNeighbors:
         self._table = column.table
         self._spec = column.spec
         self._indexes = existing_indexes(column)
+
+    @property
+    def effort(self) -> SearchEffort:
+        """The search effort of the index that a search for all rows uses; the server's default kind without one."""
+        index = self._indexes.get(self._choose(SearchQuery()).index or "")
+        return self._support.effort if index is None else self._support.effort_of(index)
 
     def find(self, vector: NDArray[np.float32], query: SearchQuery) -> NearestResult:
         """Return the rows nearest to a vector.
@@ -152,14 +158,16 @@ class NearestNeighbors:
 
     def _search(self, vector: NDArray[np.float32], query: SearchQuery) -> _Search:
         self._check_columns(query)
-        decision = choose_strategy(
+        return self._build(vector, query, self._choose(query))
+
+    def _choose(self, query: SearchQuery) -> SearchDecision:
+        return choose_strategy(
             query,
             self._indexes,
             DISTANCES[self._column.metric].operator_class,
             self._support,
             self._spec.index.effort if self._spec.index else None,
         )
-        return self._build(vector, query, decision)
 
     def _build(self, vector: NDArray[np.float32], query: SearchQuery, decision: SearchDecision) -> _Search:
         values = query.filter_values
@@ -175,11 +183,14 @@ class NearestNeighbors:
             excludes_key=query.exclude_key is not None,
             follower_read=self._support.follower_read_clause if query.as_of == "follower_read" else None,
             requires_vector=decision.requires_vector,
+            cast=decision.cast,
         )
         parameters = {"vector": vector, "limit": query.limit, "fetch": decision.fetch, **self._parameters(query)}
         if decision.strategy == "exact_scan":
             return _Search(decision, nearest_exact(self._column, clauses), {}, parameters)
-        settings = self._support.settings(decision.effort, filtered=decision.is_iterative)
+        settings = self._support.settings(
+            decision.effort, filtered=decision.is_iterative, is_ivfflat=decision.is_ivfflat
+        )
         return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters)
 
     def _parameters(self, query: SearchQuery) -> dict[str, object]:

@@ -5,11 +5,22 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_name
 from crdbvec_pipelines.database.column import ColumnDefinition
-from crdbvec_pipelines.database.expressions import InputExpressions, key_equals, key_list, placeholder
+from crdbvec_pipelines.database.expressions import (
+    InputExpressions,
+    evenly_spread_keys,
+    key_equals,
+    key_list,
+    placeholder,
+    vector_parameter,
+)
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Column, Table
+
+# The alias of the sub-query of an index scan.
+_NEAREST = "crdbvec_nearest"
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,8 @@ class SearchClauses:
         excludes_key: Whether the row whose key is in the parameters `key_0`, ... is excluded.
         follower_read: The clause after FROM for a follower read; None to read current data.
         requires_vector: Whether an index scan repeats the predicate of a partial index, `IS NOT NULL`.
+        cast: The type to which the index casts the column; None for an index over the column itself. The distance that
+            is returned is that of the column.
     """
 
     filters_inside: tuple[Filter, ...] = ()
@@ -48,6 +61,7 @@ class SearchClauses:
     excludes_key: bool = False
     follower_read: sql.Composable | None = None
     requires_vector: bool = True
+    cast: str | None = None
 
 
 @statement
@@ -58,8 +72,8 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     filter the rows without a vector would come first. It also sorts NaN, the cosine distance of a vector of length
     zero, before all numbers; PostgreSQL sorts NaN last.
     """
-    output = sql.Identifier(column.spec.output)
-    distance = sql.SQL("({} {} %(vector)s::vector)").format(output, DISTANCES[column.metric].operator)
+    output = reference(column.spec.output)
+    distance = sql.SQL("({} {} {})").format(output, DISTANCES[column.metric].operator, vector_parameter(column))
     filters = (*clauses.filters_inside, *clauses.filters_outside)
     conditions = [sql.SQL("{} IS NOT NULL").format(output), *_filter_conditions(column.table, filters)]
     if clauses.has_max_distance:
@@ -72,8 +86,8 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     ).format(
         distance=distance,
         value=InputExpressions(column).value,
-        returned=_identifiers([*(part.name for part in column.table.key), *clauses.columns]),
-        table=column.table.identifier,
+        returned=_references([*(part.name for part in column.table.key), *clauses.columns], ROW),
+        table=aliased(column.table),
         follower_read=clauses.follower_read or sql.SQL(""),
         conditions=sql.SQL(" AND ").join(conditions),
         key=key_list(column.table),
@@ -89,32 +103,44 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     distance because otherwise PostgreSQL relies on the order of the index and does not sort; pgvector's order is
     approximate.
     """
-    output = sql.Identifier(column.spec.output)
+    output = reference(column.spec.output)
     inside = [
         *([sql.SQL("{} IS NOT NULL").format(output)] if clauses.requires_vector else []),
         *_filter_conditions(column.table, clauses.filters_inside),
     ]
     returned = [*(part.name for part in column.table.key), *clauses.columns]
     filtered = [each.column.name for each in clauses.filters_outside]
+    # The sub-query returns columns of the table next to the distance, so its name must not be one of theirs.
+    name = unused_name(column.table, "crdbvec_distance")
+    distance = reference(name, _NEAREST)
     # If the server compares all rows instead, they include rows without a vector or with a vector of length zero.
-    is_number = "crdbvec_distance <> 'NaN'::float8" if column.metric == "cosine" else "crdbvec_distance IS NOT NULL"
-    outside = [sql.SQL(is_number), *_filter_conditions(column.table, clauses.filters_outside)]
+    is_number = "{} <> 'NaN'::float8" if column.metric == "cosine" else "{} IS NOT NULL"
+    outside = [
+        sql.SQL(is_number).format(distance),
+        *_filter_conditions(column.table, clauses.filters_outside, _NEAREST),
+    ]
     if clauses.has_max_distance:
-        outside.append(sql.SQL("crdbvec_distance <= %(max_distance)s::float8"))
+        outside.append(sql.SQL("{} <= %(max_distance)s::float8").format(distance))
     if clauses.excludes_key:
-        outside.append(sql.SQL("NOT ({})").format(key_equals(column.table)))
+        outside.append(sql.SQL("NOT ({})").format(key_equals(column.table, _NEAREST)))
     return sql.SQL(
-        "SELECT crdbvec_distance, {value}, {returned} FROM "
-        "(SELECT {needed}, {output} {operator} %(vector)s::vector AS crdbvec_distance FROM {table}{inside} "
-        "ORDER BY {output} {operator} %(vector)s::vector LIMIT %(fetch)s) AS nearest{follower_read}{outside} "
-        "ORDER BY crdbvec_distance + 0 LIMIT %(limit)s"
+        "SELECT {distance}, {value}, {returned} FROM "
+        "(SELECT {needed}, {output} {operator} {vector} AS {name} FROM {table}{inside} "
+        "ORDER BY {indexed} {operator} {indexed_vector} LIMIT %(fetch)s) AS {nearest}{follower_read}{outside} "
+        "ORDER BY {distance} + 0 LIMIT %(limit)s"
     ).format(
-        value=InputExpressions(column).value,
-        returned=_identifiers(returned),
-        needed=_identifiers(dict.fromkeys([*column.spec.input_columns, *returned, *filtered])),
+        distance=distance,
+        name=sql.Identifier(name),
+        nearest=sql.Identifier(_NEAREST),
+        value=InputExpressions(column, _NEAREST).value,
+        returned=_references(returned, _NEAREST),
+        needed=_references(dict.fromkeys([*column.spec.input_columns, *returned, *filtered]), ROW),
         output=output,
+        vector=vector_parameter(column),
+        indexed=output if clauses.cast is None else sql.SQL("({}::{})").format(output, sql.SQL(clauses.cast)),
+        indexed_vector=vector_parameter(column, clauses.cast),
         operator=DISTANCES[column.metric].operator,
-        table=column.table.identifier,
+        table=aliased(column.table),
         follower_read=clauses.follower_read or sql.SQL(""),
         inside=_where(inside),
         outside=_where(outside),
@@ -125,25 +151,20 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
 def vector_of_row(column: ColumnDefinition) -> sql.Composable:
     """Return the vector of the row with a key, as an array."""
     return sql.SQL("SELECT {}::real[] FROM {} WHERE {}").format(
-        sql.Identifier(column.spec.output), column.table.identifier, key_equals(column.table)
+        reference(column.spec.output), aliased(column.table), key_equals(column.table)
     )
 
 
 @statement
 def sample_vectors(column: ColumnDefinition, prefix: Sequence[Column]) -> sql.Composable:
     """Return the vectors and prefix columns of at most `size` rows, evenly spread over the keys, in key order."""
-    output = sql.Identifier(column.spec.output)
-    returned = [sql.SQL("{}::real[]").format(output), *(sql.Identifier(part.name) for part in prefix)]
-    return sql.SQL(
-        "SELECT {returned} FROM {table} WHERE ({key}) IN (SELECT {key} FROM ("
-        "SELECT {key}, row_number() OVER (ORDER BY {key}) AS place, count(*) OVER () AS total "
-        "FROM {table} WHERE {output} IS NOT NULL) AS embedded_rows "
-        "WHERE (place - 1) % div(total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY {key}"
-    ).format(
+    output = reference(column.spec.output)
+    returned = [sql.SQL("{}::real[]").format(output), *(reference(part.name) for part in prefix)]
+    return sql.SQL("SELECT {returned} FROM {table} WHERE {evenly_spread} ORDER BY {key}").format(
         returned=sql.SQL(", ").join(returned),
-        table=column.table.identifier,
+        table=aliased(column.table),
+        evenly_spread=evenly_spread_keys(column.table, sql.SQL("{} IS NOT NULL").format(output)),
         key=key_list(column.table),
-        output=output,
     )
 
 
@@ -153,11 +174,11 @@ def explain(search: sql.Composable) -> sql.Composable:
     return sql.SQL("EXPLAIN {}").format(search)
 
 
-def _identifiers(names: Iterable[str]) -> sql.Composable:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+def _references(names: Iterable[str], alias: str) -> sql.Composable:
+    return sql.SQL(", ").join(reference(name, alias) for name in names)
 
 
-def _filter_conditions(table: Table, filters: Sequence[Filter]) -> list[sql.Composable]:
+def _filter_conditions(table: Table, filters: Sequence[Filter], alias: str = ROW) -> list[sql.Composable]:
     """Return `column = value` or `column IN (values)` for each filter.
 
     The name of a parameter contains the position of the column, because the name of a column may be any text.
@@ -167,7 +188,7 @@ def _filter_conditions(table: Table, filters: Sequence[Filter]) -> list[sql.Comp
     for each in filters:
         position = positions[each.column.name]
         values = [placeholder(each.column, f"filter_{position}_{number}") for number in range(each.value_count)]
-        name = sql.Identifier(each.column.name)
+        name = reference(each.column.name, alias)
         has_value = (
             sql.SQL("{} = {}").format(name, values[0])
             if len(values) == 1

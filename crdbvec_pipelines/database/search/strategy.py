@@ -33,6 +33,8 @@ class SearchDecision:
         filters_outside: The columns whose filters run on the rows that the scan returns.
         effort: The search effort to set; None for the server's default.
         requires_vector: Whether the scan must repeat the predicate of a partial index, `IS NOT NULL`.
+        cast: The type to which the index casts the column; None for an index over the column itself.
+        is_ivfflat: Whether the index is one of pgvector's method ivfflat.
         is_iterative: Whether the index scan has to continue after its first candidates.
         has_unindexed_filters: Whether there are filters on columns that are not in the prefix of the index.
     """
@@ -45,6 +47,8 @@ class SearchDecision:
     filters_outside: tuple[str, ...] = ()
     effort: int | None = None
     requires_vector: bool = True
+    cast: str | None = None
+    is_ivfflat: bool = False
     is_iterative: bool = False
     has_unindexed_filters: bool = False
 
@@ -84,7 +88,7 @@ def choose_strategy(
     if query.exact:
         return _exact_scan(query, "the query requests it")
     complete = {name: index for name, index in indexes.items() if index.contains_every_vector}
-    matching = {name: index for name, index in complete.items() if index.operator_class == operator_class}
+    matching = {name: index for name, index in complete.items() if index.distance_class == operator_class}
     if not matching:
         return _exact_scan(query, _why_no_index_matches(indexes, complete))
     filtered = (query.filters or {}).keys()
@@ -93,7 +97,10 @@ def choose_strategy(
         name, index = next(iter(matching.items()))
         columns = ", ".join(index.prefix)
         return _exact_scan(query, f"the index {name} needs a filter on each of its prefix columns ({columns})")
-    name, index = max(usable.items(), key=lambda item: len(item[1].prefix))
+    # Of several indexes, the one with the longest prefix, then the most accurate one.
+    name, index = max(
+        usable.items(), key=lambda item: (len(item[1].prefix), not item[1].is_ivfflat, item[1].cast is None)
+    )
     return _index_scan(query, name, index, support, query.effort or configured_effort)
 
 
@@ -144,7 +151,8 @@ def _why_no_index_matches(indexes: Mapping[str, IndexDefinition], complete: Mapp
 def _index_scan(
     query: SearchQuery, name: str, index: IndexDefinition, support: VectorSupport, effort: int | None
 ) -> SearchDecision:
-    setting, largest = support.effort.setting, support.effort.largest
+    of_index = support.effort_of(index)
+    setting, largest = of_index.setting, of_index.largest
     if effort is not None and effort > largest:
         raise ConfigurationError(f"The search effort {effort:,} exceeds the maximum of {setting}, {largest:,}.")
     unindexed = tuple(column for column in query.filters or {} if column not in index.prefix)
@@ -164,6 +172,8 @@ def _index_scan(
         filters_outside=outside,
         effort=effort,
         requires_vector=index.is_partial,
-        is_iterative=bool(unindexed and not outside) or fetch > (effort or support.effort.default),
+        cast=index.cast,
+        is_ivfflat=index.is_ivfflat,
+        is_iterative=bool(unindexed and not outside) or fetch > (effort or of_index.default),
         has_unindexed_filters=bool(unindexed),
     )

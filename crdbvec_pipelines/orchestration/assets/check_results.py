@@ -4,6 +4,7 @@ After a run each partition has a result of its own for each check, and the check
 partitions together, so that the asset's health is right whatever partition was evaluated last.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
@@ -55,8 +56,9 @@ def _vector_health(spec: VectorColumn, state: RangeState) -> tuple[bool, Metadat
         "not_finite": state.not_finite,
         "zero": state.zero,
     }
-    if state.smallest_norm is not None and state.largest_norm is not None:
-        metadata |= {"smallest_norm": round(state.smallest_norm, 6), "largest_norm": round(state.largest_norm, 6)}
+    norms = {"smallest_norm": state.smallest_norm, "largest_norm": state.largest_norm}
+    # Dagster stores metadata as JSON, which has neither NaN nor infinity; `not_finite` counts such vectors.
+    metadata |= {name: round(norm, 6) for name, norm in norms.items() if norm is not None and math.isfinite(norm)}
     return state.unusable == 0, metadata
 
 

@@ -204,15 +204,17 @@ def test_progress_query_reads_unfinished_jobs_only() -> None:
     text = SUPPORT.progress.as_string()
     assert "[SHOW JOBS]" in text
     assert "job_type = 'NEW SCHEMA CHANGE'" in text
-    assert "strpos(description, %(index)s::text)" in text
+    assert "strpos(crdbvec_job.description, %(index)s::text)" in text
     assert "'succeeded'" not in text
 
 
 def test_size_queries_read_the_ranges_of_table_and_index() -> None:
     table = TableName("Sales eu", "order.lines")
     assert SUPPORT.table_size(table).as_string() == (
-        'SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM TABLE "Sales eu"."order.lines" WITH DETAILS]'
+        "SELECT sum(crdbvec_range.range_size)::int8 "
+        'FROM [SHOW RANGES FROM TABLE "Sales eu"."order.lines" WITH DETAILS] AS crdbvec_range'
     )
     assert SUPPORT.index_size(table, "i").as_string() == (
-        'SELECT sum(range_size)::int8 FROM [SHOW RANGES FROM INDEX "Sales eu"."order.lines"@"i" WITH DETAILS]'
+        "SELECT sum(crdbvec_range.range_size)::int8 "
+        'FROM [SHOW RANGES FROM INDEX "Sales eu"."order.lines"@"i" WITH DETAILS] AS crdbvec_range'
     )

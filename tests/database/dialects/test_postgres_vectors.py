@@ -53,12 +53,25 @@ def test_created_index_is_read_back(connection: psycopg.Connection, column: str,
     assert described(connection, column) == {'i "1"': definition}
 
 
+def test_indexes_of_other_methods_and_over_a_cast_are_described(connection: psycopg.Connection) -> None:
+    connection.execute("CREATE INDEX lists ON t USING ivfflat (v vector_l2_ops) WITH (lists = 2)")
+    connection.execute("CREATE INDEX halves ON t USING hnsw ((v::halfvec(3)) halfvec_cosine_ops)")
+    connection.execute('CREATE INDEX other ON t USING hnsw (("my ""v"""::halfvec(3)) halfvec_cosine_ops)')
+    assert described(connection, "v") == {
+        "lists": IndexDefinition("vector_l2_ops", predicate=None, parameters={"lists": 2}, is_ivfflat=True),
+        "halves": IndexDefinition("halfvec_cosine_ops", predicate=None, cast="halfvec(3)"),
+    }
+    assert set(described(connection, 'my "v"')) == {"other"}
+    assert described(connection, "v")["halves"].distance_class == "vector_cosine_ops"
+
+
 def test_indexes_of_other_kinds_and_columns_are_ignored(connection: psycopg.Connection) -> None:
     create(connection, "ours", "v", IndexDefinition("vector_cosine_ops"))
     create(connection, "of_another_column", 'my "v"', IndexDefinition("vector_cosine_ops"))
     connection.execute("CREATE INDEX plain ON t (tenant)")
-    connection.execute("CREATE INDEX lists ON t USING ivfflat (v vector_cosine_ops)")
-    connection.execute("CREATE INDEX halves ON t USING hnsw ((v::halfvec(3)) halfvec_cosine_ops)")
+    connection.execute("CREATE INDEX norms ON t (vector_norm(v))")
+    connection.execute("CREATE INDEX bits ON t USING hnsw ((binary_quantize(v)::bit(3)) bit_hamming_ops)")
+    connection.execute("CREATE INDEX parts ON t USING hnsw ((subvector(v, 1, 2)::halfvec(2)) halfvec_cosine_ops)")
     assert set(described(connection, "v")) == {"ours"}
 
 

@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import CockroachDialect
@@ -133,15 +135,18 @@ def test_index_of_another_kind_with_its_name_is_not_changed(database: Database, 
     assert oid(filled) == before
 
 
-def test_index_of_another_table_with_its_name_is_not_changed(own: psycopg.Connection) -> None:
+@pytest.mark.parametrize("other", ["CREATE INDEX {} ON other (id)", "CREATE TABLE {} (id INT8)"])
+def test_name_of_another_object_is_not_used(own: psycopg.Connection, other: LiteralString) -> None:
     own.execute("CREATE TABLE other (id INT8)")
-    own.execute(f"CREATE INDEX {NAME} ON other (id)")
+    own.execute(sql.SQL(other).format(sql.Identifier(NAME)))
     before = oid(own)
-    with (
-        opened(own) as database,
-        pytest.raises(TableError, match=f"already has an index {NAME}, on the table other\\."),
-    ):
-        vector_index(database).build()
+    with opened(own) as database:
+        index = vector_index(database)
+        assert index.build()
+        assert index.name != NAME
+        assert vector_index(database).name == index.name
+        assert not vector_index(database).build()
+        assert list(index.existing()) == [index.name]
     assert oid(own) == before
 
 

@@ -15,6 +15,7 @@ from tests.support.work import FakeModel, prepared
 def make_version_1(connection: psycopg.Connection) -> None:
     """Remove what versions after that of release 0.1.0 added."""
     connection.execute("DROP TABLE crdbvec_metadata_version, crdbvec_claims")
+    connection.execute("ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid")
 
 
 def test_preparing_records_the_current_version(database: Database, connection: psycopg.Connection) -> None:
@@ -32,6 +33,7 @@ def test_a_table_of_release_0_1_0_is_read_and_upgraded(database: Database, conne
     assert [statement.name for statement in missing_statements(bound)] == [
         "create_version_table",
         "create_claims_table",
+        "add_table_oid",
         "write_version",
     ]
     prepared(database, column())

@@ -65,7 +65,7 @@ def without_prefix(url_of_rows: str) -> Iterator[Database]:
 def index_scan(database: Database, query: SearchQuery) -> str:
     """Return the sub-query of a search that scans the index."""
     text = nearest(database).sql(QUERY, query)
-    return text[text.index("FROM (") : text.index(") AS nearest")]
+    return text[text.index("FROM (") : text.index(') AS "crdbvec_nearest"')]
 
 
 def check(result: NearestResult, expected: list[int]) -> None:
@@ -98,7 +98,10 @@ def test_other_filters_run_on_ten_times_the_rows_and_the_reason_says_so(by_tenan
     scan = index_scan(by_tenant, query)
     assert scan.endswith("LIMIT 20")
     conditions = scan[scan.index(" WHERE ") : scan.index(" ORDER BY ")]
-    assert conditions == """ WHERE "passage_vector" IS NOT NULL AND "tenant" = 'tenant 1'::text"""
+    assert (
+        conditions
+        == """ WHERE "crdbvec_row"."passage_vector" IS NOT NULL AND "crdbvec_row"."tenant" = 'tenant 1'::text"""
+    )
 
 
 def test_exact_scan_replaces_an_index_scan_with_too_few_matching_rows(without_prefix: Database) -> None:
@@ -170,8 +173,9 @@ def test_index_with_the_longest_filtered_prefix_is_used(url_of_rows: str) -> Non
         finally:
             connection.execute("DROP INDEX by_both")
     # The prefix columns are in the order of the index, not of the query.
-    assert """ WHERE "tenant" = 'tenant 1'::text AND "open" = true::boolean ORDER BY """ in both
-    assert """ WHERE "passage_vector" IS NOT NULL AND "tenant" = 'tenant 1'::text ORDER BY """ in tenant
+    tenant_is_1 = """"crdbvec_row"."tenant" = 'tenant 1'::text"""
+    assert f' WHERE {tenant_is_1} AND "crdbvec_row"."open" = true::boolean ORDER BY ' in both
+    assert f' WHERE "crdbvec_row"."passage_vector" IS NOT NULL AND {tenant_is_1} ORDER BY ' in tenant
 
 
 class RecordingDatabase(Database):
@@ -217,4 +221,4 @@ def test_follower_read_clause_is_written_once_for_the_whole_statement(url_of_row
         text = nearest(database).sql(QUERY, query)
     clause = " AS OF SYSTEM TIME follower_read_timestamp() WHERE "
     assert text.count("AS OF SYSTEM TIME") == 1
-    assert (f'"passage"{clause}' if exact else f") AS nearest{clause}") in text
+    assert f'AS "{"crdbvec_row" if exact else "crdbvec_nearest"}"{clause}' in text
