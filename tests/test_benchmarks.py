@@ -78,6 +78,16 @@ SHORT_RUNS = {
         ),
         (rf"embed, half_repeated/glosses: {NUMBER}",),
     ),
+    "locks": ShortRun(
+        ("--rows", "2000", "--seconds", "1", "--rounds", "1"),
+        (Printed(("application", "updates", "p50", "p99", "longest"), ("alone", "next to a refresh")),),
+        (rf"p99 next to a refresh minus alone: -?{NUMBER} ms", rf"rows embedded next to the application: {NUMBER}"),
+    ),
+    "memory": ShortRun(
+        ("--scale", "0.02", "--rounds", "1"),
+        (Printed(("inputs", "rows", "peak MB", "above 1 kB"), ("1 kB", "1 MB", "20 MB")),),
+        (rf"rows/s with inputs of 1 kB and a model that takes no time: {NUMBER}",),
+    ),
     "nearest": ShortRun(
         ("--rows", "3000"),
         (

@@ -18,7 +18,7 @@ from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.database.table import read_table
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.refresh.completion import refresh_after_others
+from crdbvec_pipelines.refresh.completion import LockedOut, refresh_after_others
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
 
@@ -84,6 +84,9 @@ def command(
     else:
         for column, report, counts in results:
             click.echo(summary(column, report, counts))
+    for column, report, counts in results:
+        if report.rows_locked and counts.pending:
+            raise LockedOut(min(report.rows_locked, counts.pending), column.table)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class _Embedder:
             options = replace(
                 options_for(column),
                 max_batches=self.num_batches,
-                on_batch=print_rows if self.verbose else lambda batch: advance(len(batch.rows)),
+                on_batch=print_rows if self.verbose else lambda batch: advance(len(batch.rows) - len(batch.locked)),
             )
             return refresh_after_others(
                 rows,

@@ -15,7 +15,8 @@ LARGE_BACKFILL_ROWS = 10_000
 
 def print_rows(batch: WrittenBatch) -> None:
     """Print one line per row in the format of the toolkit. The lines contain input text, so they are never logged."""
-    for number, row in enumerate(batch.rows, start=1):
+    # The lines of late rows were printed with their batch.
+    for number, row in enumerate(() if batch.is_late else batch.rows, start=1):
         text = str(row.input)[:_SHOWN_CHARACTERS]
         print_info(
             f"(batch {batch.index}, {number}/{len(batch.rows)}) "
@@ -44,6 +45,7 @@ def summary(column: VectorColumn, report: RefreshReport, counts: RowCounts) -> s
         "blank and skipped": counts.blank,
         "truncated to the model's maximum input length": report.rows_truncated,
         "edited during encoding and still pending": report.rows_changed,
+        "locked by other transactions and still pending": report.rows_locked,
         "cleared because their input is gone": report.rows_cleared,
     }
     return ", ".join(parts + [f"{count:,} {outcome}" for outcome, count in exceptions.items() if count]) + "."

@@ -170,6 +170,13 @@ class VectorColumn(Spec):
         le=MAX_WORKERS,
         description="Batches that are encoded at the same time; 1 to 64.",
     )
+    memory_budget_mb: int = Field(
+        default=256,
+        ge=16,
+        le=1_048_576,
+        description="The memory for the inputs that a process has read and not yet written, in MiB; 16 to 1,048,576. "
+        "Batches of large inputs have fewer rows.",
+    )
     executor: Executor = Field(
         default="auto",
         description="Where a Dagster run encodes: `in_process`, `multiprocess` (as many processes as `workers`), or "

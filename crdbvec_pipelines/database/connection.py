@@ -171,8 +171,15 @@ class Database:
 
         return self._run(run, statement)
 
-    def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> Executed:
-        """Run one statement for each set of parameters in pipeline mode.
+    def execute_many(
+        self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
+    ) -> Executed:
+        """Run one statement for each set of parameters in pipeline mode, as one transaction.
+
+        Args:
+            statement: The statement.
+            parameters: The values of its placeholders, for each time that it runs.
+            settings: Session settings for this group only. They need no round trip of their own.
 
         Returns:
             The number of affected rows, and how often the whole group was sent again. The retries of other threads are
@@ -181,12 +188,31 @@ class Database:
 
         def run(connection: psycopg.Connection) -> int:
             with connection.cursor() as cursor:
-                cursor.executemany(statement.query, parameters)
+                with self._pipeline(connection, settings or {}):
+                    cursor.executemany(statement.query, parameters)
+                # The results have arrived when the pipeline ends.
                 return cursor.rowcount
 
         retrying = self._retrying()
         rows = self._run(run, statement, retrying)
         return Executed(rows, int(retrying.statistics["attempt_number"]) - 1)
+
+    def fetch_each(
+        self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
+    ) -> list[Row]:
+        """Run one statement, which returns one row, for each set of parameters, as `execute_many`.
+
+        Returns:
+            The row of each set of parameters, in their order.
+        """
+
+        def run(connection: psycopg.Connection) -> list[Row]:
+            with connection.cursor() as cursor:
+                with self._pipeline(connection, settings or {}):
+                    cursor.executemany(statement.query, parameters, returning=True)
+                return [row for result in cursor.results() for row in result.fetchall()]
+
+        return self._run(run, statement)
 
     @contextmanager
     def _with_settings(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
@@ -197,11 +223,41 @@ class Database:
             yield
         finally:
             if not connection.broken:
-                for name in settings:
-                    value = self._session_settings.get(name)
-                    # RESET would restore the server's value, not the one that `_configure` has set.
-                    restore = reset_session(name) if value is None else set_session((name, value))
-                    connection.execute(restore.query)
+                self._restore(connection, settings)
+
+    @contextmanager
+    def _pipeline(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
+        """Send statements in pipeline mode with session settings for them, all of it in one round trip.
+
+        Until the pipeline ends, its statements are one implicit transaction.
+        """
+        failure: psycopg.Error | None = None
+        try:
+            with connection.pipeline():
+                try:
+                    for setting in settings.items():
+                        connection.execute(set_session(setting).query, prepare=False)
+                    yield
+                    self._restore(connection, settings)
+                except psycopg.Error as error:
+                    # The pipeline must end without an error in progress, otherwise psycopg logs those of the statements
+                    # that follow the failed one.
+                    failure = error
+        except psycopg.Error as error:
+            failure = failure or error
+        if failure is not None:
+            # PostgreSQL rolls the settings back with the transaction; on CockroachDB they stay.
+            if not connection.broken:
+                self._restore(connection, settings)
+            raise failure
+
+    def _restore(self, connection: psycopg.Connection, settings: Settings) -> None:
+        for name in settings:
+            value = self._session_settings.get(name)
+            # RESET would restore the server's value, not the one that `_configure` has set.
+            restore = reset_session(name) if value is None else set_session((name, value))
+            # psycopg would use a prepared statement that does not exist if its preparation was in a failed pipeline.
+            connection.execute(restore.query, prepare=False)
 
     @contextmanager
     def _first_connection(self) -> Iterator[psycopg.Connection]:

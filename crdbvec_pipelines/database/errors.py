@@ -35,6 +35,12 @@ class DatabaseUnavailable(DatabaseError):
     remedy = "Run the same command again when the database is available; no work is lost."
 
 
+class UnconvertibleValue(DatabaseError):
+    """A value of the database cannot be represented in Python, or the other way round."""
+
+    remedy = "Look for values such as infinite dates, or dates before the year 1, and correct them."
+
+
 class TableError(ConfigurationError):
     """The table differs from the configuration, or cannot have the vector column or index."""
 
@@ -63,6 +69,16 @@ def is_duplicate_object(error: psycopg.Error) -> bool:
 def is_locked(error: BaseException) -> bool:
     """Return whether a statement ended because another transaction did not release a lock in time."""
     return isinstance(error, DatabaseError) and sqlstate.is_lock_timeout(error.sqlstate)
+
+
+def is_not_supported(error: DatabaseError) -> bool:
+    """Return whether the server does not have a feature, or does not have it for this table."""
+    return sqlstate.is_not_supported(error.sqlstate)
+
+
+def is_unreadable_row(error: DatabaseError) -> bool:
+    """Return whether one row may be the reason why a page of rows could not be read."""
+    return isinstance(error, UnconvertibleValue) or sqlstate.is_unreadable_row(error.sqlstate)
 
 
 def is_concurrent_change(error: DatabaseError) -> bool:
@@ -96,5 +112,10 @@ def translate(error: psycopg.Error, action: str) -> DatabaseError:
             + (f" (SQLSTATE {state})" if state else "")
             + ". No work is lost. Run the same command again when the database is available.",
             state,
+        )
+    if isinstance(error, psycopg.DataError) and state is None:
+        # The message of psycopg quotes the value.
+        return UnconvertibleValue(
+            f"A value of the database cannot be represented in Python while {action}. {UnconvertibleValue.remedy}"
         )
     return DatabaseError(f"The database rejected a statement while {action}: {reason} (SQLSTATE {state}).", state)

@@ -125,6 +125,20 @@ def vector_parameter(column: ColumnDefinition, cast: str | None = None) -> sql.C
     return given if wanted == "vector" else sql.SQL("{}::{}").format(given, sql.SQL(wanted))
 
 
+def input_octets(column: ColumnDefinition) -> sql.Composable:
+    """Return the length of a row's input in bytes, without the literal text of a template.
+
+    The length of a text or of bytes is stored next to the value, which PostgreSQL does not load for it.
+    """
+    lengths = []
+    for name in column.spec.input_columns:
+        value: sql.Composable = reference(name)
+        if not column.table.columns[name].is_bytes:
+            value = sql.SQL("{}::text").format(value)
+        lengths.append(sql.SQL("coalesce(octet_length({}), 0)").format(value))
+    return lengths[0] if len(lengths) == 1 else sql.SQL("({})").format(sql.SQL(" + ").join(lengths))
+
+
 class BoundFlags(TypedDict):
     """Which bounds a key range has: the keyword arguments of the builders of statements about a key range."""
 

@@ -22,6 +22,7 @@ _DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
 # XX000 is PostgreSQL's "tuple concurrently updated".
 _CONCURRENT_CHANGE = frozenset({"42883", "42704", "42723", "2BP01", "XX000"})
 _LOCK_NOT_AVAILABLE = "55P03"
+_FEATURE_NOT_SUPPORTED = "0A000"
 _DATA_EXCEPTION_CLASS = "22"
 # A name or type in a statement is not there, or not as before; 0A000 is "cached plan must not change result type".
 # Without 42501, a missing privilege.
@@ -33,6 +34,10 @@ _ROW_FAILURES: Sequence[tuple[re.Pattern[str], FailureStatus]] = (
     (re.compile(r"54...|08P01"), "too_long"),
     (re.compile(r"55...|57014"), "transient"),
 )
+# A row that cannot be read: a value that cannot be converted or is too large to send (22, 54), an error of a function
+# that the user wrote (2F, 38, 39, P0, and other codes that it may raise), damaged data, or a value that is too large
+# for the memory of the server (XX).
+_UNREADABLE_ROW = re.compile(r"(21|22|2F|38|39|54|P0|XX)...|[6-9I-OQ-WYZ]....")
 
 
 def is_lost_connection(sqlstate: str | None) -> bool:
@@ -63,6 +68,16 @@ def is_lock_timeout(sqlstate: str | None) -> bool:
 def is_changed_schema(sqlstate: str | None) -> bool:
     """Return whether a statement may have failed because a table was replaced or its columns were changed."""
     return bool(_CHANGED_SCHEMA.fullmatch(sqlstate or ""))
+
+
+def is_not_supported(sqlstate: str | None) -> bool:
+    """Return whether the server does not have a feature, or does not have it for this table."""
+    return sqlstate == _FEATURE_NOT_SUPPORTED
+
+
+def is_unreadable_row(sqlstate: str | None) -> bool:
+    """Return whether one row may be the reason why a page of rows could not be read."""
+    return bool(_UNREADABLE_ROW.fullmatch(sqlstate or ""))
 
 
 def is_data_exception(sqlstate: str | None) -> bool:

@@ -37,7 +37,7 @@ class ProgressLog:
         """Add a written batch."""
         with self._lock:
             self._rows += batch.embedded
-            self.batches += 1
+            self.batches += not batch.is_late
 
     def partition_done(self, completion: Completion) -> None:
         """Add a completed partition."""

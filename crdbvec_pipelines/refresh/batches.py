@@ -82,31 +82,47 @@ def encode_rows(
     )
 
 
+@dataclass(frozen=True)
+class WrittenRows:
+    """The result of writing the vectors of rows.
+
+    Attributes:
+        embedded: The number of rows that were given a vector.
+        locked: The positions of the rows that another transaction has locked.
+        failures: The rows that the database rejected.
+    """
+
+    embedded: int
+    locked: list[int]
+    failures: list[RowFailure]
+
+
 def write_rows(
-    table: VectorRows, rows: Sequence[PendingRow], vectors: NDArray[np.float32]
-) -> tuple[int, list[RowFailure]]:
-    """Write vectors, and separate the rows that the database rejects.
+    table: VectorRows, rows: Sequence[PendingRow], vectors: NDArray[np.float32], *, one_by_one: bool = False
+) -> WrittenRows:
+    """Write vectors, and separate the rows that the database rejects and those that are locked.
 
     Args:
         table: The vector column's rows.
         rows: The rows as they were read.
         vectors: Their vectors, float32 of shape (len(rows), dimension).
-
-    Returns:
-        The number of updated rows, and the failures.
+        one_by_one: As for `VectorRows.write`.
 
     Raises:
         DatabaseError: The database is unavailable, or rejects the statement for every row.
     """
     if not rows:
-        return 0, []
+        return WrittenRows(0, [], [])
     result = bisect_batch(
         list(range(len(rows))),
-        lambda positions: table.write([rows[position] for position in positions], vectors[positions]),
+        lambda part: table.write([rows[position] for position in part], vectors[part], one_by_one=one_by_one),
         classify_database_error,
     )
-    failures = [_row_failure(rows[position], error, status) for position, error, status in result.failures]
-    return sum(written for _, written in result.results), failures
+    return WrittenRows(
+        sum(written.rows for _, written in result.results),
+        [part[position] for part, written in result.results for position in written.locked],
+        [_row_failure(rows[position], error, status) for position, error, status in result.failures],
+    )
 
 
 def _row_failure(row: PendingRow, error: CrdbvecError, status: FailureStatus) -> RowFailure:

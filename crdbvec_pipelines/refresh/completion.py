@@ -15,6 +15,7 @@ from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.engine import BatchEncoder, refresh
+from crdbvec_pipelines.refresh.locked_rows import LOCK_WAIT_SECONDS
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 
@@ -35,6 +36,18 @@ class UnsettledRows(CrdbvecError):
     is_retryable = False
 
 
+class LockedOut(CrdbvecError):
+    """Other transactions had locked rows until the refresh stopped waiting for them; the rows are still pending."""
+
+    remedy: ClassVar[str] = "End the transactions that hold the locks, then run the same command again."
+
+    def __init__(self, rows: int, table: object) -> None:
+        super().__init__(
+            f"{rows:,} rows of {table} are still pending because other transactions have locked them for more than "
+            f"{LOCK_WAIT_SECONDS / 60:.0f} minutes. {self.remedy}"
+        )
+
+
 @dataclass(frozen=True)
 class Completion:
     """What became of a key range.
@@ -45,12 +58,14 @@ class Completion:
         is_claimed: Whether another process works on the range; then it is not complete, and must be tried again.
         is_done: Whether every row that was read is embedded, recorded as failed, or edited since. Rows that are pending
             all the same arrived during the last pass.
+        rows_locked: Rows that are pending because other transactions have locked them; then the range is not done.
     """
 
     report: RefreshReport
     state: RangeState
     is_claimed: bool
     is_done: bool
+    rows_locked: int = 0
 
     @property
     def rows_arrived(self) -> int:
@@ -85,6 +100,8 @@ def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange,
         state = range_state(rows.column, key_range)
         if done.ranges_skipped and not state.is_complete:
             return Completion(report, state, is_claimed=True, is_done=False)
+        if done.rows_locked and not state.is_complete:
+            return Completion(report, state, is_claimed=False, is_done=False, rows_locked=done.rows_locked)
         if options.stop.is_set() or options.max_batches is not None:
             return Completion(report, state, is_claimed=False, is_done=state.is_complete)
         unsettled = seen & earlier
@@ -135,7 +152,7 @@ def _options(options: RefreshOptions, state: RangeState, seen: set[str] | None) 
 
     def note(batch: WrittenBatch) -> None:
         if seen is not None:
-            seen.update(f"{row.fingerprint} {row.key!r}" for row in batch.rows if row.key not in batch.failed)
+            seen.update(f"{row.fingerprint} {row.key!r}" for row in batch.done)
         options.on_batch(batch)
 
     return replace(options, passes=_needed_passes(state), claim_first=True, on_batch=note)

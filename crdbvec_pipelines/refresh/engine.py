@@ -7,19 +7,21 @@ import Dagster. A row is pending until its vector is written, so an abrupt end l
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from crdbvec_pipelines.database.rows.claims import RangeClaim
-from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
-from crdbvec_pipelines.keyspace import Bound, KeyRange
+from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.batches import EncodedRows, encode_rows, write_rows
 from crdbvec_pipelines.refresh.channel import Channel
+from crdbvec_pipelines.refresh.locked_rows import LockedRows
+from crdbvec_pipelines.refresh.memory import MemoryAccount
 from crdbvec_pipelines.refresh.options import RefreshOptions
+from crdbvec_pipelines.refresh.pages import PendingBatches
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 
 # If this many rows fail and none succeeds, the model is more probably misconfigured than all of the rows invalid. They
@@ -39,13 +41,15 @@ class BatchEncoder(Protocol):
 class _Batch:
     index: int
     rows: list[PendingRow]
+    bytes: int
 
 
 def refresh(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange, options: RefreshOptions) -> RefreshReport:
     """Embed the pending rows of a key range.
 
     One thread reads ahead, `options.workers` threads encode, and the calling thread writes. A batch that the model or
-    the database rejects is bisected: the failed rows are recorded, and the others are written.
+    the database rejects is bisected: the failed rows are recorded, and the others are written. Rows that another
+    transaction has locked are written after the others, when they are free.
 
     Args:
         rows: The rows of the vector column.
@@ -68,16 +72,17 @@ class _Refresh:
         self._encoder = encoder
         self._range = key_range
         self._options = options
-        self._passes = rows.all_passes if options.passes is None else options.passes
         self._to_encode: Channel[_Batch] = Channel(2 * options.workers)
         self._to_write: Channel[tuple[_Batch, EncodedRows]] = Channel(2 * options.workers)
         self._failures: list[BaseException] = []
-        self._cleared = 0
         self._claim = RangeClaim(rows.column, key_range)
-        self._skipped: set[KeyRange] = set()
+        self._memory = MemoryAccount(options.memory, lambda: self._has_ended or options.stop.is_set())
+        self._has_ended = False
+        self._locked = LockedRows(rows, options.lock_wait_seconds)
+        self._batches = PendingBatches(rows, key_range, options, self._claim, self._memory, self._locked)
 
     def run(self) -> RefreshReport:
-        with self._claim:
+        with self._claim, self._memory:
             return self._run()
 
     def _run(self) -> RefreshReport:
@@ -90,6 +95,7 @@ class _Refresh:
         try:
             written = self._write()
         except BaseException:
+            self._has_ended = True
             self._to_encode.abandon()
             self._to_write.abandon()
             raise
@@ -99,9 +105,11 @@ class _Refresh:
         if self._failures:
             raise self._failures[0]
         return written + RefreshReport(
-            rows_cleared=self._cleared,
+            rows_read=self._batches.unreadable,
+            rows_failed=self._batches.unreadable,
+            rows_cleared=self._batches.cleared,
             retries=self._rows.retries - retries,
-            ranges_skipped=len(self._skipped),
+            ranges_skipped=len(self._batches.skipped),
             seconds=time.perf_counter() - started,
         )
 
@@ -111,6 +119,7 @@ class _Refresh:
                 work()
             except BaseException as error:
                 self._failures.append(error)
+                self._has_ended = True
                 # Batches that are already encoded are still written; the other rows stay pending.
                 self._to_encode.abandon()
 
@@ -122,38 +131,11 @@ class _Refresh:
         self._to_write.close()
 
     def _read(self) -> None:
-        for index, rows in enumerate(self._pages(), start=1):
-            accepted = self._to_encode.put(_Batch(index, rows))
+        for index, (rows, size) in enumerate(self._batches, start=1):
+            accepted = self._to_encode.put(_Batch(index, rows, size))
             if not accepted or self._options.stop.is_set() or index == self._options.max_batches:
                 break
         self._to_encode.close()
-
-    def _pages(self) -> Iterator[list[PendingRow]]:
-        exclude_deferred = self._rows.has_deferred_rows()
-        if self._options.claim_first:
-            self._claim.acquire()
-        for pass_ in self._passes:
-            self._cleared += self._rows.clear(self._range, pass_)
-            after: Bound | None = None
-            while rows := self._page(pass_, after, exclude_deferred):
-                yield rows
-                if len(rows) < self._options.batch_size:
-                    break
-                after = rows[-1].key
-
-    def _page(self, pass_: Pass, after: Bound | None, exclude_deferred: bool) -> list[PendingRow]:
-        """Read a page of pending rows, without those that another process is embedding.
-
-        The first page with rows claims the range, so that a refresh without pending rows writes nothing.
-        """
-        others = self._claim.claimed_by_others() if self._claim.is_held else ()
-        self._skipped.update(others)
-        size = self._options.batch_size
-        rows = self._rows.read(self._range, pass_, after, size, exclude_deferred=exclude_deferred, excluded=others)
-        if rows and not self._claim.is_held:
-            self._claim.acquire()
-            return self._page(pass_, after, exclude_deferred)
-        return rows
 
     def _encode(self) -> None:
         for batch in self._to_encode:
@@ -167,25 +149,68 @@ class _Refresh:
     def _write(self) -> RefreshReport:
         report = RefreshReport()
         for batch, encoded in self._to_write:
-            embedded, rejected = write_rows(self._rows, encoded.rows, encoded.vectors)
-            failures = encoded.failures + rejected
-            self._rows.errors.record(failures)
-            report += RefreshReport(
-                batches=1,
-                rows_read=len(batch.rows),
-                rows_embedded=embedded,
-                rows_changed=len(encoded.rows) - embedded - len(rejected),
-                rows_truncated=encoded.truncated,
-                rows_deduplicated=encoded.deduplicated,
-                rows_failed=len(failures),
-            )
-            failed = frozenset(failure.key for failure in failures)
-            self._options.on_batch(WrittenBatch(batch.index, batch.rows, embedded, failed))
+            report += self._write_batch(batch, encoded)
+            self._memory.release(batch.bytes)
             if report.rows_embedded == 0 and report.rows_failed >= _MAX_INITIAL_FAILED_ROWS:
                 raise EncodingError(
                     f"The first {report.rows_failed} rows all failed; the model is probably misconfigured. "
                     "Run `crdbvec errors list` for the reasons. No other row was changed."
                 )
+            if self._locked and not self._locked.seconds_until_attempt:
+                report += self._retry_locked()
+            while self._locked.is_full and self._wait_for_locked():
+                report += self._retry_locked()
+        # With the last batch, the reader has added its locked rows, too.
+        while self._locked:
+            report += self._retry_locked()
+            if not self._locked or not self._wait_for_locked():
+                break
         if self._rows.errors.count().total:
             self._rows.errors.delete_resolved()
-        return report
+        return report + RefreshReport(rows_locked=len(self._locked) + self._locked.given_up)
+
+    def _write_batch(self, batch: _Batch, encoded: EncodedRows) -> RefreshReport:
+        written = write_rows(self._rows, encoded.rows, encoded.vectors)
+        locked = [encoded.rows[position] for position in written.locked]
+        if locked:
+            self._locked.add(locked, encoded.vectors[written.locked])
+        failures = encoded.failures + written.failures
+        self._rows.errors.record(failures)
+        self._options.on_batch(
+            WrittenBatch(
+                batch.index,
+                batch.rows,
+                written.embedded,
+                failed=frozenset(failure.key for failure in failures),
+                locked=frozenset(row.key for row in locked),
+            )
+        )
+        return RefreshReport(
+            batches=1,
+            rows_read=len(batch.rows),
+            rows_embedded=written.embedded,
+            rows_changed=len(encoded.rows) - written.embedded - len(written.failures) - len(locked),
+            rows_truncated=encoded.truncated,
+            rows_deduplicated=encoded.deduplicated,
+            rows_failed=len(failures),
+        )
+
+    def _wait_for_locked(self) -> bool:
+        """Wait until the next attempt to write locked rows; return False if the refresh ends before."""
+        if self._failures or self._options.stop.is_set():
+            return False
+        return not self._options.stop.wait(self._locked.seconds_until_attempt)
+
+    def _retry_locked(self) -> RefreshReport:
+        """Try to write the rows that were locked before."""
+        retried = self._locked.retry()
+        self._rows.errors.record(retried.failures)
+        if retried.rows:
+            failed = frozenset(failure.key for failure in retried.failures)
+            self._options.on_batch(WrittenBatch(0, retried.rows, retried.embedded, failed=failed, is_late=True))
+        return RefreshReport(
+            rows_embedded=retried.embedded,
+            rows_changed=len(retried.rows) - retried.embedded - len(retried.failures),
+            rows_failed=len(retried.failures),
+            rows_cleared=retried.cleared,
+        )

@@ -119,9 +119,11 @@ class Follower:
         started = idle_since = time.monotonic()
         idle_seconds = _MIN_IDLE_SECONDS
         while not self._stop.is_set():
-            report = sum((self._try_round(column) for column in self._columns), RefreshReport())
-            total += report
-            if report.rows_read or report.rows_cleared:
+            results = [self._try_round(column) for column in self._columns]
+            report = sum((result.report for result in results), RefreshReport())
+            # A row that is locked is found again by each round.
+            total = replace(total + report, rows_locked=report.rows_locked)
+            if any(result.has_changed_rows for result in results):
                 idle_seconds, idle_since = _MIN_IDLE_SECONDS, time.monotonic()
             elif self._max_idle is not None and time.monotonic() - idle_since >= self._max_idle:
                 for column in self._columns:
@@ -137,27 +139,27 @@ class Follower:
         self._interrupted_rounds += result.report
         self._on_round(column, result)
 
-    def _try_round(self, column: FollowedColumn) -> RefreshReport:
+    def _try_round(self, column: FollowedColumn) -> RoundResult:
         """Run one round of a column. During an outage, set the time of the next one; other columns are not delayed."""
         if self._stop.is_set() or time.monotonic() < column.next_round_at:
-            return RefreshReport()
+            return RoundResult(RefreshReport())
         try:
-            report = self._run_round_of_replaced(column)
+            result = self._run_round_of_replaced(column)
         except (DatabaseUnavailable, EncoderUnavailable) as error:
             jittered = column.backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311
             wait = getattr(error, "retry_after", None) or jittered
             logger.warning("%s Retrying in %.0f s.", error, wait)
             self._retry_later(column, error, wait, _MAX_BACKOFF_SECONDS)
-            return RefreshReport()
+            return RoundResult(RefreshReport())
         if not column.is_replaced:
             column.last_error, column.backoff_seconds = None, _MIN_BACKOFF_SECONDS
-        return report
+        return result
 
     def _retry_later(self, column: FollowedColumn, error: CrdbvecError, wait: float, max_wait: float) -> None:
         column.last_error, column.next_round_at = error, time.monotonic() + wait
         column.backoff_seconds = min(2 * column.backoff_seconds, max_wait)
 
-    def _run_round_of_replaced(self, column: FollowedColumn) -> RefreshReport:
+    def _run_round_of_replaced(self, column: FollowedColumn) -> RoundResult:
         """Run one round of a column; first prepare its table again if another table has its name now."""
         prepare = column.prepare
         if prepare is None:
@@ -173,7 +175,7 @@ class Follower:
                 raise
             column.is_replaced = True
         self._prepare_again(column, prepare)
-        return RefreshReport()
+        return RoundResult(RefreshReport())
 
     def _prepare_again(self, column: FollowedColumn, prepare: Prepare) -> None:
         """Prepare a table that was replaced, for the next round; if that is not possible yet, set the next attempt."""
@@ -193,7 +195,7 @@ class Follower:
         column.is_replaced, column.next_scan_at = False, 0.0
         logger.warning("%s was replaced and has been prepared again.", column.spec.table)
 
-    def _run_round(self, column: FollowedColumn) -> RefreshReport:
+    def _run_round(self, column: FollowedColumn) -> RoundResult:
         """Run one round of a column, with a table scan for edited rows if one is due."""
         started = time.monotonic()
         seen = read_watermark(column.rows)
@@ -218,6 +220,6 @@ class Follower:
             now = time.monotonic()
             column.next_scan_at = now + max(_MIN_SCAN_INTERVAL_SECONDS, _SCAN_INTERVAL_FACTOR * (now - started))
         column.watermark = None if seen is None else seen.after(column.watermark)
-        if result.report.rows_read or result.report.rows_cleared:
+        if result.has_changed_rows:
             self._on_round(column, result)
-        return result.report
+        return result

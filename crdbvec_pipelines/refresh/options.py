@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.refresh.cache import VectorCache
+from crdbvec_pipelines.refresh.locked_rows import LOCK_WAIT_SECONDS
+from crdbvec_pipelines.refresh.memory import MIB, MemoryBudget
 from crdbvec_pipelines.refresh.report import WrittenBatch
 
 
@@ -25,6 +27,8 @@ class RefreshOptions:
         passes: Which pending rows, in this order; None for all of them.
         claim_first: Claim the range before its rows are read, for a range that is known to have pending rows. Otherwise
             the first page of pending rows is read twice: to find that there are any, and again after the claim.
+        lock_wait_seconds: How long rows that another transaction has locked are tried again.
+        memory: The memory for inputs; refreshes that are given the same object share it.
         cache: The vectors of recently encoded inputs; refreshes that are given the same object share it.
         on_batch: Called in the calling thread after each written batch.
         stop: When set, the refresh ends after the current batches.
@@ -35,6 +39,8 @@ class RefreshOptions:
     max_batches: int | None = None
     passes: Sequence[Pass] | None = None
     claim_first: bool = False
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
     cache: VectorCache = field(default_factory=VectorCache)
     on_batch: Callable[[WrittenBatch], None] = _ignore_batch
     stop: threading.Event = field(default_factory=threading.Event)
@@ -42,4 +48,9 @@ class RefreshOptions:
 
 def options_for(spec: VectorColumn, *, batch_size: int | None = None, workers: int | None = None) -> RefreshOptions:
     """Return the options of a configuration entry, with the values given here in place of its own."""
-    return RefreshOptions(batch_size=batch_size or spec.batch_size, workers=workers or spec.workers)
+    return RefreshOptions(
+        batch_size=batch_size or spec.batch_size,
+        workers=workers or spec.workers,
+        lock_wait_seconds=LOCK_WAIT_SECONDS,
+        memory=MemoryBudget(spec.memory_budget_mb * MIB),
+    )

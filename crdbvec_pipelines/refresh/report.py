@@ -22,6 +22,7 @@ class RefreshReport:
         rows_deduplicated: Rows given the vector of an equal input instead of being encoded.
         rows_failed: Rows that the model or the database rejected; recorded, and deferred until `next_retry_at`.
         rows_cleared: Rows whose vector was set to NULL because their input is gone.
+        rows_locked: Rows that another transaction had locked until the refresh stopped waiting; they are still pending.
         retries: Statements that were sent again after an error.
         ranges_skipped: Key ranges whose rows were left to another process that is embedding them.
         seconds: Wall-clock time.
@@ -35,6 +36,7 @@ class RefreshReport:
     rows_deduplicated: int = 0
     rows_failed: int = 0
     rows_cleared: int = 0
+    rows_locked: int = 0
     retries: int = 0
     ranges_skipped: int = 0
     seconds: float = 0.0
@@ -58,13 +60,22 @@ class WrittenBatch:
     """One batch that has been written.
 
     Attributes:
-        index: The number of the batch, from 1.
+        index: The number of the batch, from 1; 0 for rows of several batches that were locked before.
         rows: Its rows as they were read.
         embedded: How many were given a vector.
         failed: The keys of the failed rows.
+        locked: The keys of the rows that another transaction has locked. They are tried again.
+        is_late: Whether the rows were locked when their batch was written, and are written now, without their inputs.
     """
 
     index: int
     rows: Sequence[PendingRow]
     embedded: int
     failed: frozenset[Bound] = frozenset()
+    locked: frozenset[Bound] = frozenset()
+    is_late: bool = False
+
+    @property
+    def done(self) -> Sequence[PendingRow]:
+        """The rows that were written, or were edited or deleted since they were read."""
+        return [row for row in self.rows if row.key not in self.failed and row.key not in self.locked]

@@ -18,6 +18,9 @@ from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.watermark import Watermark
 
+ROUND_LOCK_WAIT_SECONDS = 1.0
+"""How long a round waits for locked rows. It is short, because new rows wait for the next round."""
+
 
 @dataclass(frozen=True)
 class RoundResult:
@@ -30,6 +33,11 @@ class RoundResult:
 
     report: RefreshReport
     touched: Counter[KeyRange] = field(default_factory=Counter)
+
+    @property
+    def has_changed_rows(self) -> bool:
+        """Whether the round changed rows or recorded failures; otherwise it found at most rows that are locked."""
+        return self.report.rows_read > self.report.rows_locked or self.report.rows_cleared > 0
 
 
 def read_watermark(rows: VectorRows) -> Watermark | None:
@@ -69,15 +77,23 @@ def follow_round(
     def on_batch(batch: WrittenBatch) -> None:
         nonlocal written
         written += RefreshReport(
-            batches=1, rows_read=len(batch.rows), rows_embedded=batch.embedded, rows_failed=len(batch.failed)
+            batches=not batch.is_late,
+            rows_read=0 if batch.is_late else len(batch.rows),
+            rows_embedded=batch.embedded,
+            rows_failed=len(batch.failed),
         )
         # A row edited between read and write is counted here although it was not written; the next round embeds it.
         if ranges:
-            touched.update(rows.locate([row.key for row in batch.rows if row.key not in batch.failed], ranges))
+            touched.update(rows.locate([row.key for row in batch.done], ranges))
         options.on_batch(batch)
 
     try:
-        report = refresh(rows, encoder, KeyRange(), replace(options, on_batch=on_batch))
+        report = refresh(
+            rows,
+            encoder,
+            KeyRange(),
+            replace(options, on_batch=on_batch, lock_wait_seconds=ROUND_LOCK_WAIT_SECONDS),
+        )
     except CrdbvecError:
         if on_interrupted is not None and written.rows_read:
             on_interrupted(RoundResult(written, touched))

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.cli.output import key_text
+from crdbvec_pipelines.refresh import options
 from crdbvec_pipelines.refresh.report import RefreshReport
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import WRAPPERS, CallLog
@@ -32,6 +33,27 @@ def configured(project: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def embedded(connection: psycopg.Connection, output: str = "passage_vector") -> int:
     return sum(vector is not None for vector in vectors(connection, output=output).values())
+
+
+def test_rows_that_stay_locked_are_reported_with_exit_code_1(
+    configured: Path,
+    url: str,
+    connection: psycopg.Connection,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(options, "LOCK_WAIT_SECONDS", 0.2)
+    create_table(connection, texts=texts(3))
+    # Prepares the table.
+    assert invoke("embed", "-n", 1, "-b", 1).exit_code == 0
+    with psycopg.connect(url) as application:
+        application.execute("SELECT 1 FROM passage WHERE passage = 'text 2' FOR UPDATE")
+        result = invoke("embed")
+    assert result.exit_code == 1
+    assert "1 pending, 1 locked by other transactions and still pending." in result.stdout
+    assert "1 rows of public.passage are still pending because other transactions have locked them" in result.stderr
+    assert invoke("embed").exit_code == 0
+    assert embedded(connection) == 3
 
 
 def test_options_without_configuration_file(

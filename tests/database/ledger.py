@@ -164,9 +164,15 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "key_column": lambda dialect, case: [each for each in case.table.key if each.is_text],
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
-    "setting": lambda dialect, case: [*_settings(dialect).items(), *NO_STATEMENT_TIMEOUT.items()],
+    "setting": lambda dialect, case: [
+        *_settings(dialect).items(),
+        *NO_STATEMENT_TIMEOUT.items(),
+        *dialect.write_lock_settings.items(),
+    ],
     "setting_name": lambda dialect, case: [
-        name for name in _settings(dialect) if name not in {**SESSION_SETTINGS, **dialect.text_settings}
+        name
+        for name in {**_settings(dialect), **dialect.write_lock_settings}
+        if name not in {**SESSION_SETTINGS, **dialect.text_settings}
     ],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
     "version": lambda dialect, case: [CURRENT_VERSION],

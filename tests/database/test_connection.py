@@ -90,6 +90,35 @@ def test_settings_of_one_statement_are_reset_to_those_of_the_session(url: str) -
         assert database.fetch(shown) == before
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_settings_of_a_group_are_reset_to_those_of_the_session(url: str, fails: bool) -> None:
+    with Database(url, max_connections=1, statement_timeout=7) as database:
+        shown = probe("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+        before = database.fetch_one(shown)
+        changed = {"statement_timeout": "1234ms", "lock_timeout": "99ms"}
+        if fails:
+            with pytest.raises(DatabaseError, match="SQLSTATE 22012"):
+                database.execute_many(probe("SELECT 1 / %(divisor)s::INT8"), [{"divisor": 1}, {"divisor": 0}], changed)
+        else:
+            (during, *_) = database.fetch_each(shown, [{}, {}], changed)
+            assert during != before
+        assert database.fetch_one(shown) == before
+
+
+def test_fetch_each_returns_the_row_of_each_set_of_parameters(database: Database) -> None:
+    doubled = probe("SELECT 2 * %(value)s::INT8")
+    assert database.fetch_each(doubled, [{"value": value} for value in range(5)]) == [(2 * n,) for n in range(5)]
+
+
+def test_group_is_one_transaction(database: Database, connection: psycopg.Connection) -> None:
+    database.execute(probe("CREATE TABLE t (id INT8 PRIMARY KEY)"))
+    with pytest.raises(DatabaseError, match="SQLSTATE 23505"):
+        database.execute_many(
+            probe("INSERT INTO t VALUES (%(id)s)"), [{"id": 1}, {"id": 1}], database.dialect.write_lock_settings
+        )
+    assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
 def test_serialization_failure_is_retried(postgres: Server) -> None:
     with postgres.new_database() as url, psycopg.connect(url) as other:
         other.execute("CREATE TABLE t (id INT8 PRIMARY KEY, n INT8)")

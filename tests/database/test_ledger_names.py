@@ -49,7 +49,8 @@ def _aliases(parsed: exp.Expr) -> Iterator[str]:
     yield from (f"the alias {name}" for name in aliases if not name.startswith(PREFIX))
     for table in parsed.find_all(exp.Table):
         is_target_of_insert = isinstance(table.parent, exp.Schema) and isinstance(table.parent.parent, exp.Insert)
-        if not table.alias and not is_target_of_insert:
+        is_derived = not table.db and table.name.startswith(PREFIX)
+        if not table.alias and not is_target_of_insert and not is_derived:
             yield f"the table {table.name} without an alias"
 
 

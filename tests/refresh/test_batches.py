@@ -99,7 +99,6 @@ ROW_FAILURES = [
     ("44000", "rejected"),
     ("U0815", "rejected"),
     ("54000", "too_long"),
-    ("55P03", "transient"),
     ("57014", "transient"),
 ]
 
@@ -112,13 +111,25 @@ def test_row_that_a_trigger_of_the_user_rejects_is_returned(
     create_rejecting_trigger(connection, "secret", state)
     table = prepare(database, column(model="stub_hash"))
     pending = table.read(KeyRange(), Pass("unembedded"), None, 10)
-    written, failures = write_rows(table, pending, encode(pending))
-    assert written == 4
-    assert {row.input for row in pending if row.key in {failure.key for failure in failures}} == {"secret"}
-    (failure,) = failures
+    written = write_rows(table, pending, encode(pending))
+    assert (written.embedded, written.locked) == (4, [])
+    (failure,) = written.failures
+    assert [row.input for row in pending if row.key == failure.key] == ["secret"]
     assert failure.status == expected
     assert failure.message == f"The database rejected the row with SQLSTATE {state}."
     assert sum(vector is not None for vector in vectors(connection).values()) == 4
+
+
+def test_row_for_which_a_trigger_cannot_get_a_lock_is_locked(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    create_table(connection, texts=["a", "b", "secret", "d", "e"])
+    create_rejecting_trigger(connection, "secret", "55P03")
+    table = prepare(database, column(model="stub_hash"))
+    pending = table.read(KeyRange(), Pass("unembedded"), None, 10)
+    written = write_rows(table, pending, encode(pending), one_by_one=True)
+    assert (written.embedded, written.failures) == (4, [])
+    assert [pending[position].input for position in written.locked] == ["secret"]
 
 
 @pytest.mark.parametrize("state", ["42501", "42P01", "25006", "53100", "58030", "XX000", "0A000"])
@@ -136,8 +147,9 @@ def test_row_that_violates_a_constraint_is_returned(database: Database, connecti
     table = prepare(database, column(model="stub_hash"))
     connection.execute("ALTER TABLE passage ADD CONSTRAINT no_b CHECK (passage <> 'b' OR passage_vector IS NULL)")
     pending = table.read(KeyRange(), Pass("unembedded"), None, 10)
-    written, (failure,) = write_rows(table, pending, encode(pending))
-    assert written == 2
+    written = write_rows(table, pending, encode(pending))
+    assert written.embedded == 2
+    (failure,) = written.failures
     assert failure.status == "rejected"
     assert failure.message == "The database rejected the row with SQLSTATE 23514."
 

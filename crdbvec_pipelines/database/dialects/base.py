@@ -125,6 +125,14 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def write_lock_settings(self) -> Mapping[str, str]:
+        """The session settings with which a write gives up soon if another transaction holds a lock that it needs.
+
+        While it waits, other transactions wait for the locks that it already holds.
+        """
+
+    @property
+    @abstractmethod
     def index_is_being_built(self) -> sql.Composable:
         """The predicate of an index of `pg_index` that is being built, for servers that list unfinished indexes.
 

@@ -134,6 +134,11 @@ class CockroachDialect(Dialect):
         return {}
 
     @property
+    def write_lock_settings(self) -> Mapping[str, str]:
+        """A lock timeout of 100 ms. It also applies to reads that wait for a lock, so it is set for writes only."""
+        return {"lock_timeout": "100ms"}
+
+    @property
     def index_is_being_built(self) -> sql.Composable:
         """False, because pg_index lists finished indexes only."""
         return sql.SQL("false")

@@ -190,6 +190,11 @@ class PostgresDialect(Dialect):
         return {"lock_timeout": "2s"}
 
     @property
+    def write_lock_settings(self) -> Mapping[str, str]:
+        """A lock timeout of 100 ms: longer than most transactions, shorter than what users of an application notice."""
+        return {"lock_timeout": "100ms"}
+
+    @property
     def index_is_being_built(self) -> sql.Composable:
         """Whether the progress view lists the index: a failed build leaves an invalid index too, but no progress."""
         return sql.SQL(

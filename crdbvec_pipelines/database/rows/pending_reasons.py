@@ -4,13 +4,17 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from crdbvec_pipelines.database.aliases import aliased, reference
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_name
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition, fingerprint_seed
-from crdbvec_pipelines.database.expressions import InputExpressions, evenly_spread_keys
+from crdbvec_pipelines.database.errors import DatabaseError, is_unreadable_row
+from crdbvec_pipelines.database.expressions import InputExpressions, evenly_spread_keys, input_octets, key_list
 from crdbvec_pipelines.database.rows.predicates import any_pending_predicate, pending_predicate, unknown_origin
 from crdbvec_pipelines.database.schema import prepare as schema_prepare
 from crdbvec_pipelines.database.schema.column_metadata import read_column_metadata
 from crdbvec_pipelines.database.statement import statement
+
+# The inputs of a sample together: far more than 256 texts usually have.
+_SAMPLE_BYTES = 64 * 1_048_576
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,22 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
 
 @statement
 def sample_pending(column: ColumnDefinition, *, is_prepared: bool) -> sql.Composable:
-    """Return the inputs of at most `size` pending rows, evenly spread over their keys."""
+    """Return the inputs of at most `size` pending rows, evenly spread over their keys, of `max_bytes` together."""
     expressions = InputExpressions(column)
-    return sql.SQL("SELECT {value} FROM {table} WHERE {evenly_spread}").format(
+    table, pending = column.table, any_pending_predicate(column) if is_prepared else expressions.has_content
+    return sql.SQL(
+        "SELECT {value} FROM (SELECT {inputs}, sum({octets}) OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {bytes} "
+        "FROM {table} WHERE {evenly_spread}) AS {row} WHERE {total} <= %(max_bytes)s::bigint"
+    ).format(
         value=expressions.value,
-        table=aliased(column.table),
-        evenly_spread=evenly_spread_keys(
-            column.table, any_pending_predicate(column) if is_prepared else expressions.has_content
-        ),
+        inputs=sql.SQL(", ").join(map(reference, column.spec.input_columns)),
+        octets=input_octets(column),
+        key=key_list(table),
+        bytes=sql.Identifier(unused_name(table, "crdbvec_bytes")),
+        table=aliased(table),
+        evenly_spread=evenly_spread_keys(table, pending),
+        row=sql.Identifier(ROW),
+        total=reference(unused_name(table, "crdbvec_bytes")),
     )
 
 
@@ -122,6 +134,17 @@ def pending_reasons(column: BoundColumn) -> PendingReasons:
 
 
 def sample_inputs(column: BoundColumn, size: int) -> list[object]:
-    """Return the inputs of at most `size` pending rows, evenly spread over their keys."""
+    """Return the inputs of at most `size` pending rows, evenly spread over their keys.
+
+    There are fewer if the inputs are large, or if one of them cannot be read: other rows are then chosen, half as many.
+    """
     query = sample_pending(column, is_prepared=schema_prepare.is_prepared(column))
-    return [value for (value,) in column.database.fetch(query, {**column.seed, "size": size})]
+    while size:
+        parameters = {**column.seed, "size": size, "max_bytes": _SAMPLE_BYTES}
+        try:
+            return [value for (value,) in column.database.fetch(query, parameters)]
+        except DatabaseError as error:
+            if not is_unreadable_row(error):
+                raise
+        size //= 2
+    return []

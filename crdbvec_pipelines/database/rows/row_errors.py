@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
 from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.errors import DatabaseError, is_locked
 from crdbvec_pipelines.database.expressions import bound_parameters
 from crdbvec_pipelines.database.rows import row_error_statements as statements
 from crdbvec_pipelines.database.sqlstate import FailureStatus
@@ -24,6 +27,15 @@ _FIRST_RETRY_DELAY: dict[FailureStatus, timedelta] = {
 _STATUS_OF_0_1_0: Mapping[str, str] = {"poison": "rejected", "oversize": "too_long"}
 # A failed row is retried at least once a day, so that a corrected model or limit takes effect without further action.
 _MAX_RETRY_DELAY = timedelta(days=1)
+# Another process that records failures of the same rows holds their locks for milliseconds.
+_MAX_LOCK_SECONDS = 60.0
+
+_retry_when_locked = Retrying(
+    retry=retry_if_exception(is_locked),
+    stop=stop_after_delay(_MAX_LOCK_SECONDS),
+    wait=wait_random_exponential(multiplier=0.05, max=5),
+    reraise=True,
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,12 @@ class RowErrors:
             for failure in failures
         ]
         if parameters:
-            self._database.execute_many(statements.record_error(self._table), parameters)
+            _retry_when_locked(
+                self._database.execute_many,
+                statements.record_error(self._table),
+                parameters,
+                self._database.dialect.write_lock_settings,
+            )
 
     def list(self, limit: int) -> list[RowError]:
         """Return at most `limit` failed rows, the latest failure first."""
@@ -128,10 +145,25 @@ class RowErrors:
     def retry(self, key: Sequence[object] | None = None) -> int:
         """Set the retry time of all failed rows, or of the one with this key, to now; return the number of rows."""
         statement = statements.retry_errors(self._table, has_key=key is not None)
-        return self._database.execute(statement, {**self.parameters, **bound_parameters("key", key)})
+        return _retry_when_locked(
+            self._database.execute,
+            statement,
+            {**self.parameters, **bound_parameters("key", key)},
+            self._database.dialect.write_lock_settings,
+        )
 
     def delete_resolved(self) -> int:
-        """Delete the failures of rows that have been deleted, edited or embedded since; return the number of rows."""
-        return self._database.execute(
-            statements.delete_resolved_errors(self._column), {**self.parameters, **self._column.seed}
-        )
+        """Delete the failures of rows that have been deleted, edited or embedded since; return the number of rows.
+
+        While another process changes the same failures, none is deleted; the next refresh does it.
+        """
+        try:
+            return self._database.execute(
+                statements.delete_resolved_errors(self._column),
+                {**self.parameters, **self._column.seed},
+                self._database.dialect.write_lock_settings,
+            )
+        except DatabaseError as error:
+            if not is_locked(error):
+                raise
+            return 0

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from crdbvec_pipelines.database.aliases import aliased, reference
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_name
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
     in_range,
+    input_octets,
     key_equals,
     key_list,
     outside_ranges,
@@ -21,6 +22,7 @@ from crdbvec_pipelines.database.rows.predicates import (
     pending_predicate,
     without_deferred,
 )
+from crdbvec_pipelines.database.rows.row_error_statements import key_json
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Table
 from crdbvec_pipelines.database.updated_at import UpdatedAt
@@ -37,62 +39,178 @@ def read_pending(
     exclude_deferred: bool,
     excluded: Sequence[tuple[bool, bool]] = (),
 ) -> sql.Composable:
-    """Read one page of the pending rows of a key range in key order: key, input, fingerprint.
+    """Read one page of the pending rows of a key range in key order: key, bytes, input, fingerprint.
+
+    The page ends before its inputs exceed `max_bytes`. The first row that does not fit is returned without input and
+    fingerprint. Only the length of an input that is not returned is read, which on PostgreSQL does not load the value.
 
     `excluded` says of each range to leave out whether it has a lower and an upper bound.
     """
-    expressions = InputExpressions(column)
+    table, expressions = column.table, InputExpressions(column)
+    names = list(dict.fromkeys([*(part.name for part in table.key), *column.spec.input_columns]))
+    size, total = (unused_name(table, name) for name in ("crdbvec_bytes", "crdbvec_total"))
+    fits = sql.SQL("{} <= %(max_bytes)s::bigint").format(reference(total))
+    columns = sql.SQL(", ").join(map(reference, names))
     return sql.SQL(
-        "SELECT {key}, {value}, {fingerprint} FROM {table} WHERE {range} AND {pending}{outside} "
-        "ORDER BY {key} LIMIT %(limit)s"
+        "SELECT {key}, {size}, CASE WHEN {fits} THEN {value} END, CASE WHEN {fits} THEN {fingerprint} END "
+        "FROM (SELECT {columns}, {octets} AS {size_name}, sum({octets}) "
+        "OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {total_name} FROM ({rows}) AS {row}) AS {row} "
+        "WHERE {total} - {size} <= %(max_bytes)s::bigint ORDER BY {key}"
     ).format(
-        key=key_list(column.table),
+        key=key_list(table),
+        size=reference(size),
+        size_name=sql.Identifier(size),
+        row=sql.Identifier(ROW),
+        fits=fits,
         value=expressions.value,
         fingerprint=expressions.fingerprint,
+        columns=columns,
+        octets=input_octets(column),
+        total=reference(total),
+        total_name=sql.Identifier(total),
+        rows=_pending_rows(
+            column,
+            columns,
+            kind,
+            in_range(table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
+            exclude_deferred=exclude_deferred,
+            excluded=excluded,
+        ),
+    )
+
+
+@statement
+def read_pending_key(
+    column: ColumnDefinition,
+    kind: PendingKind,
+    *,
+    has_lower: bool,
+    has_upper: bool,
+    has_after: bool,
+    exclude_deferred: bool,
+    excluded: Sequence[tuple[bool, bool]] = (),
+) -> sql.Composable:
+    """Return the key as text, and the fingerprint, of the first row that `read_pending` would read."""
+    return _pending_rows(
+        column,
+        sql.SQL("{}, {}").format(
+            key_json([reference(part.name) for part in column.table.key]), InputExpressions(column).fingerprint
+        ),
+        kind,
+        in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
+        exclude_deferred=exclude_deferred,
+        excluded=excluded,
+    )
+
+
+def _pending_rows(
+    column: ColumnDefinition,
+    selected: sql.Composable,
+    kind: PendingKind,
+    key_range: sql.Composable,
+    *,
+    exclude_deferred: bool,
+    excluded: Sequence[tuple[bool, bool]],
+) -> sql.Composable:
+    """Return the query for the first `limit` pending rows of a key range in key order."""
+    return sql.SQL(
+        "SELECT {selected} FROM {table} WHERE {range} AND {pending}{outside} ORDER BY {key} LIMIT %(limit)s"
+    ).format(
+        selected=selected,
         table=aliased(column.table),
-        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
+        range=key_range,
         pending=without_deferred(column, pending_predicate(column, kind), exclude_deferred=exclude_deferred),
         outside=sql.SQL(" AND {}").format(outside_ranges(column.table, excluded)) if excluded else sql.SQL(""),
+        key=key_list(column.table),
     )
 
 
 @statement
 def write_vector(column: ColumnDefinition) -> sql.Composable:
     """Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded write)."""
-    assignments = [sql.SQL("{} = {}").format(sql.Identifier(column.spec.output), vector_parameter(column))]
-    if column.spec.fingerprint_column is not None:
-        assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
-    return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {fingerprint} = %(fingerprint)s::text").format(
-        table=aliased(column.table),
-        assignments=sql.SQL(", ").join(assignments),
-        key=key_equals(column.table),
-        fingerprint=InputExpressions(column).fingerprint,
+    return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {condition}").format(
+        table=aliased(column.table), key=key_equals(column.table), **_vector_update(column)
     )
 
 
 @statement
-def clear_vectors(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, only_edited: bool) -> sql.Composable:
-    """Clear the vectors of at most `limit` rows of a key range whose input has become blank.
+def write_unlocked_vector(column: ColumnDefinition) -> sql.Composable:
+    """Write the vector of one row as `write_vector`, unless another transaction has locked the row."""
+    return _update_unlocked(column, **_vector_update(column))
 
-    With `only_edited`, only rows updated at or after `since` are read.
-    """
+
+def _vector_update(column: ColumnDefinition) -> dict[str, sql.Composable]:
+    assignments = [sql.SQL("{} = {}").format(sql.Identifier(column.spec.output), vector_parameter(column))]
+    if column.spec.fingerprint_column is not None:
+        assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
+    return {
+        "assignments": sql.SQL(", ").join(assignments),
+        "condition": sql.SQL("{} = %(fingerprint)s::text").format(InputExpressions(column).fingerprint),
+    }
+
+
+@statement
+def clear_vector(column: ColumnDefinition) -> sql.Composable:
+    """Clear the vector of one row if its input is blank."""
+    return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {condition}").format(
+        table=aliased(column.table), key=key_equals(column.table), **_clearing_update(column)
+    )
+
+
+@statement
+def clear_unlocked_vector(column: ColumnDefinition) -> sql.Composable:
+    """Clear the vector of one row as `clear_vector`, unless another transaction has locked the row."""
+    return _update_unlocked(column, **_clearing_update(column))
+
+
+def _clearing_update(column: ColumnDefinition) -> dict[str, sql.Composable]:
     assignments = [
         sql.SQL("{} = NULL").format(sql.Identifier(name))
         for name in (column.spec.output, column.spec.fingerprint_column)
         if name
     ]
+    return {"assignments": sql.SQL(", ").join(assignments), "condition": _is_clearable(column)}
+
+
+def _is_clearable(column: ColumnDefinition) -> sql.Composable:
+    return sql.SQL("{} IS NOT NULL AND NOT {}").format(
+        reference(column.spec.output), InputExpressions(column).has_content
+    )
+
+
+def _update_unlocked(
+    column: ColumnDefinition, assignments: sql.Composable, condition: sql.Composable
+) -> sql.Composable:
+    """Return the update of one row that is not locked, which returns whether it could be locked and was updated.
+
+    The lock is the one that an UPDATE of columns outside of the key takes, so a row to which another transaction only
+    adds a foreign key is not considered locked.
+    """
     return sql.SQL(
-        "UPDATE {table} SET {assignments} WHERE ({key}) IN "
-        "(SELECT {key} FROM {table} WHERE {range} AND {updated} AND {output} IS NOT NULL AND NOT {content} "
-        "ORDER BY {key} LIMIT %(limit)s) AND NOT {content}"
+        "WITH crdbvec_unlocked AS MATERIALIZED "
+        "(SELECT 1 FROM {table} WHERE {key} FOR NO KEY UPDATE SKIP LOCKED), "
+        "crdbvec_updated AS (UPDATE {table} SET {assignments} WHERE {key} AND {condition} "
+        "AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) "
+        "SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated)"
+    ).format(table=aliased(column.table), key=key_equals(column.table), assignments=assignments, condition=condition)
+
+
+@statement
+def read_clearable(
+    column: ColumnDefinition, *, has_lower: bool, has_upper: bool, has_after: bool, only_edited: bool
+) -> sql.Composable:
+    """Read the keys of a page of rows of a key range that have a vector although their input is blank.
+
+    With `only_edited`, only rows updated at or after `since` are read.
+    """
+    return sql.SQL(
+        "SELECT {key} FROM {table} WHERE {range} AND {updated} AND {clearable} ORDER BY {key} LIMIT %(limit)s"
     ).format(
-        table=aliased(column.table),
-        assignments=sql.SQL(", ").join(assignments),
         key=key_list(column.table),
-        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+        table=aliased(column.table),
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
         updated=UpdatedAt(column).is_since if only_edited and column.spec.updated_at else sql.SQL("true"),
-        output=reference(column.spec.output),
-        content=InputExpressions(column).has_content,
+        clearable=_is_clearable(column),
     )
 
 

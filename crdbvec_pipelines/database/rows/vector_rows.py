@@ -1,12 +1,12 @@
 """The rows of one vector column: pages of pending rows are read, vectors are written with compare-and-set updates."""
 
-import time
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,16 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, excluded_parameters, range_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.rows import count_statements, statements
+from crdbvec_pipelines.database.rows.guarded_writes import GuardedWrites, Written
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.rows.write_size import WriteSize
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
-# Rows cleared by one statement: few enough that its row locks are released soon.
+# Keys of rows to clear that are read at once.
 _CLEAR_ROWS = 1_000
+# More than any page contains, for callers that limit the rows only.
+_NO_LIMIT_BYTES = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,42 @@ class PendingRow:
     key: Bound
     input: Any
     fingerprint: str
+
+
+class PendingPage(Sequence[PendingRow]):
+    """A page of pending rows in key order.
+
+    Args:
+        rows: The rows.
+        next_bytes: The length of the first input that did not fit into the page; None if no row was left out.
+    """
+
+    def __init__(self, rows: Sequence[PendingRow], next_bytes: int | None = None) -> None:
+        self.next_bytes = next_bytes
+        self._rows = rows
+
+    @overload
+    def __getitem__(self, index: int) -> PendingRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PendingRow]: ...
+    def __getitem__(self, index: int | slice) -> PendingRow | Sequence[PendingRow]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """The result of clearing vectors.
+
+    Attributes:
+        rows: The number of rows whose vector was cleared.
+        locked: The keys of the rows that another transaction has locked.
+    """
+
+    rows: int
+    locked: Sequence[Bound] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +118,19 @@ class VectorRows:
         self.errors = RowErrors(column)
         self._database = column.database
         self._parameters = {**column.seed, **self.errors.parameters}
-        self._write = statements.write_vector(column)
+        database = column.database
+        self._vectors = GuardedWrites(
+            database,
+            lambda: self._write_size,
+            statements.write_vector(column),
+            statements.write_unlocked_vector(column),
+        )
+        self._clearing = GuardedWrites(
+            database,
+            lambda: self._write_size,
+            statements.clear_vector(column),
+            statements.clear_unlocked_vector(column),
+        )
 
     @property
     def spec(self) -> VectorColumn:
@@ -115,9 +166,10 @@ class VectorRows:
         after: Bound | None,
         limit: int,
         *,
+        max_bytes: int = _NO_LIMIT_BYTES,
         exclude_deferred: bool = True,
         excluded: Sequence[KeyRange] = (),
-    ) -> list[PendingRow]:
+    ) -> PendingPage:
         """Return the next page of pending rows of a key range in key order.
 
         Args:
@@ -125,11 +177,16 @@ class VectorRows:
             pass_: The kind of pending rows to read.
             after: The last key of the previous page; None for the first page.
             limit: The maximum number of rows.
+            max_bytes: The maximum length of their inputs together. If the first input is longer, the page is empty.
             exclude_deferred: Whether to exclude deferred rows. False is faster, and correct if there are none
                 (`has_deferred_rows`).
             excluded: Ranges whose rows are not read.
+
+        Raises:
+            DatabaseError: The page cannot be read. If `is_unreadable_row` is true for the error, one of its rows may be
+                the reason.
         """
-        statement = statements.read_pending(
+        build = statements.read_pending(
             self.column,
             pass_.kind,
             **bound_flags(key_range),
@@ -137,50 +194,98 @@ class VectorRows:
             exclude_deferred=exclude_deferred,
             excluded=tuple((part.lower is not None, part.upper is not None) for part in excluded),
         )
-        parameters = {
+        parameters = {**self._read_parameters(key_range, pass_, after, excluded), "limit": limit}
+        found = self._database.fetch(build, {**parameters, "max_bytes": max_bytes})
+        next_bytes = None
+        if found and found[-1][-1] is None:
+            next_bytes = int(found.pop()[-3])
+        return PendingPage([PendingRow(row[:-3], row[-2], row[-1]) for row in found], next_bytes)
+
+    def read_key(
+        self,
+        key_range: KeyRange,
+        pass_: Pass,
+        after: Bound | None,
+        *,
+        exclude_deferred: bool = True,
+        excluded: Sequence[KeyRange] = (),
+    ) -> tuple[Bound, str] | None:
+        """Return the key of the first row that `read` would return, as text, and its fingerprint; None without a row.
+
+        The text of a key can also be read if Python cannot represent its value. The server casts it back.
+        """
+        build = statements.read_pending_key(
+            self.column,
+            pass_.kind,
+            **bound_flags(key_range),
+            has_after=after is not None,
+            exclude_deferred=exclude_deferred,
+            excluded=tuple((part.lower is not None, part.upper is not None) for part in excluded),
+        )
+        found = self._database.fetch(build, {**self._read_parameters(key_range, pass_, after, excluded), "limit": 1})
+        if not found:
+            return None
+        ((key, fingerprint),) = found
+        return tuple(json.loads(key, parse_int=str, parse_float=str)), fingerprint
+
+    def _read_parameters(
+        self, key_range: KeyRange, pass_: Pass, after: Bound | None, excluded: Sequence[KeyRange]
+    ) -> dict[str, object]:
+        return {
             **self._parameters,
             **range_parameters(key_range),
             **excluded_parameters(excluded),
             **bound_parameters("after", after),
             "since": pass_.since,
-            "limit": limit,
         }
-        return [PendingRow(row[:-2], row[-2], row[-1]) for row in self._database.fetch(statement, parameters)]
 
-    def write(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32]) -> int:
+    def write(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32], *, one_by_one: bool = False) -> Written:
         """Write the vectors of those rows whose input is still the one that was read.
 
         Args:
             rows: The rows as they were read.
             vectors: A float32 array of shape (len(rows), dimension), in the order of the rows.
+            one_by_one: Whether rows that seem to be locked are tried again one by one, see `GuardedWrites.write`.
 
         Returns:
-            The number of rows written.
+            The number of rows written, and the positions of the locked ones.
         """
         parameters = [
             {"vector": vector, "fingerprint": row.fingerprint, **self._parameters, **bound_parameters("key", row.key)}
             for row, vector in zip(rows, vectors, strict=True)
         ]
-        written = 0
-        while parameters:
-            group, parameters = parameters[: self._write_size.rows], parameters[self._write_size.rows :]
-            started = time.perf_counter()
-            # The retries of this group only: another thread's retries on the same database must not shrink the groups.
-            rows_updated, retries = self._database.execute_many(self._write, group)
-            written += rows_updated
-            self._write_size.adjust(len(group), time.perf_counter() - started, retries)
-        return written
+        return self._vectors.write(parameters, one_by_one=one_by_one)
 
-    def clear(self, key_range: KeyRange, pass_: Pass) -> int:
-        """Clear the vectors of rows of a pass whose input has become blank, and return the number of rows."""
+    def clear(self, key_range: KeyRange, pass_: Pass) -> Cleared:
+        """Clear the vectors of rows of a pass whose input has become blank."""
         if pass_.kind == "unembedded":
-            return 0
-        statement = statements.clear_vectors(self.column, **bound_flags(key_range), only_edited=pass_.kind == "edited")
-        parameters = {**range_parameters(key_range), "since": pass_.since, "limit": _CLEAR_ROWS}
-        cleared = 0
-        while rows := self._database.execute(statement, parameters):
-            cleared += rows
-        return cleared
+            return Cleared(0)
+        cleared, locked, after = 0, list[Bound](), None
+        while True:
+            build = statements.read_clearable(
+                self.column,
+                **bound_flags(key_range),
+                has_after=after is not None,
+                only_edited=pass_.kind == "edited",
+            )
+            parameters = {
+                **range_parameters(key_range),
+                **bound_parameters("after", after),
+                "since": pass_.since,
+                "limit": _CLEAR_ROWS,
+            }
+            keys = self._database.fetch(build, parameters)
+            done = self.clear_keys(keys)
+            cleared += done.rows
+            locked += done.locked
+            if len(keys) < _CLEAR_ROWS:
+                return Cleared(cleared, locked)
+            after = keys[-1]
+
+    def clear_keys(self, keys: Sequence[Bound], *, one_by_one: bool = False) -> Cleared:
+        """Clear the vectors of those rows whose input is still blank; `one_by_one` as for `write`."""
+        done = self._clearing.write([bound_parameters("key", key) for key in keys], one_by_one=one_by_one)
+        return Cleared(done.rows, [keys[position] for position in done.locked])
 
     def count(self, key_range: KeyRange) -> RowCounts:
         """Count the rows of a key range. The server reads the whole range."""

@@ -1,8 +1,8 @@
 """The number of rows in one group of writes: smaller if the server is slow or asks for retries, otherwise larger."""
 
-# Above this a group holds its row locks noticeably long for other sessions; below the second, a round trip is a large
-# part of the time, so that larger groups are faster. Between the two the size stays.
-_SLOW_SECONDS = 0.25
+SLOW_SECONDS = 0.1
+"""Above this a group holds its row locks noticeably long for other sessions."""
+# Below this a round trip is a large part of the time, so that larger groups are faster. Between the two the size stays.
 _QUICK_SECONDS = 0.05
 # A slow group halves the size at once; it grows again in smaller steps, so that it does not alternate.
 _SHRINK_FACTOR = 0.5
@@ -37,7 +37,7 @@ class WriteSize:
             seconds: How long the group took.
             retries: How often the group was sent again.
         """
-        if retries or seconds > _SLOW_SECONDS:
+        if retries or seconds > SLOW_SECONDS:
             self._rows = max(1.0, self._rows * _SHRINK_FACTOR)
         elif seconds < _QUICK_SECONDS and rows >= self.rows:
             self._rows = min(float(self._largest), self._rows * _GROWTH_FACTOR)

@@ -24,7 +24,7 @@ from crdbvec_pipelines.orchestration.assets.embedded_rows import EmbeddedRows
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_materialized_by
 from crdbvec_pipelines.orchestration.progress import ProgressLog
-from crdbvec_pipelines.refresh.completion import CLAIM_POLL_SECONDS, Completion, complete_range
+from crdbvec_pipelines.refresh.completion import CLAIM_POLL_SECONDS, Completion, LockedOut, complete_range
 from crdbvec_pipelines.refresh.engine import BatchEncoder
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.report import WrittenBatch
@@ -66,6 +66,7 @@ class PartitionRun:
         self._options = replace(options, stop=self._stop)
         self._total = RangeState()
         self._completed = 0
+        self._rows_locked = 0
         # A retried step must not materialize again what the attempt before has materialized.
         self._logged = set(partitions_materialized_by(context) if context.retry_number else ())
 
@@ -73,6 +74,7 @@ class PartitionRun:
         """Complete all partitions.
 
         Raises:
+            LockedOut: Rows of some partitions were locked for too long; the other partitions are materialized.
             CrdbvecError: As `complete_range`. The partitions completed before are materialized.
         """
         waiting = deque(self._ranges)
@@ -104,6 +106,8 @@ class PartitionRun:
         self._progress.finish()
         if self._completed:
             log_run_checks(self._context, self._names, self._column, self._total)
+        if self._rows_locked:
+            raise LockedOut(self._rows_locked, self._column.spec.table)
 
     def _complete(self, key: str) -> Completion:
         def on_batch(batch: WrittenBatch) -> None:
@@ -142,9 +146,11 @@ class PartitionRun:
     def _report(self, key: str, completion: Completion) -> None:
         self._progress.partition_done(completion)
         if not completion.is_done:
+            self._rows_locked += completion.rows_locked
+            reason = "locked by other transactions" if completion.rows_locked else "num_batches was reached"
             self._context.log.warning(
-                f"{completion.state.pending:,} rows of partition {key} are still pending (num_batches was reached), so "
-                "it is not marked as materialized."
+                f"{completion.state.pending:,} rows of partition {key} are still pending ({reason}), so it is not "
+                "marked as materialized."
             )
             return
         self._total += completion.state

@@ -21,6 +21,9 @@ from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
 
+# The waits between two rounds that find nothing but locked rows.
+_MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 10.0
+
 
 class FollowConfig(dg.Config):
     """The configuration of a follow run."""
@@ -53,12 +56,26 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
                     f"{done.report.rows_failed:,} failed, {done.report.rows_per_second:,.0f} rows/s"
                 )
 
+            # All rounds share one cache, so that a row that is locked is not encoded again in each of them.
+            options = replace(options_for(spec), passes=passes_since(since))
+            pause = _MIN_PAUSE_SECONDS
             while True:
-                options = replace(options_for(spec), passes=passes_since(since))
                 done = follow_round(rows, encoder, ranges, options, on_interrupted=log)
-                log(done)
-                if done.report.rows_embedded == 0 or time.monotonic() > deadline:
+                if done.has_changed_rows or not done.report.rows_locked:
+                    log(done)
+                is_over = time.monotonic() > deadline
+                if done.report.rows_locked and is_over:
+                    context.log.warning(
+                        f"{done.report.rows_locked:,} rows of {spec.table} are still pending because other "
+                        "transactions have locked them."
+                    )
+                if is_over or (done.report.rows_embedded == 0 and not done.report.rows_locked):
                     return
+                if done.has_changed_rows:
+                    pause = _MIN_PAUSE_SECONDS
+                else:
+                    time.sleep(pause)
+                    pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     @dg.job(
         name=names.job("follow"),

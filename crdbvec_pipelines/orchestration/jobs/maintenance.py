@@ -50,6 +50,11 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
                 # after the last row, or it was split. The last one's is logged in any case, for the freshness policy.
                 if done.is_done and (changed or key not in materialized or key == plan.keys[-1]):
                     context.log_event(materialization(names, column, key, done))
+                elif done.rows_locked:
+                    context.log.warning(
+                        f"{done.rows_locked:,} rows of partition {key} are still pending because other transactions "
+                        "have locked them."
+                    )
                 elif done.is_claimed:
                     context.log.info(f"Partition {key} is left to another process that is embedding it.")
             delete_expired_claims(column)

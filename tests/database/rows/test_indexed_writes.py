@@ -10,9 +10,10 @@ import numpy as np
 import psycopg
 import pytest
 
-from crdbvec_pipelines.database.connection import Database, Executed, Parameters
+from crdbvec_pipelines.database.connection import Database, Executed, Parameters, Row
+from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
-from crdbvec_pipelines.database.rows import vector_rows
+from crdbvec_pipelines.database.rows import guarded_writes
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.keyspace import KeyRange
@@ -33,18 +34,28 @@ class RecordingDatabase(Database):
 
     groups: list[int]
 
-    def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> Executed:
+    def execute_many(
+        self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
+    ) -> Executed:
         self.groups.append(len(parameters))
-        return super().execute_many(statement, parameters)
+        return super().execute_many(statement, parameters, settings)
+
+    def fetch_each(
+        self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
+    ) -> list[Row]:
+        self.groups.append(len(parameters))
+        return super().fetch_each(statement, parameters, settings)
 
 
 class ConcurrentReader(RecordingDatabase):
     """A database on which another thread reads during each group of writes, and has to retry."""
 
-    def execute_many(self, statement: Statement, parameters: Sequence[Parameters]) -> Executed:
+    def execute_many(
+        self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
+    ) -> Executed:
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(self.fetch, probe("SELECT fail_every_second_time()"))
-            written = super().execute_many(statement, parameters)
+            written = super().execute_many(statement, parameters, settings)
             reading.result()
         return written
 
@@ -55,7 +66,7 @@ def write_all(database: RecordingDatabase) -> list[int]:
     rows = prepare(database, SPEC)
     pending = rows.read(KeyRange(), Pass("unembedded"), None, ROWS)
     assert len(pending) == ROWS
-    assert rows.write(pending, np.ones((ROWS, STUB_DIM), np.float32)) == ROWS
+    assert rows.write(pending, np.ones((ROWS, STUB_DIM), np.float32)).rows == ROWS
     return database.groups
 
 
@@ -108,7 +119,7 @@ def test_retries_of_a_concurrent_reader_do_not_shrink_the_groups(
     postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Every group takes no time, so that only retries could shrink the next one.
-    monkeypatch.setattr(vector_rows, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(guarded_writes, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     with indexed_table(postgres, ConcurrentReader) as database:
         groups = write_all(database)
         assert database.retries == len(groups)

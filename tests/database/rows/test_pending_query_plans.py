@@ -53,7 +53,7 @@ def explain(
 ) -> tuple[set[str], set[str]]:
     """Return the node types of a statement's query plan, and the indexes that it uses, for the table."""
     rows, connection = large
-    values = {**rows.column.seed, **rows.errors.parameters, "limit": 100_000, **parameters}
+    values = {**rows.column.seed, **rows.errors.parameters, "limit": 100_000, "max_bytes": 2**40, **parameters}
     ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement.query, values).fetchall()
     nodes = list(_nodes(found[0]["Plan"]))
     of_table = [node for node in nodes if node.get("Relation Name", "passage") == "passage"]
@@ -91,7 +91,7 @@ def test_read_pending_uses_the_partial_index_for_unembedded_rows(
         has_after=False,
         exclude_deferred=exclude_deferred,
     )
-    kinds, indexes = explain(large, statement, limit=256)
+    kinds, indexes = explain(large, statement, limit=256, max_bytes=2**20)
     assert indexes == {PENDING}
     assert "Seq Scan" not in kinds
 
@@ -128,14 +128,16 @@ def test_read_pending_uses_the_index_on_updated_at_for_edited_rows(
         rows.column, "edited", has_lower=False, has_upper=False, has_after=False, exclude_deferred=False
     )
     since = datetime.now(UTC) - timedelta(minutes=10)
-    kinds, indexes = explain(large, statement, limit=256, since=since)
+    kinds, indexes = explain(large, statement, limit=256, max_bytes=2**20, since=since)
     assert indexes == {UPDATED}
     assert "Seq Scan" not in kinds
 
 
-def test_clear_vectors_uses_the_index_on_updated_at(large: tuple[VectorRows, psycopg.Connection]) -> None:
+def test_rows_to_clear_are_found_by_the_index_on_updated_at(large: tuple[VectorRows, psycopg.Connection]) -> None:
     rows, _ = large
-    statement = statements.clear_vectors(rows.column, has_lower=False, has_upper=False, only_edited=True)
+    statement = statements.read_clearable(
+        rows.column, has_lower=False, has_upper=False, has_after=False, only_edited=True
+    )
     kinds, indexes = explain(large, statement, limit=1_000, since=datetime.now(UTC) - timedelta(minutes=10))
     assert UPDATED in indexes
     assert "Seq Scan" not in kinds

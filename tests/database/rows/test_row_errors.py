@@ -1,5 +1,8 @@
 """Failed rows: recorded with growing retry delays, deferred until then, deleted when resolved."""
 
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -28,7 +31,7 @@ def failures(rows: VectorRows, *texts: str, status: FailureStatus = "rejected") 
     ]
 
 
-def pending(rows: VectorRows) -> list[PendingRow]:
+def pending(rows: VectorRows) -> Sequence[PendingRow]:
     return rows.read(KeyRange(), UNEMBEDDED, None, 1_000, exclude_deferred=False)
 
 
@@ -249,3 +252,27 @@ def delete_row(connection: psycopg.Connection, shape: KeyShape, number: int) -> 
         for name, kind in shape.columns.items()
     )
     assert connection.execute(sql.SQL("DELETE FROM passage WHERE {}").format(tests), shape.key(number)).rowcount == 1
+
+
+def test_recording_waits_for_another_process_without_holding_locks(
+    url: str, database: Database, connection: psycopg.Connection
+) -> None:
+    create_table(connection, texts=["a", "b"])
+    rows = prepare(database, column())
+    first, second = failures(rows, "a", "b")
+    rows.errors.record([first, second])
+    # The failure of the second row is resolved, so that it is to be deleted.
+    set_text(connection, INT_SHAPE, 1, "edited")
+    with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
+        select = "SELECT 1 FROM crdbvec_row_errors WHERE key = %s FOR UPDATE"
+        other.execute(select, (json.dumps([second.key[0]]),))
+        assert rows.errors.delete_resolved() == 0
+        recording = pool.submit(rows.errors.record, [first, second])
+        # The recording gives up and starts again, so that the first row becomes free again and again.
+        for _ in range(3):
+            with connection.transaction():
+                connection.execute(select, (json.dumps([first.key[0]]),))
+        assert not recording.done()
+        other.rollback()
+        recording.result()
+    assert [error.attempts for error in rows.errors.list(10)] == [2, 2]

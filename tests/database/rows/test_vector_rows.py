@@ -31,7 +31,7 @@ def read_all(rows: VectorRows, key_range: KeyRange = EVERYTHING, page: int = 1_0
 def write(rows: VectorRows, pending: list[PendingRow]) -> int:
     """Write a vector for each row, whose components are all the row's position in the list, from 1."""
     positions = np.arange(1, len(pending) + 1, dtype=np.float32)
-    return rows.write(pending, np.repeat(positions[:, None], STUB_DIM, axis=1))
+    return rows.write(pending, np.repeat(positions[:, None], STUB_DIM, axis=1)).rows
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -152,14 +152,14 @@ def test_vector_is_cleared_when_its_text_becomes_blank(
     rows = prepare(database, column())
     write(rows, read_all(rows))
     set_text(connection, INT_SHAPE, 0, blank)
-    assert rows.clear(EVERYTHING, STALE) == 1
+    assert rows.clear(EVERYTHING, STALE).rows == 1
     assert [vector is None for vector in vectors(connection).values()].count(True) == 1
     assert vectors(connection)[INT_SHAPE.key(0)] is None
     fingerprints = connection.execute(
         "SELECT count(*) FROM passage WHERE passage_vector_fingerprint IS NOT NULL"
     ).fetchone()
     assert fingerprints == (1,)
-    assert rows.clear(EVERYTHING, STALE) == 0
+    assert rows.clear(EVERYTHING, STALE).rows == 0
 
 
 def test_clear_changes_only_its_range(database: Database, connection: psycopg.Connection) -> None:
@@ -167,8 +167,8 @@ def test_clear_changes_only_its_range(database: Database, connection: psycopg.Co
     rows = prepare(database, column())
     write(rows, read_all(rows))
     connection.execute("UPDATE passage SET passage = NULL")
-    assert rows.clear(KeyRange(INT_SHAPE.key(1), INT_SHAPE.key(2)), STALE) == 1
-    assert rows.clear(EVERYTHING, STALE) == 2
+    assert rows.clear(KeyRange(INT_SHAPE.key(1), INT_SHAPE.key(2)), STALE).rows == 1
+    assert rows.clear(EVERYTHING, STALE).rows == 2
 
 
 def test_another_model_makes_every_vector_stale(database: Database, connection: psycopg.Connection) -> None:

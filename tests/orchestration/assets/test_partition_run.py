@@ -16,6 +16,7 @@ from crdbvec_pipelines.database.rows.claims import RangeClaim
 from crdbvec_pipelines.encoding.registry import load_registry
 from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key
 from crdbvec_pipelines.orchestration.assets import vector_column
+from crdbvec_pipelines.refresh import options
 from tests.orchestration.project import BuildProject, Project
 from tests.support.models import CallLog
 from tests.support.tables import INT_SHAPE, create_table, insert_rows, vectors
@@ -288,3 +289,18 @@ def test_two_columns_of_one_table_do_not_wait_for_each_other(
         with RangeClaim(bind_column(database, other, model), KeyRange()) as claim:
             claim.acquire()
             assert run_partitions(project, project.partitions).success
+
+
+def test_a_partition_with_rows_that_stay_locked_fails_the_run_after_the_others(
+    project: Project, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "LOCK_WAIT_SECONDS", 0.2)
+    third = project.partitions[2]
+    with psycopg.connect(url) as application:
+        application.execute("SELECT 1 FROM passage WHERE passage = 'text 25' FOR UPDATE")
+        assert not run_partitions(project, project.partitions).success
+    assert set(project.materialized()) == set(project.partitions) - {third}
+    assert pending(project, connection) == {**dict.fromkeys(project.partitions, 0), third: 1}
+    assert connection.execute("SELECT count(*) FROM crdbvec_row_errors").fetchone() == (0,)
+    assert run_partitions(project, project.partitions).success
+    assert set(project.materialized()) == set(project.partitions)

@@ -1,5 +1,6 @@
 """The follow job: it embeds pending rows wherever they are, and materializes exactly the partitions that it touched."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -22,6 +23,7 @@ from tests.support.tables import (
     set_text,
     vectors,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("calls")
 
@@ -190,3 +192,29 @@ def test_job_runs_in_one_process_and_is_tagged_with_its_column(
     job = project.definitions.resolve_job_def("passage_vector__follow")
     assert job.executor_def.name == "in_process"
     assert job.run_tags["crdbvec/vector_column"] == "public__passage__passage_vector"
+
+
+def test_rows_that_arrive_while_a_row_is_locked_are_embedded(
+    url: str, connection: psycopg.Connection, build_project: BuildProject, calls: CallLog
+) -> None:
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(20)])
+    project = build_project(url)
+    project.prepare()
+    results: list[dg.ExecuteInProcessResult] = []
+    with psycopg.connect(url) as application:
+        application.execute("SELECT 1 FROM passage WHERE passage = 'text 7' FOR UPDATE")
+        run = threading.Thread(target=lambda: results.append(project.run("follow")))
+        run.start()
+        wait_until(lambda: missing(connection) == {"text 7"})
+        insert_rows(connection, INT_SHAPE, {20: "new"})
+        wait_until(lambda: "new" not in missing(connection))
+        assert run.is_alive()
+    run.join(60)
+    assert [result.success for result in results] == [True]
+    assert missing(connection) == set()
+    assert calls.inputs().count("text 7") == 1
+
+
+def missing(connection: psycopg.Connection) -> set[str]:
+    """Return the texts without a vector."""
+    return {text for (text,) in connection.execute("SELECT passage FROM passage WHERE passage_vector IS NULL")}
