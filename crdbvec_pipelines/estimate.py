@@ -11,11 +11,9 @@ from crdbvec_pipelines.database.rows.statements import write_vector
 from crdbvec_pipelines.database.schema.prepare import required_statements
 from crdbvec_pipelines.encoding.encoder import EncodedBatch, Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
-from crdbvec_pipelines.refresh.bisect import bisect_batch, classify_encoding_error
+from crdbvec_pipelines.refresh.bisect import encode_parts
+from crdbvec_pipelines.refresh.input_sample import SAMPLE_ROWS, measure_inputs
 
-# The standard error of a mean over 256 rows is 1/16 of the standard deviation, and a small model encodes them on a CPU
-# in seconds.
-_SAMPLE_ROWS = 256
 _BYTES_PER_DIMENSION = 4
 # The length of the value and two int16, in pgvector and in CockroachDB.
 _VECTOR_HEADER_BYTES = 8
@@ -31,6 +29,12 @@ class Estimate:
         reasons: How many rows are pending, and why.
         sampled: The number of rows from which tokens and rate are estimated.
         tokens: The tokens of all pending rows; None if the model does not count tokens or no row is pending.
+        tokens_encoded: How many of these fit into the model's window; None if that is not known. The rest of a longer
+            text is not in its vector.
+        truncated: The share of the sample's texts that are longer than the window; None if that is not known.
+        unknown_tokens: The share of the encoded tokens that the model does not know; None if that is not known.
+        unreadable: The share of the sample's texts of whose tokens the model does not know a larger share than
+            `checks.unknown_tokens`; None if that is not known.
         rows_per_second: The rate measured by encoding the sample; None if no row is pending, or if the model is
             unavailable or rejects the whole sample.
         seconds: The duration of encoding at that rate.
@@ -42,6 +46,10 @@ class Estimate:
     reasons: PendingReasons
     sampled: int
     tokens: int | None
+    tokens_encoded: int | None
+    truncated: float | None
+    unknown_tokens: float | None
+    unreadable: float | None
     rows_per_second: float | None
     seconds: float | None
     column_bytes: int
@@ -57,23 +65,31 @@ def estimate_refresh(database: Database, spec: VectorColumn, encoder: Encoder) -
     """
     column = open_column(database, spec, encoder)
     reasons = pending_reasons(column)
-    sample = sample_inputs(column, _SAMPLE_ROWS)
+    sample = sample_inputs(column, SAMPLE_ROWS)
     rate = _measure_rate(encoder, sample)
-    tokens = encoder.count_tokens(sample)
-    vectors = reasons.embedded + reasons.pending
+    measured = measure_inputs(encoder, sample, spec.checks.unknown_tokens) if sample else None
+    vectors = reasons.embedded + reasons.pending + reasons.deferred
     row_bytes = _BYTES_PER_DIMENSION * encoder.dim + _VECTOR_HEADER_BYTES
     if spec.fingerprint_column:
         row_bytes += _FINGERPRINT_BYTES
     return Estimate(
         reasons=reasons,
         sampled=len(sample),
-        tokens=None if tokens is None or not sample else round(sum(tokens) / len(sample) * reasons.pending),
+        tokens=_total(measured.tokens, reasons.pending) if measured else None,
+        tokens_encoded=_total(measured.encoded_tokens, reasons.pending) if measured else None,
+        truncated=measured.truncated if measured else None,
+        unknown_tokens=measured.unknown_tokens if measured else None,
+        unreadable=measured.unreadable if measured else None,
         rows_per_second=rate,
         seconds=reasons.distinct / rate if rate else None,
         column_bytes=vectors * row_bytes,
         index_bytes=round(vectors * database.dialect.index_bytes_per_row(encoder.dim)),
         statements=(*(statement.text for statement in required_statements(column)), write_vector(column).text),
     )
+
+
+def _total(mean: float | None, rows: int) -> int | None:
+    return None if mean is None else round(mean * rows)
 
 
 def _measure_rate(encoder: Encoder, sample: list[object]) -> float | None:
@@ -84,9 +100,9 @@ def _measure_rate(encoder: Encoder, sample: list[object]) -> float | None:
 
     try:
         # The first call loads the weights, so it is not measured.
-        bisect_batch([0] if sample else [], attempt, classify_encoding_error)
+        encode_parts([0] if sample else [], attempt)
         started = time.perf_counter()
-        result = bisect_batch(list(range(len(sample))), attempt, classify_encoding_error)
+        result = encode_parts(list(range(len(sample))), attempt)
     except EncoderUnavailable:
         return None
     return sum(len(positions) for positions, _ in result.results) / (time.perf_counter() - started) or None

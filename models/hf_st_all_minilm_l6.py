@@ -31,4 +31,5 @@ embedding_encode = _MODEL.encode
 embedding_encode_batch = _MODEL.encode_batch
 embedding_configure = _MODEL.configure
 embedding_id = _MODEL.id
+embedding_tokens = _MODEL.tokens
 embedding_backend = _MODEL.backend

@@ -145,7 +145,7 @@ def test_tokens_are_counted_by_the_model(database: Database, connection: psycopg
     create_table(connection, texts=["one two three"] * 100)
     result = estimate(database, column(model="hf_st_all_minilm_l6", output="v"))
     # Three words, and the two special tokens around them.
-    assert result.tokens == 500
+    assert (result.tokens, result.tokens_encoded, result.truncated, result.unreadable) == (500, 500, 0, 0)
     assert estimate(database, column(model="stub_hash")).tokens is None
 
 
@@ -167,3 +167,16 @@ def test_table_without_the_input_column_is_rejected(database: Database, connecti
     create_table(connection, texts=["a"])
     with pytest.raises(TableError, match="has no column pasage to embed; did you mean passage"):
         estimate(database, column(model="stub_hash", input="pasage"))
+
+
+def test_deferred_rows_are_neither_pending_nor_sampled(
+    database: Database, connection: psycopg.Connection, calls: CallLog
+) -> None:
+    create_table(connection, texts=["a", "REJECTED", "b"])
+    embed(database, FAILING)
+    insert_rows(connection, INT_SHAPE, {10: "new"})
+    result = estimate(database, FAILING)
+    assert result.reasons == PendingReasons(
+        rows=4, embedded=2, never_embedded=1, edited=0, other_model=0, blank=0, distinct=1, failed=1, deferred=1
+    )
+    assert (result.reasons.pending, result.sampled) == (1, 1)

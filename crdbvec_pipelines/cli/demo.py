@@ -11,7 +11,7 @@ import dagster as dg
 
 from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.cli.home import folder_option, open_home
-from crdbvec_pipelines.cli.output import progress
+from crdbvec_pipelines.cli.output import failed_text, progress
 from crdbvec_pipelines.cli.search import hit_text
 from crdbvec_pipelines.config import VectorColumn, load_config
 from crdbvec_pipelines.database.column import open_column
@@ -63,9 +63,11 @@ def command(folder: Path, rows: int) -> None:
                 _materialize(job, key, instance)
         seconds = time.perf_counter() - started
         counts = column_counts(open_column(database, column, encoder))
+        failed = f", {failed_text(counts.failed, counts.deferred)}" if counts.failed else ""
         click.echo(
             f"coverage {counts.embedded / counts.rows:.1%}: {counts.embedded:,} of {counts.rows:,} rows have a vector, "
-            f"{counts.pending:,} pending; {pending:,} embedded in {seconds:.1f} s, {pending / seconds:,.0f} rows/s"
+            f"{counts.pending:,} pending{failed}; {pending:,} embedded in {seconds:.1f} s, "
+            f"{pending / seconds:,.0f} rows/s"
         )
         _show_searches(database, column, encoder)
     click.echo("\nSee the partitions, runs and plots in Dagster's UI on the same data:  make ui   (crdbvec ui)")

@@ -7,7 +7,7 @@ import click
 
 from crdbvec_pipelines.cli.embed_output import numbers, print_large_backfill_hint, print_rows, summary
 from crdbvec_pipelines.cli.follow import follow_target
-from crdbvec_pipelines.cli.output import print_info, print_json, progress, seconds_text
+from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, progress, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, ExistingVectors, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
@@ -68,12 +68,14 @@ def command(
         raise click.UsageError("--rebuild-index embeds all pending rows before it builds the index. Omit -n.")
     target = selection.resolve(batch_size=batch_size, workers=workers, existing_vectors=existing_vectors)
     if follow:
-        report = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
+        report, errors = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
+        failed, deferred = sum(each.total for each in errors), sum(each.deferred for each in errors)
         if as_json:
-            print_json(numbers(report))
+            print_json({**numbers(report), "rows_failed_recorded": failed, "rows_deferred": deferred})
         else:
             seconds = seconds_text(report.seconds)
-            click.echo(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.")
+            recorded = f" Recorded in all runs: {failed_text(failed, deferred)}." if failed else ""
+            click.echo(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.{recorded}")
         return
     with target.open() as database:
         target.check(database)
@@ -148,9 +150,18 @@ def _print_json(results: list[tuple[VectorColumn, RefreshReport, RowCounts]]) ->
             **numbers(sum((report for _, report, _ in results), RefreshReport())),
             "rows_pending": sum(counts.pending for *_, counts in results),
             "rows_blank": sum(counts.blank for *_, counts in results),
+            "rows_failed_recorded": sum(counts.failed for *_, counts in results),
+            "rows_deferred": sum(counts.deferred for *_, counts in results),
             "vectors": [
-                {"table": str(column.table), "output": column.output, "model": column.model, **numbers(report)}
-                for column, report, _ in results
+                {
+                    "table": str(column.table),
+                    "output": column.output,
+                    "model": column.model,
+                    **numbers(report),
+                    "rows_failed_recorded": counts.failed,
+                    "rows_deferred": counts.deferred,
+                }
+                for column, report, counts in results
             ],
         }
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from crdbvec_pipelines.cli.output import key_text, print_info
+from crdbvec_pipelines.cli.output import failed_text, key_text, print_info
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
@@ -40,10 +40,13 @@ def summary(column: VectorColumn, report: RefreshReport, counts: RowCounts) -> s
         f"({report.rows_per_second:,.0f} rows/s), {counts.embedded:,} of {counts.rows:,} have a vector, "
         f"{counts.pending:,} pending"
     ]
+    # Those of earlier runs, too; they were recorded before they were counted.
+    if failed := failed_text(max(counts.failed, report.rows_failed), counts.deferred):
+        parts.append(failed)
     exceptions = {
-        "failed (run `crdbvec errors list`)": report.rows_failed,
         "blank and skipped": counts.blank,
         "truncated to the model's maximum input length": report.rows_truncated,
+        "unreadable because the model does not know their words": report.rows_unreadable,
         "edited during encoding and still pending": report.rows_changed,
         "locked by other transactions and still pending": report.rows_locked,
         "cleared because their input is gone": report.rows_cleared,

@@ -13,6 +13,7 @@ from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.schema.prepare import is_prepared
+from crdbvec_pipelines.encoding.reasons import reason_in
 
 
 @click.group()
@@ -41,7 +42,17 @@ def list_errors(
             if is_prepared(bound):
                 found += [(column, error) for error in RowErrors(bound).list(limit)]
     if as_json:
-        print_json([{"table": str(column.table), "output": column.output, **asdict(error)} for column, error in found])
+        print_json(
+            [
+                {
+                    "table": str(column.table),
+                    "output": column.output,
+                    **asdict(error),
+                    "reason": reason_in(error.message),
+                }
+                for column, error in found
+            ]
+        )
         return
     if not found:
         click.echo("No rows have failed.")

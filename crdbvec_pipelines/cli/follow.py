@@ -12,6 +12,7 @@ import click
 
 from crdbvec_pipelines.cli.target import Target
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.row_errors import ErrorCounts
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.keyspace import KeyRange
@@ -25,8 +26,14 @@ if TYPE_CHECKING:
 Reporters = dict[str, "MaterializationReporter"]
 
 
-def follow_target(target: Target, max_idle: float | None, on_batch: Callable[[WrittenBatch], None]) -> RefreshReport:
-    """Follow all columns of a target until stopped or idle for `max_idle` seconds, and return the total."""
+def follow_target(
+    target: Target, max_idle: float | None, on_batch: Callable[[WrittenBatch], None]
+) -> tuple[RefreshReport, list[ErrorCounts]]:
+    """Follow all columns of a target until stopped or idle for `max_idle` seconds.
+
+    Returns:
+        The total, and for each column the failed rows that are recorded, those of earlier runs included.
+    """
     with stopped_by_signals() as stop, target.open() as database, _reporters(target) as reporters:
         columns = [_open_followed(database, target, position, reporters) for position in range(len(target.columns))]
 
@@ -38,7 +45,8 @@ def follow_target(target: Target, max_idle: float | None, on_batch: Callable[[Wr
 
         names = ", ".join(map(str, target.columns))
         click.echo(f"Following {names}. Ctrl-C stops after the current batch.", err=True)
-        return Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round).run()
+        report = Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round).run()
+        return report, [followed.rows.errors.count() for followed in columns]
 
 
 @contextmanager

@@ -83,6 +83,21 @@ def bytes_text(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
+def share_text(share: float) -> str:
+    """Return a share as a percentage; one that is not zero is not shown as zero."""
+    return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"
+
+
+def failed_text(failed: int, deferred: int) -> str:
+    """Return the recorded failures as a part of a sentence, with the command that lists them; empty if there are none.
+
+    Every command that counts rows prints it, because failed rows are neither embedded nor pending.
+    """
+    if not failed:
+        return ""
+    return f"{failed:,} failed (run `crdbvec errors list`), {deferred:,} of them deferred"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration in seconds, minutes or hours."""
     if seconds < 90:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from crdbvec_pipelines.cli.output import bytes_text, print_json, seconds_text
+from crdbvec_pipelines.cli.output import bytes_text, print_json, seconds_text, share_text
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.estimate import Estimate, estimate_refresh
 
@@ -49,21 +49,45 @@ def command(
 
 def _lines(estimate: Estimate) -> list[str]:
     reasons = estimate.reasons
+    deferred = f", {reasons.deferred:,} deferred after a failure" if reasons.deferred else ""
     lines = [
-        f"{reasons.rows:,} rows: {reasons.embedded:,} embedded, {reasons.pending:,} pending, {reasons.blank:,} blank",
+        f"{reasons.rows:,} rows: {reasons.embedded:,} embedded, {reasons.pending:,} pending, {reasons.blank:,} blank"
+        + deferred,
         f"pending: {reasons.never_embedded:,} unembedded, {reasons.edited:,} edited, "
         f"{reasons.other_model:,} from another model, {reasons.unknown_origin:,} of unknown origin; "
         f"{reasons.duplicates:,} duplicate inputs",
     ]
     if estimate.sampled:
-        tokens = (
-            "token count unknown for this model" if estimate.tokens is None else f"about {estimate.tokens:,} tokens"
-        )
         duration = "time unknown, because the model encoded no row of the sample"
         if estimate.rows_per_second and estimate.seconds is not None:
             duration = f"{seconds_text(estimate.seconds)} at {estimate.rows_per_second:,.0f} rows/s"
-        lines.append(f"{tokens}, {duration} (measured on {estimate.sampled} rows)")
+        lines.append(f"{_tokens(estimate)}, {duration} (measured on {estimate.sampled} rows)")
+        lines += _limits(estimate)
     lines.append(
         f"storage: {bytes_text(estimate.column_bytes)} for the column, {bytes_text(estimate.index_bytes)} for an index"
     )
     return [*lines, "statements:", *(f"  {line}" for text in estimate.statements for line in f"{text};".splitlines())]
+
+
+def _tokens(estimate: Estimate) -> str:
+    if estimate.tokens is None:
+        return "token count unknown for this model"
+    if estimate.tokens_encoded is None or estimate.tokens_encoded >= estimate.tokens:
+        return f"about {estimate.tokens:,} tokens"
+    return f"about {estimate.tokens:,} tokens, of which the model encodes {estimate.tokens_encoded:,}"
+
+
+def _limits(estimate: Estimate) -> list[str]:
+    """Return the lines about what the model does not read; none if it reads everything or counts no tokens."""
+    lines = []
+    if estimate.truncated:
+        lines.append(
+            f"{share_text(estimate.truncated)} of the texts are truncated, because they are longer than the model's "
+            "maximum input length"
+        )
+    if estimate.unknown_tokens:
+        lines.append(
+            f"about {share_text(estimate.unknown_tokens)} of the encoded tokens are unknown to the model; "
+            f"{share_text(estimate.unreadable or 0.0)} of the texts are unreadable"
+        )
+    return lines

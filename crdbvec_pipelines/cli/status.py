@@ -1,15 +1,22 @@
 """`crdbvec status`: the row counts of each vector column. Changes nothing."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.output import failed_text, print_json, share_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.refresh.input_sample import sample_column
+
+_SHOWN = ("table", "output", "model", "rows", "embedded", "pending", "failed")
 
 
 @click.command()
@@ -21,7 +28,8 @@ def command(
 ) -> None:
     """Show the row counts of each vector column.
 
-    Prints how many rows exist and how many are embedded, pending and failed. Changes nothing.
+    Prints how many rows exist, and how many are embedded, pending, failed, and deferred after a failure. A sample shows
+    which share of the embedded texts the model truncates or cannot read. Changes nothing.
     """
     target = selection.resolve()
     with target.open() as database:
@@ -29,15 +37,32 @@ def command(
     if as_json:
         print_json(columns)
         return
-    output = Table("table", "output", "model", "rows", "embedded", "pending", "failed", box=None)
+    output = Table(*_SHOWN, box=None)
     for facts in columns:
-        output.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in facts.values()))
+        shown = (facts[name] for name in _SHOWN)
+        output.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in shown))
     # Names may contain brackets and colons, which rich would interpret.
     Console(markup=False, emoji=False).print(output)
+    for facts in columns:
+        for note in _notes(facts):
+            click.echo(note)
 
 
-def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, str | int]:
-    counts = column_counts(open_column(database, column, target.registry.load(column.model)))
+def _notes(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a vector column although its rows are embedded or not pending."""
+    name = f"{facts['table']}.{facts['output']}"
+    if facts["failed"]:
+        yield f"{name}: {failed_text(facts['failed'], facts['deferred'])}."
+    for fault in ("truncated", "unreadable"):
+        if facts[fault]:
+            yield f"{name}: {share_text(facts[fault])} of the texts are {fault} ({facts['sampled']:,} sampled)."
+
+
+def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, Any]:
+    encoder = target.registry.load(column.model)
+    bound = open_column(database, column, encoder)
+    counts = column_counts(bound)
+    sample = sample_column(bound, encoder, [KeyRange()]) if counts.embedded else None
     return {
         "table": str(column.table),
         "output": column.output,
@@ -46,4 +71,8 @@ def _status(database: Database, target: Target, column: VectorColumn) -> dict[st
         "embedded": counts.embedded,
         "pending": counts.pending,
         "failed": counts.failed,
+        "deferred": counts.deferred,
+        "truncated": sample.truncated if sample else None,
+        "unreadable": sample.unreadable if sample else None,
+        "sampled": sample.rows if sample else 0,
     }

@@ -74,7 +74,7 @@ class FreshnessSpec(Spec):
 
 
 class ChecksSpec(Spec):
-    """What the asset checks require."""
+    """What the asset checks require, and when a text counts as unreadable."""
 
     coverage: float = Field(
         default=1.0,
@@ -87,6 +87,21 @@ class ChecksSpec(Spec):
         ge=1,
         description="The number of partitions, randomly chosen, that the check `drift` reads if it is executed alone; "
         "1 or more.",
+    )
+    unknown_tokens: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="The share of its tokens that the model does not know above which a text is unreadable; 0 to 1.",
+    )
+    unreadable: float = Field(
+        default=0.01, ge=0, le=1, description="The share of the embedded texts that may be unreadable; 0 to 1."
+    )
+    truncated: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="The share of the embedded texts that may be longer than the model's window; 0 to 1.",
     )
 
 

@@ -171,6 +171,19 @@ class Database:
 
         return self._run(run, statement)
 
+    def execute_rolled_back(self, statement: Statement, parameters: Parameters | None = None) -> int:
+        """Run one statement, roll it back, and return the number of rows that it would have changed.
+
+        Raises:
+            DatabaseError: The server rejected the statement, or could not be reached.
+        """
+
+        def run(connection: psycopg.Connection) -> int:
+            with connection.transaction(force_rollback=True):
+                return connection.execute(statement.query, parameters or {}).rowcount
+
+        return self._run(run, statement)
+
     def execute_many(
         self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
     ) -> Executed:

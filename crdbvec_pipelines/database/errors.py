@@ -47,6 +47,21 @@ class TableError(ConfigurationError):
     remedy = "Correct the entry of the table in crdbvec.yaml, or run the statement that the message names."
 
 
+class TableRejectsVectors(TableError):
+    """The table rejects every vector, whatever the row; no row is recorded as failed."""
+
+    remedy = "Correct what the message names: a replica identity, a constraint, a trigger, or too many columns."
+
+    def __init__(self, table: str, output: str, error: DatabaseError) -> None:
+        state = error.sqlstate
+        # The message of a trigger may quote a row.
+        reason = str(error) if sqlstate.is_usually_of_table(state) else f"The SQLSTATE is {state}."
+        super().__init__(
+            f"The table {table} accepts no vector in {output}, so no row is recorded as failed. {reason} "
+            f"{sqlstate.table_remedy(state)} Then run the command again."
+        )
+
+
 def is_lost_connection(error: BaseException) -> bool:
     """Return whether the connection, not the statement, failed."""
     if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):

@@ -27,6 +27,12 @@ _DATA_EXCEPTION_CLASS = "22"
 # A name or type in a statement is not there, or not as before; 0A000 is "cached plan must not change result type".
 # Without 42501, a missing privilege.
 _CHANGED_SCHEMA = re.compile(r"42(?!501)...|0A000")
+# Locks, objects in use and timeouts, which end without a change of the table or of a row.
+_LOCK_OR_TIMEOUT = re.compile(r"55(P03|006)|57014")
+# What the same statement of every row runs into: limits of the server, and states of the table, such as a missing
+# replica identity. Values over 2 kB are stored outside of the row, so its size depends on the number and the types of
+# the columns. The server's primary message for these codes names objects and limits, but no value of a row.
+_OF_TABLE = re.compile(r"5[45]...")
 # Data and integrity errors, and what a user's own trigger raises, for which the SQL standard leaves the classes that
 # start with 5 to 9 and I to Z (5 and XX are the servers'); then program limits; then locks and timeouts.
 _ROW_FAILURES: Sequence[tuple[re.Pattern[str], FailureStatus]] = (
@@ -38,6 +44,19 @@ _ROW_FAILURES: Sequence[tuple[re.Pattern[str], FailureStatus]] = (
 # that the user wrote (2F, 38, 39, P0, and other codes that it may raise), damaged data, or a value that is too large
 # for the memory of the server (XX).
 _UNREADABLE_ROW = re.compile(r"(21|22|2F|38|39|54|P0|XX)...|[6-9I-OQ-WYZ]....")
+_TABLE_REMEDIES: Sequence[tuple[re.Pattern[str], str]] = (
+    (
+        re.compile(r"55..."),
+        "Bring the table into the state that the message names; if it names the replica identity, run "
+        "`ALTER TABLE ... REPLICA IDENTITY DEFAULT`.",
+    ),
+    (
+        re.compile(r"54..."),
+        "Keep the vectors in a table of their own with the same primary key, or move some columns to another table.",
+    ),
+    (re.compile(r"23..."), "Look for a constraint of the table that no row satisfies."),
+)
+_OTHER_TABLE_REMEDY = "Look for a trigger or a rule of the table that rejects every update."
 
 
 def is_lost_connection(sqlstate: str | None) -> bool:
@@ -88,3 +107,20 @@ def is_data_exception(sqlstate: str | None) -> bool:
 def row_failure_status(sqlstate: str | None) -> FailureStatus | None:
     """Return the status of a row whose write failed with this code; None if the row did not cause the error."""
     return next((status for pattern, status in _ROW_FAILURES if pattern.fullmatch(sqlstate or "")), None)
+
+
+def is_lock_or_timeout(sqlstate: str | None) -> bool:
+    """Return whether a statement failed because of a lock, an object in use or a timeout."""
+    return bool(_LOCK_OR_TIMEOUT.fullmatch(sqlstate or ""))
+
+
+def is_usually_of_table(sqlstate: str | None) -> bool:
+    """Return whether a write with this code usually fails because of the table, also if only one row was written."""
+    return bool(_OF_TABLE.fullmatch(sqlstate or "")) and not is_lock_or_timeout(sqlstate)
+
+
+def table_remedy(sqlstate: str | None) -> str:
+    """Return what to do if a table rejects every write with this code, as one imperative sentence."""
+    return next(
+        (remedy for pattern, remedy in _TABLE_REMEDIES if pattern.fullmatch(sqlstate or "")), _OTHER_TABLE_REMEDY
+    )

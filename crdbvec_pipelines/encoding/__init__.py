@@ -11,7 +11,9 @@ from crdbvec_pipelines.encoding.errors import (
     InputRejected,
     InputTooLong,
     ModelError,
+    RowsRejected,
 )
+from crdbvec_pipelines.encoding.reasons import Reason
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 
 # The name of `InputRejected` in release 0.1.0, kept because users' model wrappers import it.
@@ -27,4 +29,6 @@ __all__ = [
     "InputTooLong",
     "ModelError",
     "ModelRegistry",
+    "Reason",
+    "RowsRejected",
 ]

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 from crdbvec_pipelines.config import Metric
-from crdbvec_pipelines.encoding.backends import Backend
-from crdbvec_pipelines.encoding.errors import ModelError
+from crdbvec_pipelines.encoding.backends import Backend, TokenCount
+from crdbvec_pipelines.encoding.errors import InputRejected, ModelError
 
 REQUIRED = (
     "embedding_label",
@@ -42,8 +42,11 @@ class ModelModule(Protocol):
 
     def embedding_encode_batch(
         self, batch_index: int, batch: Iterable[tuple[Any, Any]], verbose: bool = False
-    ) -> Iterable[tuple[Any, Sequence[float]]]:
-        """Encode (key, input) pairs into (key, vector) pairs, in any order."""
+    ) -> Iterable[tuple[Any, Sequence[float] | InputRejected]]:
+        """Encode (key, input) pairs into (key, vector) pairs, in any order.
+
+        For a row that the model rejects, the pair has an `InputRejected` in place of the vector.
+        """
         ...
 
 
@@ -68,6 +71,10 @@ class OptionalFunctions(Protocol):
 
     def embedding_is_thread_safe(self) -> bool:
         """Return whether several threads may encode at the same time. Default: False; calls are serialized."""
+        ...
+
+    def embedding_tokens(self, texts: Sequence[str]) -> Sequence[TokenCount]:
+        """Return the tokens of each text, if possible without the weights. Default: the backend counts them."""
         ...
 
     def embedding_backend(self, threads: int | None) -> Backend:

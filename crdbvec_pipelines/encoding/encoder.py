@@ -5,7 +5,7 @@ the results (`validation`). `registry` chooses the wrapper; the wrapper computes
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import METRICS, Metric
-from crdbvec_pipelines.encoding.backends import Backend, Vectors
+from crdbvec_pipelines.encoding.backends import Backend, EncodedTexts, TokenCount, Vectors
 from crdbvec_pipelines.encoding.error_translation import translate_encoding_errors, translate_wrapper_errors
-from crdbvec_pipelines.encoding.errors import ModelError
-from crdbvec_pipelines.encoding.validation import check_flags, check_vector, check_vectors, vectors_in_key_order
+from crdbvec_pipelines.encoding.errors import InputRejected, ModelError, RowsRejected
+from crdbvec_pipelines.encoding.validation import (
+    check_flags,
+    check_unknown_shares,
+    check_vector,
+    check_vectors,
+    vectors_in_key_order,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +36,19 @@ class EncodedBatch:
         vectors: The vectors in the order of the batch, float32, C-contiguous, of shape (rows, dim).
         truncated: For each row, whether its text was truncated, bool of shape (rows,); all False if the model does not
             report it.
+        unknown_shares: For each row, the share of its encoded tokens that the model does not know, float32 of shape
+            (rows,); None if the model does not report it.
     """
 
     vectors: Vectors
     truncated: NDArray[np.bool_]
+    unknown_shares: NDArray[np.float32] | None = None
+
+    def without(self, positions: Mapping[int, object]) -> "EncodedBatch":
+        """Return the results of the rows that are not at the given positions."""
+        kept = np.array([position not in positions for position in range(len(self.vectors))], np.bool_)
+        shares = self.unknown_shares
+        return EncodedBatch(self.vectors[kept], self.truncated[kept], None if shares is None else shares[kept])
 
 
 class Encoder:
@@ -146,7 +161,8 @@ class Encoder:
             The vectors, in the order of the batch.
 
         Raises:
-            InputRejected: The model rejected an input of the batch.
+            RowsRejected: The model rejected some inputs of the batch; the error contains the results of the others.
+            InputRejected: The model rejected an input of the batch, and did not say which.
             EncoderUnavailable: The model is temporarily unavailable.
             EncodingError: The result of the model cannot be used.
             ModelError: The model cannot be used at all.
@@ -157,13 +173,18 @@ class Encoder:
         backend = self._load_backend()
         if backend is not None:
             with translate_encoding_errors(where):
-                vectors, truncated = backend.encode([self._text(value) for _, value in batch])
-            vectors = check_vectors(vectors, len(batch), self.dim, where)
-            return EncodedBatch(vectors, check_flags(truncated, len(batch), where))
+                texts = EncodedTexts(*backend.encode([self._text(value) for _, value in batch]))
+            vectors, unusable = check_vectors(texts.vectors, len(batch), self.dim, where)
+            encoded = EncodedBatch(
+                vectors,
+                check_flags(texts.truncated, len(batch), where),
+                check_unknown_shares(texts.unknown_shares, len(batch), where),
+            )
+            return _accepted(encoded, {**unusable, **texts.failures}, where)
         with translate_encoding_errors(where), self._call_lock:
             pairs = list(self._module.embedding_encode_batch(batch_index, batch, verbose))
-        vectors = vectors_in_key_order(pairs, [key for key, _ in batch], self.dim, where)
-        return EncodedBatch(vectors, np.zeros(len(batch), np.bool_))
+        vectors, failures = vectors_in_key_order(pairs, [key for key, _ in batch], self.dim, where)
+        return _accepted(EncodedBatch(vectors, np.zeros(len(batch), np.bool_)), failures, where)
 
     def count_tokens(self, inputs: Sequence[object]) -> list[int] | None:
         """Return the number of tokens of each input, untruncated; None if the model does not count tokens.
@@ -173,6 +194,27 @@ class Encoder:
         """
         backend = self._load_backend()
         return None if backend is None else backend.count_tokens([self._text(value) for value in inputs])
+
+    def read_tokens(self, inputs: Sequence[object]) -> list[TokenCount] | None:
+        """Return the tokens of each input: all, those within the model's window, and the share of unknown ones.
+
+        The weights are not loaded if the wrapper defines `embedding_tokens`.
+
+        Returns:
+            The tokens in the order of the inputs; None if the model does not count tokens.
+
+        Raises:
+            ModelError: The model cannot be loaded, or an input is not text.
+        """
+        function = getattr(self._module, "embedding_tokens", None)
+        backend = self._load_backend() if function is None else None
+        function = function or getattr(backend, "tokens", None)
+        if function is not None:
+            texts = [self._text(value) for value in inputs]
+            with translate_wrapper_errors(self.name, "embedding_tokens"), self._call_lock:
+                return [TokenCount(*count) for count in function(texts)]
+        counts = None if backend is None else backend.count_tokens([self._text(value) for value in inputs])
+        return None if counts is None else [TokenCount(count) for count in counts]
 
     def encode_query(self, text: str) -> Vectors:
         """Encode a search query.
@@ -191,7 +233,10 @@ class Encoder:
         backend = self._load_backend() if function is None else None
         with translate_encoding_errors(where):
             if backend is not None:
-                vector = backend.encode([self._text(text)])[0].reshape(-1)
+                encoded = EncodedTexts(*backend.encode([self._text(text)]))
+                for rejected in encoded.failures.values():
+                    raise rejected
+                vector = encoded.vectors.reshape(-1)
             else:
                 with self._call_lock:
                     vector = (function or self._module.embedding_encode)(text)
@@ -204,3 +249,21 @@ class Encoder:
             f"The model {self.name} encodes text, but the input has the type {type(value).__name__}. "
             "Choose a text column, write a template that converts the input to text, or choose another model."
         )
+
+
+def _accepted(encoded: EncodedBatch, failures: Mapping[int, InputRejected], where: str) -> EncodedBatch:
+    """Return the results of a batch without failed rows.
+
+    Raises:
+        RowsRejected: There are failed rows.
+    """
+    if not failures:
+        return encoded
+    rows = len(encoded.vectors)
+    first = min(failures)
+    raise RowsRejected(
+        f"{where}: the model rejected {len(failures)} inputs, the first at position {first}: "
+        f"{failures[first].stored_text}",
+        failures,
+        encoded.without(failures) if len(failures) < rows else None,
+    )

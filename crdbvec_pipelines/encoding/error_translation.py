@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable, InputRejected, ModelError
+from crdbvec_pipelines.encoding.reasons import Reason
 from crdbvec_pipelines.errors import CrdbvecError
 
 
@@ -20,7 +21,7 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
     Raises:
         ModelError: A module that the wrapper imports is not installed.
         EncoderUnavailable: An OSError: a connection, a file or a timeout.
-        InputRejected: Any other exception.
+        InputRejected: Any other exception, and those of Pillow.
     """
     try:
         yield
@@ -30,10 +31,14 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
         raise ModelError(
             f"{where}: {error.name or 'a module'} cannot be imported. Install the package that contains it."
         ) from error
-    except OSError as error:
-        raise EncoderUnavailable(f"{where}: the model failed with {_describe(error)}.") from error
     except Exception as error:
-        raise InputRejected(f"{where}: the model rejected the input with {type(error).__name__}.") from error
+        reason = _reason(error)
+        if isinstance(error, OSError) and reason is Reason.REJECTED:
+            raise EncoderUnavailable(f"{where}: the model failed with {_describe(error)}.") from error
+        name = type(error).__name__
+        raise InputRejected(
+            f"{where}: the model rejected the input with {name}.", reason=reason, detail=name
+        ) from error
 
 
 @contextmanager
@@ -50,3 +55,32 @@ def translate_wrapper_errors(model: str, function: str) -> Iterator[None]:
 def _describe(error: OSError) -> str:
     # strerror is the operating system's text for errno, so it never contains an input.
     return f"{type(error).__name__} ({error.strerror})" if error.errno and error.strerror else type(error).__name__
+
+
+def _reason(error: Exception) -> Reason:
+    """Return the reason that the class of an exception states; `REJECTED` if it states none.
+
+    Pillow raises OSError for a picture that it cannot decode. Without an errno, such an error does not come from the
+    operating system, and the model is not unavailable.
+    """
+    if isinstance(error, UnicodeError):
+        return Reason.INVALID_TEXT
+    if type(error).__name__ == "DecompressionBombError" and _is_of_pillow(type(error).__module__):
+        return Reason.TOO_MANY_PIXELS
+    if type(error).__name__ == "UnidentifiedImageError" and _is_of_pillow(type(error).__module__):
+        return Reason.UNSUPPORTED_FORMAT
+    if isinstance(error, OSError) and error.errno is None and _is_of_pillow(_raising_module(error)):
+        return Reason.DAMAGED
+    return Reason.REJECTED
+
+
+def _is_of_pillow(module: str) -> bool:
+    return module.partition(".")[0] == "PIL"
+
+
+def _raising_module(error: Exception) -> str:
+    """Return the name of the module that raised an exception."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__", ""))

@@ -11,14 +11,11 @@ from crdbvec_pipelines.database.rows.row_errors import RowFailure
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.database.sqlstate import FailureStatus
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
+from crdbvec_pipelines.encoding.errors import EncodingError
 from crdbvec_pipelines.errors import CrdbvecError
-from crdbvec_pipelines.refresh.bisect import (
-    BisectResult,
-    bisect_batch,
-    classify_database_error,
-    classify_encoding_error,
-)
+from crdbvec_pipelines.refresh.bisect import PartSize, bisect_batch, classify_database_error, encode_parts
 from crdbvec_pipelines.refresh.cache import CachedVector, VectorCache
+from crdbvec_pipelines.refresh.table_check import check_table_accepts
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class EncodedRows:
         rows: The rows that have a vector, in the order of the batch.
         vectors: Their vectors, float32 of shape (len(rows), dimension).
         truncated: How many of their inputs were longer than the model's window.
+        unreadable: How many of their inputs consist of unknown tokens to a larger share than accepted.
         deduplicated: How many were given the vector of an equal input instead of being encoded.
         failures: The rows that the model rejected.
     """
@@ -36,12 +34,18 @@ class EncodedRows:
     rows: list[PendingRow]
     vectors: NDArray[np.float32]
     truncated: int
+    unreadable: int
     deduplicated: int
     failures: list[RowFailure]
 
 
 def encode_rows(
-    encode: Callable[[Sequence[tuple[object, object]]], EncodedBatch], rows: Sequence[PendingRow], cache: VectorCache
+    encode: Callable[[Sequence[tuple[object, object]]], EncodedBatch],
+    rows: Sequence[PendingRow],
+    cache: VectorCache,
+    *,
+    max_unknown: float = 1.0,
+    size: PartSize | None = None,
 ) -> EncodedRows:
     """Encode rows, equal inputs once, and separate the rows that the model rejects.
 
@@ -49,6 +53,8 @@ def encode_rows(
         encode: Encodes (key, input) pairs.
         rows: The rows of the batch.
         cache: The vectors of recently encoded inputs; the new ones are added.
+        max_unknown: The share of unknown tokens up to which an input counts as readable.
+        size: The number of rows to try together after failures, which the batches of a refresh share.
 
     Raises:
         EncoderUnavailable: The model is unavailable.
@@ -58,15 +64,14 @@ def encode_rows(
     cached = {fingerprint: found for fingerprint in first_positions if (found := cache.get(fingerprint)) is not None}
     positions = sorted(position for fingerprint, position in first_positions.items() if fingerprint not in cached)
 
-    def attempt(part: list[int]) -> EncodedBatch:
+    def encode_part(part: list[int]) -> EncodedBatch:
         return encode([(_wrapper_key(rows[position].key), rows[position].input) for position in part])
 
-    result = (
-        bisect_batch(positions, attempt, classify_encoding_error) if positions else BisectResult[EncodedBatch]([], [])
-    )
+    result = encode_parts(positions, encode_part, size)
     for part, encoded in result.results:
-        for position, vector, truncated in zip(part, encoded.vectors, encoded.truncated, strict=True):
-            entry = CachedVector(vector, bool(truncated))
+        shares = np.zeros(len(part), np.float32) if encoded.unknown_shares is None else encoded.unknown_shares
+        for position, vector, truncated, share in zip(part, encoded.vectors, encoded.truncated, shares, strict=True):
+            entry = CachedVector(vector, bool(truncated), float(share))
             cached[rows[position].fingerprint] = entry
             cache.put(rows[position].fingerprint, entry)
     encoded_rows = [row for row in rows if row.fingerprint in cached]
@@ -77,6 +82,7 @@ def encode_rows(
         rows=encoded_rows,
         vectors=np.stack(vectors) if vectors else np.empty((0, 0), np.float32),
         truncated=sum(cached[row.fingerprint].truncated for row in encoded_rows),
+        unreadable=sum(cached[row.fingerprint].unknown_share > max_unknown for row in encoded_rows),
         deduplicated=len(encoded_rows) - encoded_inputs,
         failures=[_row_failure(row, *errors[row.fingerprint]) for row in rows if row.fingerprint in errors],
     )
@@ -98,7 +104,13 @@ class WrittenRows:
 
 
 def write_rows(
-    table: VectorRows, rows: Sequence[PendingRow], vectors: NDArray[np.float32], *, one_by_one: bool = False
+    table: VectorRows,
+    rows: Sequence[PendingRow],
+    vectors: NDArray[np.float32],
+    *,
+    one_by_one: bool = False,
+    has_written: bool = False,
+    size: PartSize | None = None,
 ) -> WrittenRows:
     """Write vectors, and separate the rows that the database rejects and those that are locked.
 
@@ -107,8 +119,11 @@ def write_rows(
         rows: The rows as they were read.
         vectors: Their vectors, float32 of shape (len(rows), dimension).
         one_by_one: As for `VectorRows.write`.
+        has_written: Whether vectors were written to the table before, so that a failure is that of a row.
+        size: The number of rows to try together after failures, which the batches of a refresh share.
 
     Raises:
+        TableRejectsVectors: The table rejects the vectors of all rows, so none of them is a failed row.
         DatabaseError: The database is unavailable, or rejects the statement for every row.
     """
     if not rows:
@@ -117,7 +132,10 @@ def write_rows(
         list(range(len(rows))),
         lambda part: table.write([rows[position] for position in part], vectors[part], one_by_one=one_by_one),
         classify_database_error,
+        size,
     )
+    if not (has_written or result.results):
+        check_table_accepts(table, [error for _, error, _ in result.failures])
     return WrittenRows(
         sum(written.rows for _, written in result.results),
         [part[position] for part, written in result.results for position in written.locked],
@@ -130,10 +148,10 @@ def _row_failure(row: PendingRow, error: CrdbvecError, status: FailureStatus) ->
 
 
 def _reason(error: CrdbvecError) -> str:
-    """Return the reason without the row's text. A database message may quote it, so only the SQLSTATE is kept."""
+    """Return the reason without the row's text, which the message of a database or of a model wrapper may quote."""
     if isinstance(error, DatabaseError):
         return f"The database rejected the row with SQLSTATE {error.sqlstate}."
-    return str(error)
+    return error.stored_text if isinstance(error, EncodingError) else str(error)
 
 
 def _wrapper_key(key: tuple[object, ...]) -> object:

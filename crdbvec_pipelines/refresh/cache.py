@@ -5,7 +5,7 @@ A fingerprint identifies input and model together, so a cached vector is valid f
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,12 @@ class CachedVector:
     Attributes:
         vector: The vector, float32 of shape (dimension,).
         truncated: Whether the input was longer than the model's window.
+        unknown_share: The share of the input's tokens that the model does not know; 0 if it does not count them.
     """
 
     vector: NDArray[np.float32]
     truncated: bool
+    unknown_share: float = 0.0
 
 
 class VectorCache:
@@ -54,7 +56,7 @@ class VectorCache:
     def put(self, fingerprint: str, entry: CachedVector) -> None:
         """Add a vector, and evict the least recently used ones if the cache exceeds its size."""
         # A copy, because a view of one row would keep the whole batch in memory.
-        copied = CachedVector(entry.vector.copy(), entry.truncated)
+        copied = replace(entry, vector=entry.vector.copy())
         with self._lock:
             if fingerprint in self._entries:
                 return

@@ -17,6 +17,7 @@ from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.batches import EncodedRows, encode_rows, write_rows
+from crdbvec_pipelines.refresh.bisect import PartSize
 from crdbvec_pipelines.refresh.channel import Channel
 from crdbvec_pipelines.refresh.locked_rows import LockedRows
 from crdbvec_pipelines.refresh.memory import MemoryAccount
@@ -58,6 +59,7 @@ def refresh(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange, option
         options: Batch size, workers, limits, callbacks.
 
     Raises:
+        TableRejectsVectors: The table rejects the vector of every row; no row failure is recorded.
         EncoderUnavailable: The model is unavailable; no row failure is recorded.
         DatabaseUnavailable: The database is unavailable; no row failure is recorded.
         CrdbvecError: Reading, encoding or writing failed for another reason, or all of the first rows failed. What had
@@ -74,6 +76,7 @@ class _Refresh:
         self._options = options
         self._to_encode: Channel[_Batch] = Channel(2 * options.workers)
         self._to_write: Channel[tuple[_Batch, EncodedRows]] = Channel(2 * options.workers)
+        self._encoded_size, self._written_size = PartSize(), PartSize()
         self._failures: list[BaseException] = []
         self._claim = RangeClaim(rows.column, key_range)
         self._memory = MemoryAccount(options.memory, lambda: self._has_ended or options.stop.is_set())
@@ -143,15 +146,24 @@ class _Refresh:
                 self._to_encode.abandon()
                 return
             encode = functools.partial(self._encoder.encode, batch_index=batch.index)
-            if not self._to_write.put((batch, encode_rows(encode, batch.rows, self._options.cache))):
+            encoded = encode_rows(
+                encode,
+                batch.rows,
+                self._options.cache,
+                max_unknown=self._rows.spec.checks.unknown_tokens,
+                size=self._encoded_size,
+            )
+            if not self._to_write.put((batch, encoded)):
                 return
 
     def _write(self) -> RefreshReport:
         report = RefreshReport()
+        rejected_by_model = 0
         for batch, encoded in self._to_write:
-            report += self._write_batch(batch, encoded)
+            report += self._write_batch(batch, encoded, has_written=report.rows_embedded > 0)
             self._memory.release(batch.bytes)
-            if report.rows_embedded == 0 and report.rows_failed >= _MAX_INITIAL_FAILED_ROWS:
+            rejected_by_model += len(encoded.failures)
+            if report.rows_embedded == 0 and rejected_by_model >= _MAX_INITIAL_FAILED_ROWS:
                 raise EncodingError(
                     f"The first {report.rows_failed} rows all failed; the model is probably misconfigured. "
                     "Run `crdbvec errors list` for the reasons. No other row was changed."
@@ -169,8 +181,10 @@ class _Refresh:
             self._rows.errors.delete_resolved()
         return report + RefreshReport(rows_locked=len(self._locked) + self._locked.given_up)
 
-    def _write_batch(self, batch: _Batch, encoded: EncodedRows) -> RefreshReport:
-        written = write_rows(self._rows, encoded.rows, encoded.vectors)
+    def _write_batch(self, batch: _Batch, encoded: EncodedRows, *, has_written: bool) -> RefreshReport:
+        written = write_rows(
+            self._rows, encoded.rows, encoded.vectors, has_written=has_written, size=self._written_size
+        )
         locked = [encoded.rows[position] for position in written.locked]
         if locked:
             self._locked.add(locked, encoded.vectors[written.locked])
@@ -191,6 +205,7 @@ class _Refresh:
             rows_embedded=written.embedded,
             rows_changed=len(encoded.rows) - written.embedded - len(written.failures) - len(locked),
             rows_truncated=encoded.truncated,
+            rows_unreadable=encoded.unreadable,
             rows_deduplicated=encoded.deduplicated,
             rows_failed=len(failures),
         )

@@ -9,12 +9,13 @@ from crdbvec_pipelines.database.errors import DatabaseError, UnconvertibleValue,
 from crdbvec_pipelines.database.rows.claims import RangeClaim
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
-from crdbvec_pipelines.database.rows.vector_rows import PendingPage, PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import Cleared, PendingPage, PendingRow, VectorRows
 from crdbvec_pipelines.database.sqlstate import row_failure_status
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 from crdbvec_pipelines.refresh.locked_rows import LockedRows
 from crdbvec_pipelines.refresh.memory import MemoryAccount, input_bytes
 from crdbvec_pipelines.refresh.options import RefreshOptions
+from crdbvec_pipelines.refresh.table_check import check_table_accepts
 
 # The server looks at every input of a page, also at those that do not fit into it. So the first page has few rows, and
 # shows how many fit.
@@ -69,10 +70,17 @@ class PendingBatches:
         if self._options.claim_first:
             self._claim.acquire()
         for pass_ in self._rows.all_passes if self._options.passes is None else self._options.passes:
-            cleared = self._rows.clear(self._range, pass_)
+            cleared = self._clear(pass_)
             self.cleared += cleared.rows
             self._locked.add_clearable(cleared.locked)
             yield from self._batches(pass_)
+
+    def _clear(self, pass_: Pass) -> Cleared:
+        try:
+            return self._rows.clear(self._range, pass_)
+        except DatabaseError as error:
+            check_table_accepts(self._rows, [error])
+            raise
 
     def _batches(self, pass_: Pass) -> Iterator[tuple[list[PendingRow], int]]:
         """Yield the batches of one pass, each of one or several pages."""

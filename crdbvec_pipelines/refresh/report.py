@@ -19,6 +19,8 @@ class RefreshReport:
         rows_embedded: Rows that were given a vector.
         rows_changed: Rows edited or deleted between read and write; an edited one stays pending with its new input.
         rows_truncated: Embedded rows whose input is longer than the model's window; its end is not in the vector.
+        rows_unreadable: Embedded rows of whose tokens the model does not know a larger share than
+            `checks.unknown_tokens`; 0 for a model that does not count tokens.
         rows_deduplicated: Rows given the vector of an equal input instead of being encoded.
         rows_failed: Rows that the model or the database rejected; recorded, and deferred until `next_retry_at`.
         rows_cleared: Rows whose vector was set to NULL because their input is gone.
@@ -39,6 +41,7 @@ class RefreshReport:
     rows_locked: int = 0
     retries: int = 0
     ranges_skipped: int = 0
+    rows_unreadable: int = 0
     seconds: float = 0.0
 
     def __add__(self, other: "RefreshReport") -> "RefreshReport":

@@ -39,11 +39,13 @@ def build_when_covered(
     if not column.exists:
         raise CoverageTooLow(f"{spec.table} has no vector column {spec.output} yet. Run `crdbvec embed` first.")
     min_coverage = (spec.index or IndexSpec()).min_coverage
-    coverage = column_counts(column).coverage
+    counts = column_counts(column)
+    coverage = counts.coverage
     if coverage < min_coverage:
+        failed = f" {counts.failed:,} rows have failed; run `crdbvec errors list`." if counts.failed else ""
         raise CoverageTooLow(
             f"Only {coverage:.1%} of the rows of {spec.table} that have an input have a current vector in "
             f"{spec.output}; the index build requires {min_coverage:.1%}, because inserting into an indexed column is "
-            "slow. Run `crdbvec embed` first, or lower index.min_coverage."
+            f"slow. Run `crdbvec embed` first, or lower index.min_coverage.{failed}"
         )
     return index.build(replace=replace, on_progress=on_progress)

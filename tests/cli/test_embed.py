@@ -122,9 +122,10 @@ def test_report_as_json(configured: Path, connection: psycopg.Connection, read_j
     create_table(connection, texts=[*texts(5), " "])
     write_config(configured, {"batch_size": 2}, {"output": "other"})
     report = read_json("embed")
-    assert set(report) == REPORT | {"rows_pending", "rows_blank", "vectors"}
+    recorded = {"rows_failed_recorded", "rows_deferred"}
+    assert set(report) == REPORT | recorded | {"rows_pending", "rows_blank", "vectors"}
     assert (report["rows_embedded"], report["batches"], report["rows_pending"], report["rows_blank"]) == (10, 4, 0, 2)
-    assert [set(vector) for vector in report["vectors"]] == [REPORT | {"table", "output", "model"}] * 2
+    assert [set(vector) for vector in report["vectors"]] == [REPORT | recorded | {"table", "output", "model"}] * 2
     assert {(v["table"], v["output"], v["model"], v["rows_embedded"]) for v in report["vectors"]} == {
         ("public.passage", "passage_vector", "stub_counting", 5),
         ("public.passage", "other", "stub_counting", 5),
@@ -190,3 +191,30 @@ def test_wrapper_of_the_project_replaces_a_built_in_one(
     create_table(connection, texts=texts(2))
     assert read_json("embed")["rows_embedded"] == 2
     assert sorted(calls.inputs()) == ["text 0", "text 1"]
+
+
+def test_next_run_names_the_failed_rows(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json, calls: CallLog
+) -> None:
+    create_table(connection, texts=["one", "REJECTED", "three"])
+    write_config(configured, {"model": "stub_failing"})
+    for failed in (1, 0):
+        report = read_json("embed")
+        assert (report["rows_failed"], report["rows_failed_recorded"], report["rows_deferred"]) == (failed, 1, 1)
+        assert report["vectors"][0]["rows_deferred"] == 1
+    followed = read_json("embed", "-F", "--max-idle", 0)
+    assert (followed["rows_failed"], followed["rows_failed_recorded"], followed["rows_deferred"]) == (0, 1, 1)
+    text = invoke("embed", "-F", "--max-idle", 0).stdout
+    assert text.endswith("0 failed. Recorded in all runs: 1 failed (run `crdbvec errors list`), 1 of them deferred.\n")
+    text = invoke("embed").stdout
+    assert "2 of 3 have a vector, 0 pending, 1 failed (run `crdbvec errors list`), 1 of them deferred." in text
+
+
+def test_summary_names_unreadable_and_truncated_rows(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke
+) -> None:
+    create_table(connection, texts=["a city", "\u0e1b\u0e23\u0e30", "\u0e40\u0e17\u0e28", "word " * 300])
+    write_config(configured, {"model": "hf_st_all_minilm_l6"})
+    text = invoke("embed").stdout
+    assert "1 truncated to the model's maximum input length" in text
+    assert "2 unreadable because the model does not know their words" in text

@@ -48,6 +48,7 @@ def test_failed_row_is_listed_with_its_reason_and_without_its_text(
     assert (found["status"], found["attempts"]) == ("rejected", 1)
     assert datetime.fromisoformat(found["next_retry_at"]) > datetime.fromisoformat(found["last_seen"])
     assert "ValueError" in found["message"]
+    assert found["reason"] == "rejected"
     text = invoke("errors", "list").output
     assert "rejected" in text
     assert "topsecret" not in text + str(found)

@@ -62,3 +62,33 @@ def test_estimate_as_json(
     assert len(first["statements"]) == 1
     assert (second["output"], second["pending"], second["never_embedded"]) == ("other", 3, 3)
     assert len(second["statements"]) > 1
+
+
+def test_estimate_names_what_the_model_does_not_read(
+    url: str, connection: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    create_table(connection, texts=["a city", "\u0e1b\u0e23\u0e30", "word " * 300, "word " * 1_000])
+    write_config(project, {"model": "hf_st_all_minilm_l6"})
+    output = invoke("plan", "-u", url).output
+    assert "about 1,311 tokens, of which the model encodes 519, " in output
+    assert "  50.0% of the texts are truncated, because they are longer than the model's maximum input length" in output
+    assert "  about 0.6% of the encoded tokens are unknown to the model; 25.0% of the texts are unreadable" in output
+    (plan,) = read_json("plan", "-u", url)
+    assert (plan["tokens"], plan["tokens_encoded"], plan["truncated"], plan["unreadable"]) == (1_311, 519, 0.5, 0.25)
+    connection.execute("UPDATE passage SET passage = 'a city'")
+    output = invoke("plan", "-u", url).output
+    assert "about 16 tokens, " in output
+    assert "truncated" not in output
+    assert "unknown" not in output
+
+
+def test_estimate_names_deferred_rows(
+    url: str, connection: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    create_table(connection, texts=["one", "REJECTED", "three"])
+    write_config(project, {"model": "stub_failing"})
+    invoke("embed", "-u", url)
+    set_text(connection, INT_SHAPE, 0, "edited")
+    assert "3 rows: 1 embedded, 1 pending, 0 blank, 1 deferred after a failure" in invoke("plan", "-u", url).output
+    (plan,) = read_json("plan", "-u", url)
+    assert (plan["pending"], plan["failed"], plan["deferred"], plan["sampled"]) == (1, 1, 1, 1)

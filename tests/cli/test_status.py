@@ -9,7 +9,8 @@ from tests.cli.conftest import Invoke, Json
 from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table, set_text
 
-KEYS = ["table", "output", "model", "rows", "embedded", "pending", "failed"]
+SHOWN = ["table", "output", "model", "rows", "embedded", "pending", "failed"]
+KEYS = [*SHOWN, "deferred", "truncated", "unreadable", "sampled"]
 TEXTS: list[str | None] = ["one", "two", "three", None, " "]
 
 
@@ -36,7 +37,8 @@ def test_all_rows_of_a_missing_column_are_pending(
     before = relations(connection)
     (status,) = read_json("status")
     assert list(status) == KEYS
-    assert status == dict(zip(KEYS, ["public.passage", "passage_vector", "stub_counting", 5, 0, 3, 0], strict=True))
+    values = ["public.passage", "passage_vector", "stub_counting", 5, 0, 3, 0, 0, None, None, 0]
+    assert status == dict(zip(KEYS, values, strict=True))
     invoke("status")
     assert relations(connection) == before
 
@@ -63,6 +65,41 @@ def test_each_column_has_a_line(
     write_config(configured, {"output": "first"}, {"output": "[red]second"})
     assert [status["output"] for status in read_json("status")] == ["first", "[red]second"]
     header, first, second = (line.split() for line in invoke("status").stdout.splitlines())
-    assert header == KEYS
+    assert header == SHOWN
     assert first == ["public.passage", "first", "stub_counting", "5", "0", "3", "0"]
     assert second[1] == "[red]second"
+
+
+def test_failed_and_deferred_rows_are_named(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    create_table(connection, texts=["one", "REJECTED", "three"])
+    write_config(configured, {"model": "stub_failing"})
+    for _ in range(2):
+        invoke("embed")
+        (status,) = read_json("status")
+        assert (status["embedded"], status["pending"], status["failed"], status["deferred"]) == (2, 0, 1, 1)
+    assert invoke("status").stdout.splitlines()[2:] == [
+        "public.passage.passage_vector: 1 failed (run `crdbvec errors list`), 1 of them deferred."
+    ]
+    connection.execute("UPDATE crdbvec_row_errors SET next_try = now()")
+    (status,) = read_json("status")
+    assert (status["pending"], status["failed"], status["deferred"]) == (1, 1, 0)
+
+
+def test_share_of_texts_that_the_model_does_not_read(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    thai = "\u0e1b\u0e23\u0e30\u0e40\u0e17\u0e28"
+    create_table(connection, texts=["a city", thai, thai + " city", "word " * 300, None])
+    write_config(configured, {"model": "hf_st_all_minilm_l6"})
+    invoke("embed")
+    (status,) = read_json("status")
+    assert (status["sampled"], status["truncated"], status["unreadable"]) == (4, 0.25, 0.5)
+    assert invoke("status").stdout.splitlines()[2:] == [
+        "public.passage.passage_vector: 25.0% of the texts are truncated (4 sampled).",
+        "public.passage.passage_vector: 50.0% of the texts are unreadable (4 sampled).",
+    ]
+    write_config(configured, {"model": "hf_st_all_minilm_l6", "checks": {"unknown_tokens": 0.5}})
+    (status,) = read_json("status")
+    assert status["unreadable"] == 0.25

@@ -259,7 +259,10 @@ def test_concurrent_threads_load_the_backend_once(write_wrapper: Callable[..., P
     ("vectors", "message"),
     [
         ("np.zeros((1, 2))", r"shape \(1, 2\); expected \(3, 2\)"),
-        ("np.array([[1, 1], [np.inf, 1], [1, 1]])", "the vector at position 1 contains a value that is not finite"),
+        (
+            "np.array([[1, 1], [np.inf, 1], [1, 1]])",
+            "at position 1: unusable_vector: The model returned no usable vector for the input .not finite.",
+        ),
         ("np.ones((3, 2)), 1 #", "must return one truncation flag per text; expected 3"),
     ],
 )

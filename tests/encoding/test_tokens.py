@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, Model, Unigram
 
 from crdbvec_pipelines.encoding import ModelError
-from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
+from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer, unknown_token_id
 from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
 from crdbvec_pipelines.encoding.weights import Weights
@@ -64,3 +66,30 @@ def test_invalid_tokenizer_file_is_rejected(minilm_weights: Weights, tmp_path: P
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read"):
         TextTokenizer(tmp_path, read_pipeline(minilm_weights.directory))
+
+
+THAI = "\u0e1b\u0e23\u0e30\u0e40\u0e17\u0e28\u0e44\u0e17\u0e22"
+
+
+def test_share_of_unknown_tokens_excludes_special_tokens(
+    tokenizer: TextTokenizer, torch_backend: TorchBackend, texts: list[str]
+) -> None:
+    # An emoji and a word of more than 100 characters are unknown, too.
+    examples = [THAI, f"{THAI} {THAI}", f"two words {THAI} {THAI}", "", "a city", "x" * 101, *texts]
+    shares = tokenizer.tokenize(examples).unknown_shares
+    assert shares[:6].tolist() == [1, 1, 0.5, 0, 0, 1]
+    assert [count.unknown_share for count in tokenizer.token_counts(examples)] == pytest.approx(shares.tolist())
+    assert torch_backend.tokens(examples) == tokenizer.token_counts(examples)
+    by_torch = torch_backend.encode(examples[:3]).unknown_shares
+    assert by_torch is not None
+    assert by_torch.tolist() == shares[:3].tolist()
+
+
+def test_only_the_window_is_searched_for_unknown_tokens(tokenizer: TextTokenizer) -> None:
+    (count,) = tokenizer.token_counts(["word " * 300 + f"{THAI} " * 700])
+    assert (count.total, count.encoded, count.unknown_share) == (1_002, 256, 0)
+
+
+@pytest.mark.parametrize("model", [Unigram([("<unk>", -5.0), ("a", -1.0)], unk_id=0), BPE({"a": 0}, [])])
+def test_unknown_token_of_other_kinds_of_tokenizers(model: Model) -> None:
+    assert unknown_token_id(Tokenizer(model)) == (0 if isinstance(model, Unigram) else None)

@@ -15,7 +15,7 @@ from crdbvec_pipelines.encoding.weights import Weights
 def test_vectors_equal_those_of_sentence_transformers(
     torch_backend: TorchBackend, texts: list[str], reference: NDArray[np.float32]
 ) -> None:
-    vectors, truncated = torch_backend.encode(texts)
+    vectors, truncated, *_ = torch_backend.encode(texts)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, reference, atol=1e-5)
     assert truncated.tolist() == [text.count(" ") + 3 > 256 for text in texts]
@@ -35,7 +35,7 @@ def test_several_threads_can_encode(
     torch_backend: TorchBackend, texts: list[str], reference: NDArray[np.float32]
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
-        for position, (vectors, _) in enumerate(pool.map(lambda text: torch_backend.encode([text]), texts)):
+        for position, (vectors, *_) in enumerate(pool.map(lambda text: torch_backend.encode([text]), texts)):
             np.testing.assert_allclose(vectors[0], reference[position], atol=1e-5)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crdbvec_pipelines.encoding import Encoder, InputRejected, ModelError, ModelRegistry
+from crdbvec_pipelines.encoding import Encoder, InputRejected, ModelError, ModelRegistry, Reason, RowsRejected
 
 
 @pytest.fixture
@@ -62,6 +62,38 @@ def test_damaged_image_is_rejected(encoder: Encoder, damaged: object) -> None:
         encoder.encode([(1, _image("red")), (2, damaged)])
 
 
+def test_damaged_image_does_not_affect_the_others(encoder: Encoder) -> None:
+    with pytest.raises(RowsRejected) as caught:
+        encoder.encode([(1, _image("red")), (2, _image("red")[:-30]), (3, b""), (4, _image("blue"))])
+    reasons = {position: failure.reason for position, failure in caught.value.failures.items()}
+    assert reasons == {1: Reason.DAMAGED, 2: Reason.EMPTY}
+    assert caught.value.encoded is not None
+    np.testing.assert_array_equal(
+        caught.value.encoded.vectors, encoder.encode([(1, _image("red")), (4, _image("blue"))]).vectors
+    )
+
+
+def test_16_bit_image_is_near_the_same_image_in_8_bits(encoder: Encoder) -> None:
+    gray = np.add.outer(np.arange(100), np.arange(100)).astype(np.uint16)
+    files = []
+    for picture in (gray.astype(np.uint8), gray * 257, gray.astype(np.float32) / 255):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "TIFF")
+        files.append(buffer.getvalue())
+    eight, sixteen, floating = encoder.encode(list(enumerate(files))).vectors
+    assert (eight @ sixteen, eight @ floating) == (pytest.approx(1, abs=1e-3), pytest.approx(1, abs=1e-3))
+
+
+def test_limit_of_pixels_is_a_setting() -> None:
+    small = ModelRegistry(settings={"color_histogram": {"max_pixels": 63}}).load("color_histogram")
+    with pytest.raises(RowsRejected, match="too_many_pixels"):
+        small.encode([(1, _image("red"))])
+    for settings in ({"max_pixels": 0}, {"max_pixels": "many"}, {"pixels": 5}):
+        with pytest.raises(ModelError, match="max_pixels"):
+            ModelRegistry(settings={"color_histogram": settings}).load("color_histogram")
+    assert len(ModelRegistry().load("color_histogram").encode([(1, _image("red"))]).vectors) == 1
+
+
 def test_query_is_the_path_of_an_image(encoder: Encoder, tmp_path: Path) -> None:
     path = tmp_path / "query.png"
     path.write_bytes(_image("blue"))
@@ -72,5 +104,5 @@ def test_text_query_is_rejected(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="must be the path of an image file that exists"):
         encoder.encode_query("something blue")
     (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(ModelError, match="The file is not an image"):
+    with pytest.raises(ModelError, match="The file is not an image that can be decoded"):
         encoder.encode_query(str(tmp_path / "notes.txt"))

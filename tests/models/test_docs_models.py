@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crdbvec_pipelines.encoding import ModelRegistry
+from crdbvec_pipelines.encoding import ModelRegistry, Reason, RowsRejected
 from crdbvec_pipelines.encoding.contract import REQUIRED, OptionalFunctions
 from crdbvec_pipelines.encoding.models.openai_model import OpenAISettings
 from crdbvec_pipelines.encoding.models.sentence_transformer import SentenceTransformerSettings
@@ -20,8 +20,21 @@ def test_smallest_wrapper_encodes(tmp_path: Path) -> None:
     assert letters.encode([(1, "Abba"), (2, "zoo")]).vectors[:, [0, 1, 25]].tolist() == [[2, 2, 0], [0, 0, 1]]
 
 
+def test_wrapper_states_which_rows_fail(tmp_path: Path) -> None:
+    # The example is part of a wrapper: the other functions are those of the smallest one.
+    (tmp_path / "pdf.py").write_text(WRAPPERS[0].replace("input_data.lower()", "str(input_data)") + WRAPPERS[1])
+    with pytest.raises(RowsRejected) as caught:
+        ModelRegistry([tmp_path]).load("pdf").encode([(1, b"%PDF-1"), (2, b"words")])
+    assert [failure.reason for failure in caught.value.failures.values()] == [Reason.UNSUPPORTED_FORMAT]
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_reason_is_documented(reason: Reason) -> None:
+    assert f"| `{reason.value}` | {reason.sentence} |" in DOCS
+
+
 def test_wrapper_of_another_model_loads(tmp_path: Path) -> None:
-    (tmp_path / "mpnet.py").write_text(WRAPPERS[1])
+    (tmp_path / "mpnet.py").write_text(WRAPPERS[2])
     assert ModelRegistry([tmp_path], {"mpnet": {"device": "cpu"}}).load("mpnet").dim == 768
 
 
@@ -33,6 +46,7 @@ def test_wrapper_of_another_model_loads(tmp_path: Path) -> None:
         *(f"CRDBVEC_OPENAI_{name.upper()}" for name in OpenAISettings.model_fields),
         "CRDBVEC_OPENAI_API_KEY",
         "CRDBVEC_CACHE_DIR",
+        "max_pixels",
     ],
 )
 def test_name_is_documented(name: str) -> None:

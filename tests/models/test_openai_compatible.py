@@ -23,6 +23,7 @@ from crdbvec_pipelines.encoding import (
     InputTooLong,
     ModelError,
     ModelRegistry,
+    RowsRejected,
 )
 
 KEY = "sk-very-secret"
@@ -240,8 +241,23 @@ def test_text_rejected_by_the_server(server: Server, make: Callable[..., Encoder
     encoder = make(BATCH="2")
     with pytest.raises(InputRejected) as caught:
         encoder.encode([(1, "a"), (2, "b"), (3, "bad")])
-    assert type(caught.value) is InputRejected
-    assert str(caught.value) == "The embeddings server responded with status 400 (invalid_value): it rejected an input."
+    assert isinstance(caught.value, RowsRejected)
+    assert "at position 2: rejected: The model rejected the input (status 400 (invalid_value))." in str(caught.value)
+    assert caught.value.encoded is not None
+    assert caught.value.encoded.vectors[:, 0].tolist() == [1, 1]
+
+
+def test_requests_that_succeeded_are_not_sent_again(server: Server, make: Callable[..., Encoder]) -> None:
+    server.rejects = lambda inputs: "bad" in inputs
+    texts = [f"text {number}" for number in range(10)]
+    texts[3] = "bad"
+    with pytest.raises(RowsRejected) as caught:
+        make(BATCH="4", DIMENSIONS="2").encode(list(enumerate(texts)))
+    assert caught.value.failures.keys() == {3}
+    # The first request is halved twice; the server is not asked whether it rejects every input, once it accepted one.
+    sent = [request for request in server.inputs if request != ["dimension"]]
+    assert sent == [texts[:4], texts[:2], texts[2:4], texts[2:3], texts[3:4], texts[4:8], texts[8:]]
+    assert server.inputs.count(["dimension"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -250,8 +266,14 @@ def test_text_rejected_by_the_server(server: Server, make: Callable[..., Encoder
 )
 def test_text_that_is_too_long(server: Server, make: Callable[..., Encoder], status: int, message: str) -> None:
     server.planned = [(status, {}, {"error": {"message": message}})]
-    with pytest.raises(InputTooLong):
-        make().encode(_batch(2))
+    with pytest.raises(RowsRejected) as caught:
+        make(DIMENSIONS="2").encode(_batch(1))
+    assert isinstance(caught.value.failures[0], InputTooLong)
+
+
+def test_request_that_is_too_long_is_halved(server: Server, make: Callable[..., Encoder]) -> None:
+    server.planned = [(413, {}, {"error": {"message": "Payload too large"}})]
+    assert len(make(DIMENSIONS="2").encode(_batch(2)).vectors) == 2
 
 
 def test_server_that_rejects_every_input_is_a_model_error(server: Server, make: Callable[..., Encoder]) -> None:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from tests.orchestration.project import Project
 
-CHECKS = ("coverage", "drift", "vector_health", "row_errors")
+CHECKS = ("coverage", "drift", "vector_health", "row_errors", "unreadable", "truncated")
 
 
 @dataclass(frozen=True)

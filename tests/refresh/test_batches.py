@@ -12,7 +12,7 @@ from crdbvec_pipelines.database.errors import DatabaseError
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
-from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, ModelError
+from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, InputRejected, ModelError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.batches import encode_rows, write_rows
 from crdbvec_pipelines.refresh.cache import VectorCache
@@ -76,7 +76,31 @@ def test_batch_with_an_unusable_result_is_bisected() -> None:
 
     encoded = encode_rows(encode, rows_of("a", "odd", "b"), VectorCache())
     assert [row.input for row in encoded.rows] == ["a", "b"]
-    assert [failure.message for failure in encoded.failures] == ["The vector contains a NaN."]
+    assert [failure.message for failure in encoded.failures] == [
+        "unusable_vector: The model returned no usable vector for the input."
+    ]
+
+
+def test_message_of_a_wrapper_is_not_stored() -> None:
+    def encode(batch: Sequence[tuple[object, object]]) -> EncodedBatch:
+        raise InputRejected(f"cannot read {batch}", reason="damaged", detail="page 3")
+
+    encoded = encode_rows(encode, rows_of("secret"), VectorCache())
+    assert [failure.message for failure in encoded.failures] == [
+        "damaged: The input is damaged or incomplete (page 3)."
+    ]
+
+
+def test_unreadable_inputs_are_counted_also_from_the_cache() -> None:
+    def encode(batch: Sequence[tuple[object, object]]) -> EncodedBatch:
+        shares = np.array([float(str(text)) for _, text in batch], np.float32)
+        return EncodedBatch(np.ones((len(batch), 2), np.float32), np.zeros(len(batch), np.bool_), shares)
+
+    cache = VectorCache()
+    rows = [PendingRow((number,), text, text) for number, text in enumerate(["0", "0.25", "0.5", "1", "1"])]
+    for _ in range(2):
+        assert encode_rows(encode, rows, cache, max_unknown=0.25).unreadable == 3
+    assert encode_rows(encode, rows, cache).unreadable == 0
 
 
 def test_equal_inputs_are_encoded_once_and_read_from_the_cache(calls: CallLog) -> None:

@@ -34,8 +34,8 @@ def test_one_rejected_row_in_ten_thousand(database: Database, connection: psycop
     rows = prepare(database, FAILING)
     (error,) = rows.errors.list(10)
     assert (error.key, error.status, error.attempts) == ([INT_SHAPE.key(5_000)[0]], "rejected", 1)
-    # Its batch was bisected; no other row was encoded twice.
-    assert rejected_calls(calls) == 1 + (256).bit_length() - 1
+    # Its batch was tried in smaller parts; no other row was encoded twice.
+    assert rejected_calls(calls) <= 2 * (256).bit_length()
     assert sorted(calls.inputs()) == sorted(f"text {number}" for number in range(1, 10_001) if number != 5_000)
 
     before = rejected_calls(calls), len(calls.batches())

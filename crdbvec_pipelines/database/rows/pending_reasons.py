@@ -8,7 +8,14 @@ from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_n
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition, fingerprint_seed
 from crdbvec_pipelines.database.errors import DatabaseError, is_unreadable_row
 from crdbvec_pipelines.database.expressions import InputExpressions, evenly_spread_keys, input_octets, key_list
-from crdbvec_pipelines.database.rows.predicates import any_pending_predicate, pending_predicate, unknown_origin
+from crdbvec_pipelines.database.rows.predicates import (
+    any_pending_predicate,
+    pending_predicate,
+    unknown_origin,
+    without_deferred,
+)
+from crdbvec_pipelines.database.rows.row_error_statements import is_not_deferred
+from crdbvec_pipelines.database.rows.row_errors import ErrorCounts, RowErrors
 from crdbvec_pipelines.database.schema import prepare as schema_prepare
 from crdbvec_pipelines.database.schema.column_metadata import read_column_metadata
 from crdbvec_pipelines.database.statement import statement
@@ -30,6 +37,8 @@ class PendingReasons:
         blank: Rows with nothing to embed.
         distinct: Distinct inputs of the pending rows; equal inputs are encoded once.
         unknown_origin: Pending rows with a vector that was there before the column was prepared.
+        failed: Failed rows of the table.
+        deferred: The failed rows that are excluded until their next retry; none of them is among the pending rows.
     """
 
     rows: int
@@ -40,6 +49,8 @@ class PendingReasons:
     blank: int
     distinct: int
     unknown_origin: int = 0
+    failed: int = 0
+    deferred: int = 0
 
     @property
     def pending(self) -> int:
@@ -53,8 +64,13 @@ class PendingReasons:
 
 
 @statement
-def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) -> sql.Composable:
-    """Count rows by the reason why they are pending; fingerprints of `earlier` models identify their vectors."""
+def count_reasons(
+    column: ColumnDefinition, *, is_prepared: bool, earlier: int, exclude_deferred: bool
+) -> sql.Composable:
+    """Count rows by the reason why they are pending; fingerprints of `earlier` models identify their vectors.
+
+    The last number is that of the deferred rows, which the other numbers exclude with `exclude_deferred`.
+    """
     expressions = InputExpressions(column)
     unembedded = pending_predicate(column, "unembedded") if is_prepared else expressions.has_content
     stale = pending_predicate(column, "stale") if is_prepared else sql.SQL("false")
@@ -63,6 +79,12 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
     if column.spec.output in column.table.columns and column.spec.fingerprint_column is not None:
         has_fingerprint = column.spec.fingerprint_column in column.table.columns
         existing = unknown_origin(column, has_fingerprint=has_fingerprint)
+    deferred: sql.Composable = sql.SQL("false")
+    if is_prepared and exclude_deferred:
+        deferred = sql.SQL("{} AND NOT ({})").format(pending, is_not_deferred(column))
+        unembedded, stale, pending = (
+            without_deferred(column, predicate, exclude_deferred=True) for predicate in (unembedded, stale, pending)
+        )
     other: sql.Composable = sql.SQL("false")
     if is_prepared and earlier and column.spec.fingerprint_column is not None:
         hashes = [
@@ -73,8 +95,8 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
     return sql.SQL(
         "SELECT count(*), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
         "count(*) FILTER (WHERE {stale} AND {other}), count(*) FILTER (WHERE NOT {content}), "
-        "count(*) FILTER (WHERE {pending} AND {existing}), count(DISTINCT {fingerprint}) FILTER (WHERE {pending}) "
-        "FROM {table}"
+        "count(*) FILTER (WHERE {pending} AND {existing}), count(DISTINCT {fingerprint}) FILTER (WHERE {pending}), "
+        "count(*) FILTER (WHERE {deferred}) FROM {table}"
     ).format(
         unembedded=unembedded,
         stale=stale,
@@ -83,15 +105,18 @@ def count_reasons(column: ColumnDefinition, *, is_prepared: bool, earlier: int) 
         content=expressions.has_content,
         fingerprint=expressions.fingerprint,
         pending=pending,
+        deferred=deferred,
         table=aliased(column.table),
     )
 
 
 @statement
-def sample_pending(column: ColumnDefinition, *, is_prepared: bool) -> sql.Composable:
+def sample_pending(column: ColumnDefinition, *, is_prepared: bool, exclude_deferred: bool) -> sql.Composable:
     """Return the inputs of at most `size` pending rows, evenly spread over their keys, of `max_bytes` together."""
-    expressions = InputExpressions(column)
-    table, pending = column.table, any_pending_predicate(column) if is_prepared else expressions.has_content
+    table, expressions = column.table, InputExpressions(column)
+    pending = expressions.has_content
+    if is_prepared:
+        pending = without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred)
     return sql.SQL(
         "SELECT {value} FROM (SELECT {inputs}, sum({octets}) OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {bytes} "
         "FROM {table} WHERE {evenly_spread}) AS {row} WHERE {total} <= %(max_bytes)s::bigint"
@@ -117,12 +142,17 @@ def pending_reasons(column: BoundColumn) -> PendingReasons:
         model for each in metadata if each.output == column.spec.output for model in each.models if model != current
     ]
     seeds = {f"earlier_{number}": fingerprint_seed(model) for number, model in enumerate(earlier)}
-    rows, unembedded, stale, other, blank, existing, distinct = column.database.fetch_one(
-        count_reasons(column, is_prepared=prepared, earlier=len(earlier)), {**column.seed, **seeds}
+    errors = RowErrors(column)
+    failures = errors.count() if prepared else ErrorCounts({}, 0)
+    statement = count_reasons(
+        column, is_prepared=prepared, earlier=len(earlier), exclude_deferred=failures.deferred > 0
+    )
+    rows, unembedded, stale, other, blank, existing, distinct, deferred = column.database.fetch_one(
+        statement, {**column.seed, **seeds, **errors.parameters}
     )
     return PendingReasons(
         rows=rows,
-        embedded=rows - blank - unembedded - stale,
+        embedded=rows - blank - unembedded - stale - deferred,
         # In a table that is not prepared, all rows with an input are counted as unembedded, otherwise these as stale.
         never_embedded=unembedded if prepared else unembedded - existing,
         edited=stale - other - existing if prepared else 0,
@@ -130,6 +160,8 @@ def pending_reasons(column: BoundColumn) -> PendingReasons:
         blank=blank,
         distinct=distinct,
         unknown_origin=existing,
+        failed=failures.total,
+        deferred=deferred,
     )
 
 
@@ -138,9 +170,10 @@ def sample_inputs(column: BoundColumn, size: int) -> list[object]:
 
     There are fewer if the inputs are large, or if one of them cannot be read: other rows are then chosen, half as many.
     """
-    query = sample_pending(column, is_prepared=schema_prepare.is_prepared(column))
+    prepared, errors = schema_prepare.is_prepared(column), RowErrors(column)
+    query = sample_pending(column, is_prepared=prepared, exclude_deferred=prepared and errors.count().deferred > 0)
     while size:
-        parameters = {**column.seed, "size": size, "max_bytes": _SAMPLE_BYTES}
+        parameters = {**column.seed, **errors.parameters, "size": size, "max_bytes": _SAMPLE_BYTES}
         try:
             return [value for (value,) in column.database.fetch(query, parameters)]
         except DatabaseError as error:

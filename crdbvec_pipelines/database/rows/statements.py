@@ -139,6 +139,20 @@ def write_unlocked_vector(column: ColumnDefinition) -> sql.Composable:
     return _update_unlocked(column, **_vector_update(column))
 
 
+@statement
+def rewrite_a_vector(column: ColumnDefinition) -> sql.Composable:
+    """Write the vector of one unlocked row that has one again; only for a transaction that is rolled back."""
+    return sql.SQL(
+        "UPDATE {table} SET {name} = {output} WHERE ({key}) IN "
+        "(SELECT {key} FROM {table} WHERE {output} IS NOT NULL LIMIT 1 FOR UPDATE SKIP LOCKED)"
+    ).format(
+        table=aliased(column.table),
+        name=sql.Identifier(column.spec.output),
+        output=reference(column.spec.output),
+        key=key_list(column.table),
+    )
+
+
 def _vector_update(column: ColumnDefinition) -> dict[str, sql.Composable]:
     assignments = [sql.SQL("{} = {}").format(sql.Identifier(column.spec.output), vector_parameter(column))]
     if column.spec.fingerprint_column is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, excluded_parameters, range_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.rows import count_statements, statements
@@ -286,6 +287,18 @@ class VectorRows:
         """Clear the vectors of those rows whose input is still blank; `one_by_one` as for `write`."""
         done = self._clearing.write([bound_parameters("key", key) for key in keys], one_by_one=one_by_one)
         return Cleared(done.rows, [keys[position] for position in done.locked])
+
+    def accepts_vectors(self) -> bool:
+        """Return whether a row that has a vector accepts it again, in a transaction that is rolled back.
+
+        False also if there is no such row, or if all such rows are locked.
+        """
+        try:
+            return self._database.execute_rolled_back(statements.rewrite_a_vector(self.column)) > 0
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError:
+            return False
 
     def count(self, key_range: KeyRange) -> RowCounts:
         """Count the rows of a key range. The server reads the whole range."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crdbvec_pipelines.encoding.backends import Vectors
+from crdbvec_pipelines.encoding.backends import EncodedTexts, TokenCount, Vectors
 from crdbvec_pipelines.encoding.backends.batching import split_into_batches
 from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
 from crdbvec_pipelines.encoding.errors import ModelError
@@ -78,7 +78,7 @@ class OpenVinoBackend:
         for _ in range(compiled.get_property("NUM_STREAMS") * _REQUESTS_PER_STREAM):
             self._requests.put(compiled.create_infer_request())
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Encode texts; see `Backend.encode`."""
         tokens = self._tokenizer.tokenize(texts)
         vectors = np.empty((len(texts), self._dim), np.float32)
@@ -96,11 +96,15 @@ class OpenVinoBackend:
                 with contextlib.suppress(RuntimeError):
                     request.wait()
                 self._requests.put(request)
-        return vectors, tokens.truncated
+        return EncodedTexts(vectors, tokens.truncated, tokens.unknown_shares)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text; see `Backend.count_tokens`."""
         return self._tokenizer.count(texts)
+
+    def tokens(self, texts: Sequence[str]) -> list[TokenCount]:
+        """Return the tokens of each text; see `TokenCount`."""
+        return self._tokenizer.token_counts(texts)
 
     def _free_request(self, running: _Running, vectors: Vectors) -> Any:
         """Return a free request; block for other threads only if this thread has no request running."""

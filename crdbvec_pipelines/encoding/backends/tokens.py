@@ -1,12 +1,15 @@
 """The tokenizer of a model, without transformers: token ids of texts, truncated to the maximum sequence length."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crdbvec_pipelines.encoding.backends import TokenCount
 from crdbvec_pipelines.encoding.backends.batching import padded_length
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.pipeline import Pipeline
@@ -20,11 +23,13 @@ class TokenizedTexts:
         ids: The token ids of each text with special tokens, at most the maximum sequence length.
         lengths: The number of ids of each text.
         truncated: For each text, whether it was truncated.
+        unknown_shares: For each text, the share of unknown tokens among its ids, without special tokens.
     """
 
     ids: list[list[int]]
     lengths: NDArray[np.intp]
     truncated: NDArray[np.bool_]
+    unknown_shares: NDArray[np.float32]
 
 
 class TextTokenizer:
@@ -47,6 +52,9 @@ class TextTokenizer:
         except Exception as error:  # tokenizers raises Exception, not a subclass
             raise ModelError(f"{directory / 'tokenizer.json'} cannot be read ({error}). Restore it.") from error
         self._pad_id = (self._tokenizer.padding or {}).get("pad_id", pipeline.pad_token_id)
+        self._unknown_id = unknown_token_id(self._tokenizer)
+        # Every text, and every overflowing part of a truncated one, has its own special tokens.
+        self._special_tokens = self._tokenizer.num_special_tokens_to_add(False)
         self._tokenizer.no_padding()
         if pipeline.max_seq_length is not None:
             self._tokenizer.enable_truncation(pipeline.max_seq_length)
@@ -57,20 +65,33 @@ class TextTokenizer:
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Return the token ids of texts."""
         encodings = self._tokenizer.encode_batch_fast(list(texts))
+        ids = [encoding.ids for encoding in encodings]
         return TokenizedTexts(
-            ids=[encoding.ids for encoding in encodings],
+            ids=ids,
             lengths=np.array([len(encoding) for encoding in encodings], dtype=np.intp),
             truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
+            unknown_shares=np.array([self._unknown_share(each) for each in ids], dtype=np.float32),
         )
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, untruncated, with special tokens."""
-        # Every overflowing part of a truncated text has its own special tokens.
-        special_tokens = self._tokenizer.num_special_tokens_to_add(False)
+        return [count.total for count in self.token_counts(texts)]
+
+    def token_counts(self, texts: Sequence[str]) -> list[TokenCount]:
+        """Return the tokens of each text: all, those that are encoded, and the share of unknown ones among these."""
         return [
-            len(encoding) + sum(len(part) - special_tokens for part in encoding.overflowing)
+            TokenCount(
+                total=len(encoding) + sum(len(part) - self._special_tokens for part in encoding.overflowing),
+                encoded=len(encoding),
+                unknown_share=self._unknown_share(encoding.ids),
+            )
             for encoding in self._tokenizer.encode_batch_fast(list(texts))
         ]
+
+    def _unknown_share(self, ids: list[int]) -> float:
+        """Return the share of unknown tokens among the ids of a text."""
+        count = len(ids) - self._special_tokens
+        return ids.count(self._unknown_id) / count if count > 0 and self._unknown_id is not None else 0.0
 
     def pad(self, ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the padded token ids and the attention mask of a batch, both of shape (texts, padded length).
@@ -85,3 +106,18 @@ class TextTokenizer:
             padded[row, : len(values)] = values
             mask[row, : len(values)] = 1
         return padded, mask
+
+
+def unknown_token_id(tokenizer: Any) -> int | None:
+    """Return the id that a tokenizer uses for parts of a text that are not in its vocabulary.
+
+    Tokenizers that fall back to bytes have none: they represent every text.
+    """
+    token = getattr(tokenizer.model, "unk_token", None)
+    if token is not None:
+        return None if tokenizer.token_to_id(token) is None else int(tokenizer.token_to_id(token))
+    if type(tokenizer.model).__name__ != "Unigram":
+        return None
+    # The id of a Unigram model is only in its JSON, which takes up to a second to write and read.
+    identifier = json.loads(tokenizer.to_str())["model"]["unk_id"]
+    return None if identifier is None else int(identifier)

@@ -6,12 +6,11 @@ It computes in float32; on CUDA in float16 unless full precision is configured.
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crdbvec_pipelines.encoding.backends import Vectors
+from crdbvec_pipelines.encoding.backends import EncodedTexts, TokenCount
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.weights import Weights
 
@@ -52,25 +51,46 @@ class TorchBackend:
         self._batch_rows = _BATCH_ROWS[device]
         self._lock = threading.Lock()
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
         """Encode texts with `SentenceTransformer.encode`; see `Backend.encode`."""
         with self._lock:
-            truncated = np.array(self._lengths(texts), np.intp) > (self._model.max_seq_length or np.inf)
+            counts = self._counts(texts)
             vectors = self._model.encode(
                 list(texts), batch_size=self._batch_rows, convert_to_numpy=True, show_progress_bar=False
             )
-        return np.asarray(vectors, dtype=np.float32), truncated
+        return EncodedTexts(
+            np.asarray(vectors, dtype=np.float32),
+            np.array([count.total > (count.encoded or 0) for count in counts], dtype=np.bool_),
+            np.array([count.unknown_share for count in counts], dtype=np.float32),
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text; see `Backend.count_tokens`."""
-        with self._lock:
-            return self._lengths(texts)
+        return [count.total for count in self.tokens(texts)]
 
-    def _lengths(self, texts: Sequence[str]) -> list[int]:
+    def tokens(self, texts: Sequence[str]) -> list[TokenCount]:
+        """Return the tokens of each text; see `TokenCount`."""
+        with self._lock:
+            return self._counts(texts)
+
+    def _counts(self, texts: Sequence[str]) -> list[TokenCount]:
         if not texts:
             return []
-        tokens = self._model.tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
-        return [len(ids) for ids in tokens]
+        tokenizer: Any = self._model.tokenizer
+        unknown_id = tokenizer.unk_token_id
+        # Some tokenizers name one of their markers as the unknown token and never use it for a part of a text.
+        if unknown_id in {tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id}:
+            unknown_id = None
+        special_tokens = tokenizer.num_special_tokens_to_add()
+        encoded = tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
+        return [self._count(ids, unknown_id, special_tokens) for ids in encoded]
+
+    def _count(self, ids: list[int], unknown_id: int | None, special_tokens: int) -> TokenCount:
+        limit = self._model.max_seq_length
+        encoded = len(ids) if limit is None else min(len(ids), limit)
+        words = encoded - special_tokens
+        unknown = 0 if unknown_id is None else ids[:encoded].count(unknown_id)
+        return TokenCount(len(ids), encoded, unknown / words if words > 0 else 0.0)
 
 
 def load_sentence_transformer(directory: Path, device: str) -> "SentenceTransformer":

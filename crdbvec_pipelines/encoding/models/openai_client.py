@@ -100,7 +100,8 @@ class EmbeddingsClient:
 
 def _failure(response: httpx.Response) -> Exception:
     code = response.status_code
-    prefix = f"The embeddings server responded with status {code}{_error_code(response)}"
+    status = f"status {code}{_error_code(response)}"
+    prefix = f"The embeddings server responded with {status}"
     if code in _TRANSIENT_CODES or code >= 500:
         return EncoderUnavailable(f"{prefix}: it is temporarily unavailable.", _retry_after(response))
     if code in (401, 403):
@@ -111,9 +112,9 @@ def _failure(response: httpx.Response) -> Exception:
             "/v1) and CRDBVEC_OPENAI_MODEL."
         )
     if code == 413 or (code in (400, 422) and re.search("context.{0,3}length|too long|tokens", response.text)):
-        return InputTooLong(f"{prefix}: an input, or the request as a whole, is too long.")
+        return InputTooLong(f"{prefix}: an input, or the request as a whole, is too long.", detail=status)
     if code in (400, 422):
-        return InputRejected(f"{prefix}: it rejected an input.")
+        return InputRejected(f"{prefix}: it rejected an input.", detail=status)
     return ModelError(f"{prefix}, which is not a response of an embeddings server. Check CRDBVEC_OPENAI_BASE_URL.")
 
 

@@ -3,17 +3,17 @@
 `openai_client` sends the requests. There is no default address, because texts are sent to the server.
 """
 
+import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import PositiveFloat, PositiveInt
 
-from crdbvec_pipelines.encoding.backends import Vectors
-from crdbvec_pipelines.encoding.errors import InputRejected, ModelError
+from crdbvec_pipelines.encoding.backends import EncodedTexts, Vectors
+from crdbvec_pipelines.encoding.errors import EncodingError, InputRejected, ModelError
 from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class OpenAIModel:
         self._settings: OpenAISettings | None = None
         self._client: EmbeddingsClient | None = None
         self._dim: int | None = None
+        self._has_encoded = False
         self._lock = threading.RLock()
 
     def configure(self, settings: Mapping[str, object]) -> None:
@@ -90,50 +91,89 @@ class OpenAIModel:
         """Return this object; the server computes, so `threads` is unused."""
         return self
 
-    def encode(self, texts: Sequence[str]) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Encode texts in requests of limited size; see `Backend.encode`. Servers do not report truncated texts."""
+    def encode(self, texts: Sequence[str]) -> EncodedTexts:
+        """Encode texts in requests of limited size; see `Backend.encode`. Servers do not report truncated texts.
+
+        If the server rejects a request, it is sent again in two halves, down to single texts. The vectors of the other
+        requests are kept.
+        """
         settings = self._read_settings()
-        vectors: list[Vectors] = []
-        for part in _split_into_requests(texts, settings.batch, settings.batch_characters):
-            try:
-                vectors.append(self._connect().embed(part, settings.model, settings.dimensions))
-            except InputRejected:
-                # If the server also rejects a harmless word, a setting is wrong and not the text.
-                self._probe()
-                raise
-        if not vectors:
-            return np.empty((0, self.dim()), np.float32), np.empty(0, np.bool_)
-        lengths = {part.shape[1] for part in vectors}
+        parts: list[Vectors | InputRejected] = []
+        sizes: list[int] = []
+        for request in _split_into_requests(texts, settings.batch, settings.batch_characters):
+            for size, part in self._embed(request):
+                sizes.append(size)
+                parts.append(part)
+        lengths = {part.shape[1] for part in parts if not isinstance(part, InputRejected)}
+        if not lengths:
+            lengths = {self.dim()}
         if settings.dimensions and lengths != {settings.dimensions}:
             raise ModelError(
                 f"The embeddings server returns vectors of dimension {min(lengths)}, but {_PREFIX}DIMENSIONS is "
                 f"{settings.dimensions}. Unset it for a model that cannot truncate its vectors."
             )
-        return np.concatenate(vectors), np.zeros(len(texts), np.bool_)
+        if len(lengths) > 1:
+            raise EncodingError("The embeddings server returned vectors of different dimensions.")
+        vectors = np.zeros((len(texts), lengths.pop()), np.float32)
+        failures: dict[int, InputRejected] = {}
+        for end, size, part in zip(itertools.accumulate(sizes), sizes, parts, strict=True):
+            if isinstance(part, InputRejected):
+                failures[end - 1] = part
+            else:
+                vectors[end - size : end] = part
+        return EncodedTexts(vectors, np.zeros(len(texts), np.bool_), None, failures)
+
+    def _embed(self, texts: list[str]) -> Iterator[tuple[int, Vectors | InputRejected]]:
+        """Yield the vectors of parts of a request, or the error of a single rejected text, in the texts' order."""
+        settings = self._read_settings()
+        try:
+            vectors = self._connect().embed(texts, settings.model, settings.dimensions)
+        except InputRejected as error:
+            # If the server also rejects a harmless word, a setting is wrong and not the text.
+            if not self._has_encoded:
+                self._probe()
+            if len(texts) == 1:
+                yield 1, error
+                return
+            middle = len(texts) // 2
+            yield from self._embed(texts[:middle])
+            yield from self._embed(texts[middle:])
+        else:
+            self._has_encoded = True
+            yield len(texts), vectors
 
     def count_tokens(self, texts: Sequence[str]) -> None:
         """Return None, because only the server has the tokenizer; see `Backend.count_tokens`."""
 
     def encode_one(self, input_data: str, verbose: bool = False) -> list[float]:
         """Return the vector of one text; `verbose` is part of the contract and unused."""
-        return cast("list[float]", self.encode([input_data])[0][0].tolist())
+        return cast("list[float]", self._encode_all([input_data])[0].tolist())
 
     def encode_batch(
         self, batch_index: int, batch: Iterable[tuple[Any, str]], verbose: bool = False
     ) -> list[tuple[Any, list[float]]]:
         """Return (key, vector) pairs for (key, text) pairs, in the same order; `verbose` is unused."""
         pairs = list(batch)
-        vectors, _ = self.encode([text for _, text in pairs])
+        vectors = self._encode_all([text for _, text in pairs])
         return [(key, vector) for (key, _), vector in zip(pairs, vectors.tolist(), strict=True)]
+
+    def _encode_all(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts none of which may be rejected."""
+        encoded = self.encode(texts)
+        for error in encoded.failures.values():
+            raise error
+        return encoded.vectors
 
     def _probe(self) -> int:
         settings = self._read_settings()
         try:
-            return len(self._connect().embed(["dimension"], settings.model, settings.dimensions)[0])
+            dimension = len(self._connect().embed(["dimension"], settings.model, settings.dimensions)[0])
         except InputRejected as error:
             raise ModelError(
                 f"The embeddings server rejects every input. Check {_PREFIX}MODEL and {_PREFIX}DIMENSIONS."
             ) from error
+        self._has_encoded = True
+        return dimension
 
     def _read_settings(self) -> OpenAISettings:
         with self._lock:

@@ -4,17 +4,20 @@ Settings, weights, backend and model id are determined on first use. `backends` 
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import PositiveInt
 
-from crdbvec_pipelines.encoding.backends import Backend
+from crdbvec_pipelines.encoding.backends import Backend, TokenCount
 from crdbvec_pipelines.encoding.backends.select import BackendName, BackendOptions, Device, Precision, load_backend
 from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
 from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate_weights
+
+if TYPE_CHECKING:
+    from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
 
 
 class SentenceTransformerSettings(ModelSettings):
@@ -51,6 +54,7 @@ class SentenceTransformerModel:
         self._settings = SentenceTransformerSettings()
         self._located: Weights | None = None
         self._backends: dict[int | None, Backend] = {}
+        self._tokenizer: TextTokenizer | None = None
         self._lock = threading.RLock()
 
     def configure(self, settings: Mapping[str, object]) -> None:
@@ -95,7 +99,7 @@ class SentenceTransformerModel:
 
     def encode(self, input_data: str, verbose: bool = False) -> list[float]:
         """Return the vector of one text; `verbose` is part of the contract and unused."""
-        vectors, _ = self._loaded().encode([input_data])
+        vectors = self._loaded().encode([input_data])[0]
         return cast("list[float]", vectors[0].tolist())
 
     def encode_batch(
@@ -103,8 +107,25 @@ class SentenceTransformerModel:
     ) -> list[tuple[Any, list[float]]]:
         """Return (key, vector) pairs for (key, text) pairs, in the same order; `verbose` is unused."""
         pairs = list(batch)
-        vectors, _ = self._loaded().encode([text for _, text in pairs])
+        vectors = self._loaded().encode([text for _, text in pairs])[0]
         return [(key, vector) for (key, _), vector in zip(pairs, vectors.tolist(), strict=True)]
+
+    def tokens(self, texts: Sequence[str]) -> list[TokenCount]:
+        """Return the tokens of each text; the weights are loaded only if the model has no tokenizer.json.
+
+        Raises:
+            ModelError: The weights are not found, or the backend is not installed.
+        """
+        from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
+
+        directory = self._weights().directory
+        if not (directory / "tokenizer.json").is_file():
+            counts: list[TokenCount] = cast(Any, self._loaded()).tokens(texts)
+            return counts
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = TextTokenizer(directory, read_pipeline(directory))
+            return self._tokenizer.token_counts(texts)
 
     def _loaded(self) -> Backend:
         """Return the backend that was loaded first, or load one."""

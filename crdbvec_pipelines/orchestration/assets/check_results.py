@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_failing_check
+from crdbvec_pipelines.refresh.input_sample import InputSample
 
 Metadata = dict[str, int | float]
 
@@ -22,6 +23,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "drift": "Whether the vectors match their inputs, which are hashed again; also finds edits that bypassed triggers.",
     "vector_health": "Whether all vectors have the model's dimension and a finite length above zero.",
     "row_errors": "Whether no row has failed; `crdbvec errors list` shows failed rows.",
+    "unreadable": "Whether the model knows the words of enough of the embedded texts; counted on a sample.",
+    "truncated": "Whether enough of the embedded texts fit into the model's window; counted on a sample.",
 }
 
 
@@ -30,9 +33,16 @@ def check_names(spec: VectorColumn) -> Sequence[str]:
     return [name for name in DESCRIPTIONS if name != "drift" or spec.fingerprint_column is not None]
 
 
-def evaluate(name: str, spec: VectorColumn, state: RangeState) -> tuple[bool, Metadata]:
-    """Return whether a check passes for the rows of a state, and its metadata."""
-    return _CHECKS[name](spec, state)
+def is_sampled(name: str) -> bool:
+    """Return whether a check is evaluated on a sample of the inputs, and not on the state of key ranges."""
+    return name in _SAMPLE_CHECKS
+
+
+def evaluate(
+    name: str, spec: VectorColumn, state: RangeState, sample: InputSample | None = None
+) -> tuple[bool, Metadata]:
+    """Return whether a check passes for the rows of a state and a sample of their inputs, and its metadata."""
+    return _SAMPLE_CHECKS[name](spec, sample) if is_sampled(name) else _CHECKS[name](spec, state)
 
 
 def _coverage(spec: VectorColumn, state: RangeState) -> tuple[bool, Metadata]:
@@ -66,37 +76,72 @@ def _row_errors(spec: VectorColumn, state: RangeState) -> tuple[bool, Metadata]:
     return state.failed == 0, {"rows_failed": state.failed, "rows_deferred": state.deferred}
 
 
+def _unreadable(spec: VectorColumn, sample: InputSample | None) -> tuple[bool, Metadata]:
+    if sample is None or sample.unreadable is None or sample.unknown_tokens is None:
+        return True, {"rows_sampled": 0}
+    return sample.unreadable <= spec.checks.unreadable, {
+        "rows_sampled": sample.rows,
+        "share": round(sample.unreadable, 6),
+        "unknown_tokens": round(sample.unknown_tokens, 6),
+    }
+
+
+def _truncated(spec: VectorColumn, sample: InputSample | None) -> tuple[bool, Metadata]:
+    if sample is None or sample.truncated is None or sample.encoded_tokens is None:
+        return True, {"rows_sampled": 0}
+    return sample.truncated <= spec.checks.truncated, {
+        "rows_sampled": sample.rows,
+        "share": round(sample.truncated, 6),
+        "tokens_per_row": round(sample.tokens, 1),
+        "encoded_tokens_per_row": round(sample.encoded_tokens, 1),
+    }
+
+
 _CHECKS: Mapping[str, Callable[[VectorColumn, RangeState], tuple[bool, Metadata]]] = {
     "coverage": _coverage,
     "drift": _drift,
     "vector_health": _vector_health,
     "row_errors": _row_errors,
 }
+# Without numbers, because the model does not count tokens or is unavailable, a check passes and has sampled no row.
+_SAMPLE_CHECKS: Mapping[str, Callable[[VectorColumn, InputSample | None], tuple[bool, Metadata]]] = {
+    "unreadable": _unreadable,
+    "truncated": _truncated,
+}
 
 
 def log_partition_checks(
     context: dg.AssetExecutionContext, names: AssetNames, spec: VectorColumn, partition: str, state: RangeState
 ) -> None:
-    """Log the result of each check for one partition."""
+    """Log the result of each check for one partition, except those that are evaluated on a sample of the whole run."""
     for name in check_names(spec):
+        if is_sampled(name):
+            continue
         passed, metadata = evaluate(name, spec, state)
         context.log_event(_evaluation(names, name, passed, metadata, partition))
 
 
 def log_run_checks(
-    context: dg.AssetExecutionContext, names: AssetNames, column: BoundColumn, state: RangeState
+    context: dg.AssetExecutionContext,
+    names: AssetNames,
+    column: BoundColumn,
+    state: RangeState,
+    sample: InputSample | None,
 ) -> None:
     """Log the result of each check for all partitions together, at the end of a run.
 
     The numbers are those of the run's partitions. Whether the check passes depends on the last result of every
-    partition, which Dagster has stored, so the table is not read.
+    partition, which Dagster has stored, so the table is not read; for the checks that are evaluated on a sample, it
+    depends on the sample of the run's partitions.
     """
     present = frozenset(context.instance.get_dynamic_partitions(names.partitions))
     for name in check_names(column.spec):
         key = dg.AssetCheckKey(dg.AssetKey(names.asset), name)
-        failing = partitions_failing_check(context.instance, key) & present
-        _, metadata = evaluate(name, column.spec, state)
-        evaluation = _evaluation(names, name, not failing, {**metadata, "partitions_failing": len(failing)})
+        passed, metadata = evaluate(name, column.spec, state, sample)
+        if not is_sampled(name):
+            failing = partitions_failing_check(context.instance, key) & present
+            passed, metadata = not failing, {**metadata, "partitions_failing": len(failing)}
+        evaluation = _evaluation(names, name, passed, metadata)
         # The first resolves what Dagster planned for the run; the second is newer than the partitions' results, so that
         # the check shows it.
         context.log_event(evaluation)
@@ -104,12 +149,17 @@ def log_run_checks(
 
 
 def report_checks(
-    instance: dg.DagsterInstance, names: AssetNames, spec: VectorColumn, state: RangeState, extra: Metadata
+    instance: dg.DagsterInstance,
+    names: AssetNames,
+    spec: VectorColumn,
+    state: RangeState,
+    sample: InputSample | None,
+    extra: Metadata,
 ) -> Mapping[str, bool]:
     """Report the result of each check for the whole table, and return which passed."""
     results = {}
     for name in check_names(spec):
-        passed, metadata = evaluate(name, spec, state)
+        passed, metadata = evaluate(name, spec, state, sample)
         instance.report_runless_asset_event(
             _evaluation(names, name, passed, {**metadata, **(extra if name == "coverage" else {})})
         )

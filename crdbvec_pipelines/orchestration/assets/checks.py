@@ -18,10 +18,11 @@ from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.assets.check_results import DESCRIPTIONS, check_names, evaluate
+from crdbvec_pipelines.orchestration.assets.check_results import DESCRIPTIONS, check_names, evaluate, is_sampled
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
 from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.refresh.input_sample import sample_column
 
 
 def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetChecksDefinition:
@@ -39,18 +40,23 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     def checks(context: dg.AssetCheckExecutionContext, cockroach: CockroachResource) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         with as_dagster_failures():
-            column = open_existing_column(cockroach.database, spec, registry.load(spec.model))
+            encoder = registry.load(spec.model)
+            column = open_existing_column(cockroach.database, spec, encoder)
             if not is_prepared(column):
                 raise TableError(
                     f"{spec.table} is not prepared for the vector column {spec.output}. "
                     f"Launch the job {names.job('sync_partitions')}."
                 )
             keys = context.instance.get_dynamic_partitions(names.partitions)
-            states = [range_state(column, key_range) for key_range in _ranges(spec, keys, selected)]
-            state = sum(states, RangeState())
+            ranges = _ranges(spec, keys, selected)
+            only_sample = all(map(is_sampled, selected))
+            state = sum(([] if only_sample else [range_state(column, part) for part in ranges]), RangeState())
+            known = [part for key in keys if (part := key_range_or_none(key, spec.table))]
+            needs_sample = any(map(is_sampled, selected))
+            sample = sample_column(column, encoder, known or [KeyRange()]) if needs_sample else None
             extra = {"coverage": _age(column), "row_errors": RowErrors(column).count().by_status}
         for name in sorted(selected):
-            passed, metadata = evaluate(name, spec, state)
+            passed, metadata = evaluate(name, spec, state, sample)
             yield dg.AssetCheckResult(
                 asset_key=asset,
                 check_name=name,

@@ -26,6 +26,7 @@ from crdbvec_pipelines.orchestration.instance.dagster_internals import partition
 from crdbvec_pipelines.orchestration.progress import ProgressLog
 from crdbvec_pipelines.refresh.completion import CLAIM_POLL_SECONDS, Completion, LockedOut, complete_range
 from crdbvec_pipelines.refresh.engine import BatchEncoder
+from crdbvec_pipelines.refresh.input_sample import TokenReader, sample_column
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.report import WrittenBatch
 
@@ -43,6 +44,7 @@ class PartitionRun:
         encoder: The model.
         ranges: The key range of each partition, by partition key, in key order.
         options: Batch size, workers and limits.
+        reader: The model as it counts tokens, for the checks.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class PartitionRun:
         encoder: BatchEncoder,
         ranges: Mapping[str, KeyRange],
         options: RefreshOptions,
+        reader: TokenReader,
     ) -> None:
         self._context = context
         self._names = names
         self._column = column
         self._rows = VectorRows(column)
         self._encoder = encoder
+        self._reader = reader
         self._ranges = ranges
         self._stop = Event()
         self._progress = ProgressLog(context, str(column), len(ranges))
@@ -105,7 +109,8 @@ class PartitionRun:
                 raise
         self._progress.finish()
         if self._completed:
-            log_run_checks(self._context, self._names, self._column, self._total)
+            sample = sample_column(self._column, self._reader, list(self._ranges.values()))
+            log_run_checks(self._context, self._names, self._column, self._total, sample)
         if self._rows_locked:
             raise LockedOut(self._rows_locked, self._column.spec.table)
 

@@ -79,7 +79,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             )
             executor = "in_process" if IN_PROCESS_TAG in context.run.tags else spec.executor
             with open_batch_encoder(registry, spec.model, executor, options.workers) as batch_encoder:
-                PartitionRun(context, names, column, batch_encoder, ranges, options).run()
+                PartitionRun(context, names, column, batch_encoder, ranges, options, encoder).run()
         yield from ()
 
     source_text = spec.template or ", ".join(spec.input_columns)

@@ -21,6 +21,7 @@ from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.refresh.completion import complete_range
+from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
 
 
@@ -62,7 +63,8 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
                 rows.errors.delete_resolved()
             age = oldest_pending_seconds(column)
             extra = {} if age is None else {"oldest_pending_seconds": round(age, 3)}
-            for name, passed in report_checks(context.instance, names, spec, total, extra).items():
+            sample = sample_column(column, encoder, [parse_partition_key(key, spec.table) for key in plan.keys])
+            for name, passed in report_checks(context.instance, names, spec, total, sample, extra).items():
                 context.log.info(f"check {name}: {'passed' if passed else 'warns'}")
             prune_runs(context, names, spec.keep_runs_days)
 

@@ -138,6 +138,10 @@ class _Tick:
                 max_partition_runs=spec.follow.partition_runs,
             )
         )
+        if decision.action == "skip" and (failures := rows.errors.count()).total:
+            # Failed rows are not pending, so "0 pending rows" alone would hide them.
+            failed = f"{failures.total:,} failed, {failures.deferred:,} of them deferred"
+            decision = Decision("skip", f"{decision.reason}; {failed}")
         if decision.action != "encode":
             return self._result(decision, [])
         requests = list(self._partition_runs(rows, keys, work, decision.max_runs))

@@ -43,7 +43,7 @@ def test_all_checks_pass_for_an_empty_table(
     project = build_project(url)
     project.prepare()
     found = evaluate(project)
-    assert [found[name].passed for name in CHECKS] == [True] * 4
+    assert [found[name].passed for name in CHECKS] == [True] * len(CHECKS)
     assert found["coverage"].metadata["share"] == 1.0
     assert "smallest_norm" not in found["vector_health"].metadata
 
@@ -175,3 +175,56 @@ def test_vector_health_warns_of_a_vector_of_length_zero(project: Project, connec
     found = evaluate(project)["vector_health"]
     assert (found.passed, found.severity) == (False, WARN)
     assert {"vectors": 4, "zero": 1, "smallest_norm": 0.0, "largest_norm": 5.0}.items() <= found.metadata.items()
+
+
+THAI = "\u0e1b\u0e23\u0e30\u0e40\u0e17\u0e28"
+
+
+def test_texts_that_the_model_does_not_read_warn(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, ["a city", THAI, f"{THAI} {THAI}", "word " * 300, ""])
+    project = build_project(url, model="hf_st_all_minilm_l6")
+    project.run("follow")
+    found = evaluate(project)
+    assert found["coverage"].passed
+    unreadable, truncated = found["unreadable"], found["truncated"]
+    assert (unreadable.passed, unreadable.severity) == (False, WARN)
+    assert {"rows_sampled": 4, "share": 0.5}.items() <= unreadable.metadata.items()
+    assert (truncated.passed, truncated.metadata["share"]) == (False, 0.25)
+    connection.execute("UPDATE passage SET passage = 'a city'")
+    found = evaluate(project, "unreadable", "truncated")
+    assert [(found[name].passed, found[name].metadata["share"]) for name in ("unreadable", "truncated")] == [
+        (True, 0)
+    ] * 2
+
+
+def test_accepted_shares_are_configured(url: str, connection: psycopg.Connection, build_project: BuildProject) -> None:
+    create_table(connection, INT_SHAPE, ["a city", THAI, "word " * 300])
+    checks = {"unreadable": 0.4, "truncated": 0.4}
+    project = build_project(url, model="hf_st_all_minilm_l6", checks=checks)
+    result = project.run("follow")
+    assert result.success
+    found = evaluate(project)
+    assert (found["unreadable"].passed, found["truncated"].passed) == (True, True)
+
+
+def test_texts_of_a_run_over_partitions_are_sampled(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, UUID_SHAPE, [THAI if number % 2 else "a city" for number in range(40)])
+    project = build_project(url, model="hf_st_all_minilm_l6", partitions={"target_rows": 10})
+    project.prepare()
+    result = project.run("encode_in_process", partition_key=project.partitions[0])
+    (evaluation,) = [each for each in result.get_asset_check_evaluations() if each.check_name == "unreadable"]
+    assert not evaluation.passed
+    sampled = evaluation.metadata["rows_sampled"].value
+    assert isinstance(sampled, int)
+    assert 0 < sampled < 40
+    assert evaluation.partition is None
+
+
+def test_model_that_counts_no_tokens_is_not_sampled(project: Project) -> None:
+    found = evaluate(project)
+    for name in ("unreadable", "truncated"):
+        assert found[name] == Evaluation(True, WARN, {"rows_sampled": 0})

@@ -15,7 +15,10 @@ NUMBERS = {
     "rows_pending",
     "rows_failed",
     "rows_changed_meanwhile",
+    "rows_failed_recorded",
+    "rows_deferred",
     "rows_truncated",
+    "rows_unreadable",
     "rows_cleared",
     "rows_blank",
     "batches",
@@ -90,6 +93,33 @@ def test_materialization_has_the_numbers_that_the_ui_plots(
     project.run("encode_in_process", partition_key=WHOLE)
     (numbers,) = project.materialized().values()
     assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["rows_per_second"]) == (0, 0, 0)
+
+
+def test_materialization_names_the_failed_rows_of_earlier_runs(
+    url: str, build_project: BuildProject, connection: psycopg.Connection, calls: CallLog
+) -> None:
+    create_table(connection, texts=["a", "REJECTED"])
+    project = with_whole_table(build_project(url, model="stub_failing"))
+    for failed in (1, 0):
+        project.run("encode_in_process", partition_key=WHOLE)
+        (numbers,) = project.materialized().values()
+        assert numbers["rows_failed"] == failed
+        assert (numbers["rows_failed_recorded"], numbers["rows_deferred"]) == (1, 1)
+
+
+def test_table_that_accepts_no_vector_fails_the_run_without_a_retry(
+    url: str, build_project: BuildProject, connection: psycopg.Connection, calls: CallLog
+) -> None:
+    create_table(connection, texts=texts(5))
+    project = with_whole_table(build_project(url))
+    connection.execute(
+        "CREATE FUNCTION reject() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN "
+        "IF TG_OP = 'UPDATE' THEN RAISE EXCEPTION 'never'; END IF; RETURN NEW; END $$"
+    )
+    connection.execute("CREATE TRIGGER reject BEFORE UPDATE ON passage FOR EACH ROW EXECUTE FUNCTION reject()")
+    message = failure_message(project.run("encode_in_process", partition_key=WHOLE, raise_on_error=False))
+    assert message.startswith("The table public.passage accepts no vector in passage_vector")
+    assert connection.execute("SELECT count(*) FROM crdbvec_row_errors").fetchone() == (0,)
 
 
 def test_run_configuration_sets_size_and_number_of_batches(
