@@ -28,8 +28,8 @@ class PartitionsSpec(Spec):
         default=100,
         ge=1,
         le=4_096,
-        description="The maximum number of partitions per run of a backfill; 1 to 4,096. A run uses all cores of its "
-        "machine, so fewer partitions per run are faster only with several machines.",
+        description="The maximum number of partitions per run of a backfill or of the sensor; 1 to 4,096. A run uses "
+        "all cores of its machine, so fewer partitions per run are faster only with several machines.",
     )
 
 

@@ -17,9 +17,10 @@ UNFINISHED_RUN_STATUSES = [
     dg.DagsterRunStatus.CANCELING,
 ]
 _PARTITION_TAG = "dagster/partition"
-# A run over several partitions names the first and the last one, in the order of Dagster's dynamic partitions.
-_RANGE_START_TAG = "dagster/asset_partition_range_start"
-_RANGE_END_TAG = "dagster/asset_partition_range_end"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+"""A run over several partitions names the first and the last one, in the order of Dagster's dynamic partitions."""
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+"""The tag of the last one."""
 _BACKFILL_TAG = "dagster/backfill"
 # The jobs whose runs have a partition: a backfill of one of them names the job and not the asset.
 _PARTITIONED_JOBS = ("encode", "encode_in_process")
@@ -30,15 +31,20 @@ class WorkInProgress:
     """The work in progress on one vector column.
 
     Attributes:
-        whole_table: Ids of runs that may touch any row (follow, maintenance, partition sync, several partitions).
-        partitions: Keys of partitions that a run works on or is queued for.
+        whole_table: Ids of runs that may touch any row (follow, maintenance, partition sync).
+        partition_runs: For each run that works on partitions or is queued for them: their keys.
         backfills: Ids of unfinished backfills of the asset or of its jobs; they may still request runs for further
             partitions.
     """
 
     whole_table: tuple[str, ...] = ()
-    partitions: frozenset[str] = frozenset()
+    partition_runs: tuple[frozenset[str], ...] = ()
     backfills: tuple[str, ...] = ()
+
+    @property
+    def partitions(self) -> frozenset[str]:
+        """Keys of all partitions that a run works on or is queued for."""
+        return frozenset().union(*self.partition_runs)
 
     @property
     def description(self) -> str | None:
@@ -47,8 +53,8 @@ class WorkInProgress:
             return f"backfill {self.backfills[0]} is in progress"
         if self.whole_table:
             return f"run {self.whole_table[0][:8]} is in progress"
-        if self.partitions:
-            count = len(self.partitions)
+        if self.partition_runs:
+            count = len(self.partition_runs)
             return "1 partition run is in progress" if count == 1 else f"{count} partition runs are in progress"
         return None
 
@@ -73,9 +79,10 @@ def find_work_in_progress(
         for record in _unfinished_runs(instance, names, partition_keys)
         if _may_be_alive(record, oldest)
     ]
+    partitions = {run.run_id: frozenset(_partitions_of(run, partition_keys)) for run in runs}
     return WorkInProgress(
-        tuple(run.run_id for run in runs if _PARTITION_TAG not in run.tags),
-        frozenset(run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags),
+        tuple(run_id for run_id, keys in partitions.items() if not keys),
+        tuple(keys for keys in partitions.values() if keys),
         tuple(
             backfill.backfill_id
             for backfill in _unfinished_backfills(instance, names, partition_keys)
@@ -114,7 +121,7 @@ def _unfinished_runs(
     tags: list[dict[str, str | Sequence[str]]] = [{COLUMN_TAG: names.stem}]
     if partition_keys:
         # Runs that a person starts in the UI have no tag of this project, but that of their partition.
-        tags += [{tag: list(partition_keys)} for tag in (_PARTITION_TAG, _RANGE_START_TAG)]
+        tags += [{tag: list(partition_keys)} for tag in (_PARTITION_TAG, RANGE_START_TAG)]
     records = [
         record
         for wanted in tags
@@ -151,10 +158,10 @@ def _has_recent_runs(instance: dg.DagsterInstance, backfill_id: str, oldest: dat
 
 def _partitions_of(run: dg.DagsterRun, present: Sequence[str]) -> Sequence[str]:
     """Return the partitions of a run, of those in Dagster's order; none for a run without partitions."""
-    if _RANGE_START_TAG not in run.tags or _RANGE_END_TAG not in run.tags:
+    if RANGE_START_TAG not in run.tags or RANGE_END_TAG not in run.tags:
         return [run.tags[_PARTITION_TAG]] if _PARTITION_TAG in run.tags else []
     # If a bound of the range has been deleted, any partition on its side may be one of the run.
-    first, last = run.tags[_RANGE_START_TAG], run.tags[_RANGE_END_TAG]
+    first, last = run.tags[RANGE_START_TAG], run.tags[RANGE_END_TAG]
     start = present.index(first) if first in present else 0
     end = present.index(last) + 1 if last in present else len(present)
     return present[start:end]

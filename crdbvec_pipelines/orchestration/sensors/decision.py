@@ -72,8 +72,8 @@ def decide(state: TickState) -> Decision:
     if state.needs_split:
         return Decision("sync_partitions", f"{found}; the last partition has outgrown its size")
     if state.pending <= state.small_backlog:
-        return Decision("skip", f"{found}; {work.description}") if work.partitions else Decision("follow", found)
-    free = state.max_partition_runs - len(work.partitions)
+        return Decision("skip", f"{found}; {work.description}") if work.partition_runs else Decision("follow", found)
+    free = state.max_partition_runs - len(work.partition_runs)
     if free <= 0:
         return Decision("skip", f"{found}; {work.description}")
     return Decision("encode", found, free)

@@ -5,9 +5,8 @@ partition runs. There is no run_key, because Dagster would never again accept a 
 reading and the requests; what a tick does is decided in `decision`.
 """
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,9 +19,14 @@ from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.keyspace import KeyRange, partition_key
+from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.instance.in_progress import WorkInProgress, find_work_in_progress
+from crdbvec_pipelines.orchestration.instance.in_progress import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    WorkInProgress,
+    find_work_in_progress,
+)
 from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
 from crdbvec_pipelines.orchestration.resources import CockroachResource
 from crdbvec_pipelines.orchestration.sensors.backoff import backoff_after_failures
@@ -37,6 +41,9 @@ _TICK_SECONDS = 30.0
 _SPLIT_CHECK_INTERVAL_SECONDS = 600.0
 # An unchanged backlog is reported again after this time, so that the plot has points.
 _OBSERVATION_INTERVAL_SECONDS = 3_600.0
+# So many partitions without pending rows may be between two of a run. Each costs a scan of its rows, which takes less
+# time than the start of another run.
+_MAX_COMPLETE = 3
 _TRIGGER_TAGS = {"crdbvec/trigger": "follow"}
 _CURSOR_RESET = "the cursor was invalid and has been reset"
 
@@ -144,7 +151,7 @@ class _Tick:
             decision = Decision("skip", f"{decision.reason}; {failed}")
         if decision.action != "encode":
             return self._result(decision, [])
-        requests = list(self._partition_runs(rows, keys, work, decision.max_runs))
+        requests = self._partition_runs(rows, keys, work, decision.max_runs)
         if not requests:
             reason = work.description or "scanning further partitions at the next tick"
             decision = Decision("skip", f"{decision.reason}; {reason}")
@@ -180,27 +187,52 @@ class _Tick:
 
     def _partition_runs(
         self, rows: VectorRows, keys: Sequence[str], work: WorkInProgress, max_runs: int
-    ) -> Iterator[dg.RunRequest]:
-        """Yield runs for partitions with pending rows, starting where the last tick stopped."""
+    ) -> list[dg.RunRequest]:
+        """Return runs for partitions with pending rows, starting where the last tick stopped.
+
+        Partitions that are near to each other share a run, because to start one takes longer than to embed the rows of
+        a partition with few pending ones.
+        """
         first = self._cursor.next_partition % len(keys)
         positions = (*range(first, len(keys)), *range(first))
-        found = rows.ranges_with_pending(self._free_ranges(keys, positions, work), self._edited_since)
-        for key_range in itertools.islice(found, max_runs):
-            yield dg.RunRequest(
-                job_name=self._names.job("encode"),
-                partition_key=partition_key(self._spec.table, key_range),
-                tags=_TRIGGER_TAGS,
-            )
+        free = {
+            position: key_range
+            for position in positions
+            if keys[position] not in work.partitions
+            and (key_range := key_range_or_none(keys[position], self._spec.table)) is not None
+        }
+        groups: list[tuple[int, int]] = []
+        for position in self._pending_partitions(rows, free):
+            start, end = groups[-1] if groups else (0, len(keys))
+            between = range(end + 1, position)
+            is_near = end < position < start + self._spec.partitions.max_per_run and len(between) <= _MAX_COMPLETE
+            if is_near and free.keys() >= set(between):
+                groups[-1] = (start, position)
+            elif len(groups) < max_runs:
+                groups.append((position, position))
+            else:
+                self._cursor.next_partition = position
+                break
+        return [self._partition_run(keys[start], keys[end]) for start, end in groups]
 
-    def _free_ranges(self, keys: Sequence[str], positions: Iterable[int], work: WorkInProgress) -> Iterator[KeyRange]:
-        """Yield the ranges of partitions that no run works on, until the deadline; the cursor follows."""
-        for position in positions:
-            if time.monotonic() > self._deadline:
-                return
-            self._cursor.next_partition = position + 1
-            key_range = key_range_or_none(keys[position], self._spec.table)
-            if key_range is not None and keys[position] not in work.partitions:
+    def _pending_partitions(self, rows: VectorRows, free: Mapping[int, KeyRange]) -> Iterator[int]:
+        """Yield the positions of partitions with pending rows, until the deadline; the cursor follows."""
+
+        def read() -> Iterator[KeyRange]:
+            for position, key_range in free.items():
+                if time.monotonic() > self._deadline:
+                    return
+                self._cursor.next_partition = position + 1
                 yield key_range
+
+        for _ in rows.ranges_with_pending(read(), self._edited_since):
+            yield self._cursor.next_partition - 1
+
+    def _partition_run(self, first: str, last: str) -> dg.RunRequest:
+        job = self._names.job("encode")
+        if first == last:
+            return dg.RunRequest(job_name=job, partition_key=first, tags=_TRIGGER_TAGS)
+        return dg.RunRequest(job_name=job, tags={**_TRIGGER_TAGS, RANGE_START_TAG: first, RANGE_END_TAG: last})
 
     def _observe(self, pending: int) -> None:
         """Report the backlog for the UI's plot when it has changed, and once an hour."""

@@ -47,7 +47,7 @@ def find(project: Project) -> WorkInProgress:
 
 
 def test_no_runs_are_no_work_in_progress(project: Project) -> None:
-    assert find(project) == WorkInProgress((), frozenset(), ())
+    assert find(project) == WorkInProgress((), (), ())
     assert find(project).description is None
 
 
@@ -70,7 +70,8 @@ def test_partition_runs_are_in_progress_whether_a_job_or_the_ui_started_them(pro
     make_run(project, "encode", partition=first)
     make_run(project, "encode_in_process", dg.DagsterRunStatus.QUEUED, partition=second)
     make_ui_run(project, third)
-    assert find(project) == WorkInProgress((), frozenset({first, second, third}), ())
+    assert set(find(project).partition_runs) == {frozenset({key}) for key in (first, second, third)}
+    assert (find(project).whole_table, find(project).backfills) == ((), ())
     assert find(project).description == "3 partition runs are in progress"
 
 

@@ -60,7 +60,9 @@ def test_any_number_is_a_place_to_start(
     url: str, connection: psycopg.Connection, build_project: BuildProject, number: int
 ) -> None:
     create_table(connection, INT_SHAPE, [f"text {each}" for each in range(20)])
-    project = build_project(url, partitions={"target_rows": 5}, follow={"small_backlog": 1, "partition_runs": 100})
+    project = build_project(
+        url, partitions={"target_rows": 5, "max_per_run": 1}, follow={"small_backlog": 1, "partition_runs": 100}
+    )
     project.prepare()
     cursor = json.dumps({"next_partition": number, "observed": number})
     assert sorted(map(str, project.tick(cursor).partitions)) == sorted(project.partitions)

@@ -18,10 +18,12 @@ from crdbvec_pipelines.orchestration.sensors.decision import (
 FOLLOW_RUN = WorkInProgress(whole_table=("0123456789ab", "ffffffffffff"))
 BACKFILL = WorkInProgress(backfills=("backfill-1", "backfill-2"))
 PARTITION_RUNS = [
-    WorkInProgress(partitions=frozenset(f"public:passage::i{number}::i{number + 1}" for number in range(count)))
+    WorkInProgress(
+        partition_runs=tuple(frozenset({f"public:passage::i{number}::i{number + 1}"}) for number in range(count))
+    )
     for count in range(6)
 ]
-EVERYTHING = WorkInProgress(FOLLOW_RUN.whole_table, PARTITION_RUNS[3].partitions, BACKFILL.backfills)
+EVERYTHING = WorkInProgress(FOLLOW_RUN.whole_table, PARTITION_RUNS[3].partition_runs, BACKFILL.backfills)
 BACKOFF = "the last run failed, the next attempt is at 12:00:00 UTC"
 
 SMALL_BACKLOG = 100
@@ -89,7 +91,7 @@ def test_no_pending_rows_skip_the_tick_in_all_other_conditions(ignored: Mapping[
         (FOLLOW_RUN, "run 01234567 is in progress"),
         (BACKFILL, "backfill backfill-1 is in progress"),
         (EVERYTHING, "backfill backfill-1 is in progress"),
-        (WorkInProgress(FOLLOW_RUN.whole_table, PARTITION_RUNS[3].partitions), "run 01234567 is in progress"),
+        (WorkInProgress(FOLLOW_RUN.whole_table, PARTITION_RUNS[3].partition_runs), "run 01234567 is in progress"),
     ],
     ids=["run", "backfill", "backfill and runs", "run and partition runs"],
 )

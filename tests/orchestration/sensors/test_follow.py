@@ -8,7 +8,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from crdbvec_pipelines.orchestration.sensors import follow as follow_sensor
-from tests.orchestration.project import BuildProject, Project
+from tests.orchestration.project import BuildProject, Project, Tick
 from tests.orchestration.runs import make_backfill, make_run, make_ui_run
 from tests.support.models import CallLog
 from tests.support.tables import INT_SHAPE, UUID_SHAPE, create_table, insert_rows, set_text, vectors
@@ -83,7 +83,9 @@ def test_small_backlog_is_one_follow_run_after_which_ticks_skip(
 def test_each_tick_requests_the_next_partitions_of_a_large_backlog(
     url: str, pending_table: None, build_project: BuildProject
 ) -> None:
-    project = build_project(url, partitions={"target_rows": 5}, follow={"small_backlog": 4, "partition_runs": 3})
+    project = build_project(
+        url, partitions={"target_rows": 5, "max_per_run": 1}, follow={"small_backlog": 4, "partition_runs": 3}
+    )
     project.prepare()
     first, second, third, fourth, fifth, *others = project.partitions
     for embedded in (second, fourth):
@@ -102,7 +104,9 @@ def test_each_tick_requests_the_next_partitions_of_a_large_backlog(
 def test_partition_runs_in_progress_count_and_are_not_requested_again(
     url: str, pending_table: None, build_project: BuildProject
 ) -> None:
-    project = build_project(url, partitions={"target_rows": 5}, follow={"small_backlog": 4, "partition_runs": 3})
+    project = build_project(
+        url, partitions={"target_rows": 5, "max_per_run": 1}, follow={"small_backlog": 4, "partition_runs": 3}
+    )
     project.prepare()
     first, second, third, *_ = project.partitions
     make_run(project, "encode", partition=first)
@@ -113,10 +117,53 @@ def test_partition_runs_in_progress_count_and_are_not_requested_again(
     assert project.tick(tick.cursor).skipped == f"{FOUND}; 3 partition runs are in progress"
 
 
+def ranges_of(tick: Tick) -> list[tuple[str | None, str | None]]:
+    """Return the first and the last partition of each requested run."""
+    return [
+        (
+            request.tags.get("dagster/asset_partition_range_start", request.partition_key),
+            request.tags.get("dagster/asset_partition_range_end", request.partition_key),
+        )
+        for request in tick.requests
+    ]
+
+
+def test_partitions_near_to_each_other_share_a_run(
+    url: str, pending_table: None, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    project = build_project(url, partitions={"target_rows": 5}, follow={"small_backlog": 1, "partition_runs": 2})
+    project.prepare()
+    keys = project.partitions
+    for embedded in keys[1:4]:
+        project.run("encode_in_process", partition_key=embedded)
+    tick = project.tick()
+    assert ranges_of(tick) == [(keys[0], keys[-1])]
+    project.run_requests(tick)
+    assert project.tick(tick.cursor).skipped == "0 pending rows in public.passage"
+    assert all(vector is not None for vector in vectors(connection, UUID_SHAPE).values())
+
+
+def test_distant_partitions_and_those_of_another_run_are_not_in_a_run(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(30)])
+    project = build_project(
+        url, partitions={"target_rows": 2, "max_per_run": 5}, follow={"small_backlog": 1, "partition_runs": 4}
+    )
+    project.prepare()
+    keys = project.partitions
+    for embedded in keys[1:5]:
+        project.run("encode_in_process", partition_key=embedded)
+    make_run(project, "encode", partition=keys[7])
+    assert ranges_of(project.tick()) == [(keys[0], keys[0]), (keys[5], keys[6]), (keys[8], keys[12])]
+
+
 def test_next_partition_run_is_requested_after_one_has_finished(
     url: str, pending_table: None, connection: psycopg.Connection, build_project: BuildProject
 ) -> None:
-    project = build_project(url, partitions={"target_rows": 20}, follow={"small_backlog": 1, "partition_runs": 1})
+    project = build_project(
+        url, partitions={"target_rows": 20, "max_per_run": 1}, follow={"small_backlog": 1, "partition_runs": 1}
+    )
     project.prepare()
     cursor = None
     for _ in range(3):
@@ -199,7 +246,9 @@ def test_last_partition_is_split_after_the_run_for_which_ticks_waited(outgrown: 
 def test_partition_that_is_not_a_key_range_is_ignored(
     url: str, pending_table: None, build_project: BuildProject
 ) -> None:
-    project = build_project(url, partitions={"target_rows": 5}, follow={"small_backlog": 1, "partition_runs": 100})
+    project = build_project(
+        url, partitions={"target_rows": 5, "max_per_run": 1}, follow={"small_backlog": 1, "partition_runs": 100}
+    )
     project.prepare()
     planned = project.partitions
     project.add_partitions("nonsense")
@@ -213,7 +262,9 @@ def test_partition_that_is_not_a_key_range_is_ignored(
 def test_tick_ends_at_its_deadline_and_the_next_one_continues(
     url: str, pending_table: None, build_project: BuildProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = build_project(url, partitions={"target_rows": 5}, follow={"small_backlog": 1, "partition_runs": 1})
+    project = build_project(
+        url, partitions={"target_rows": 5, "max_per_run": 1}, follow={"small_backlog": 1, "partition_runs": 1}
+    )
     project.prepare()
     first = project.tick()
     assert first.partitions == project.partitions[:1]
