@@ -40,6 +40,12 @@ _EVERYTHING = KeyRange()
     type=click.Choice(get_args(ExistingVectors)),
     help="What becomes of vectors that were in the column before it was first prepared.",
 )
+@click.option(
+    "--reuse-vectors",
+    is_flag=True,
+    default=None,
+    help="Do not encode inputs whose vector is already in the column; creates an index.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print one line per row.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
@@ -51,6 +57,7 @@ def command(
     max_idle: float | None,
     rebuild_index: bool,
     existing_vectors: ExistingVectors | None,
+    reuse_vectors: bool | None,
     verbose: bool,
     as_json: bool,
 ) -> None:
@@ -66,7 +73,9 @@ def command(
         raise click.UsageError("--max-idle requires -F.")
     if rebuild_index and num_batches is not None:
         raise click.UsageError("--rebuild-index embeds all pending rows before it builds the index. Omit -n.")
-    target = selection.resolve(batch_size=batch_size, workers=workers, existing_vectors=existing_vectors)
+    target = selection.resolve(
+        batch_size=batch_size, workers=workers, existing_vectors=existing_vectors, reuse_vectors=reuse_vectors
+    )
     if follow:
         report, errors = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
         failed, deferred = sum(each.total for each in errors), sum(each.deferred for each in errors)

@@ -194,6 +194,11 @@ class VectorColumn(Spec):
         "keeps them as the vectors of the present inputs and model, `replace` embeds these rows again, `refuse` "
         "changes nothing and fails.",
     )
+    reuse_vectors: bool = Field(
+        default=False,
+        description="Whether an input whose vector is already in the output column is given that vector instead of "
+        "being encoded. An index on the fingerprint column is then created.",
+    )
     updated_at: str | None = Field(
         default=None,
         description="A column with the time of each row's last update. Edited rows are then found through an index "
@@ -250,6 +255,8 @@ class VectorColumn(Spec):
             raise ValueError("updated_at_timezone is the time zone of updated_at, which is missing")
         if self.updated_at and self.staleness == "nulls_only":
             raise ValueError("updated_at finds edited rows, but staleness nulls_only ignores edits; remove one of them")
+        if self.reuse_vectors and self.staleness == "nulls_only":
+            raise ValueError("reuse_vectors needs fingerprints, which staleness nulls_only does not have; remove one")
         return self
 
     @property

@@ -1,5 +1,6 @@
 """The work on one batch: encode its rows, equal inputs once, and write the vectors. Failed rows are returned."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from crdbvec_pipelines.encoding.errors import EncodingError
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.refresh.bisect import PartSize, bisect_batch, classify_database_error, encode_parts
 from crdbvec_pipelines.refresh.cache import CachedVector, VectorCache
+from crdbvec_pipelines.refresh.stored_vectors import StoredVectors
 from crdbvec_pipelines.refresh.table_check import check_table_accepts
 
 
@@ -44,6 +46,7 @@ def encode_rows(
     rows: Sequence[PendingRow],
     cache: VectorCache,
     *,
+    stored: StoredVectors | None = None,
     max_unknown: float = 1.0,
     size: PartSize | None = None,
 ) -> EncodedRows:
@@ -53,6 +56,7 @@ def encode_rows(
         encode: Encodes (key, input) pairs.
         rows: The rows of the batch.
         cache: The vectors of recently encoded inputs; the new ones are added.
+        stored: The vectors that are already in the column. Their texts are not counted as truncated or unreadable.
         max_unknown: The share of unknown tokens up to which an input counts as readable.
         size: The number of rows to try together after failures, which the batches of a refresh share.
 
@@ -62,12 +66,20 @@ def encode_rows(
     """
     first_positions = {row.fingerprint: position for position, row in reversed(list(enumerate(rows)))}
     cached = {fingerprint: found for fingerprint in first_positions if (found := cache.get(fingerprint)) is not None}
+    if stored is not None:
+        missing = [fingerprint for fingerprint in first_positions if fingerprint not in cached]
+        for fingerprint, vector in stored.find(missing).items():
+            cached[fingerprint] = CachedVector(vector, truncated=False)
+            cache.put(fingerprint, cached[fingerprint])
     positions = sorted(position for fingerprint, position in first_positions.items() if fingerprint not in cached)
 
     def encode_part(part: list[int]) -> EncodedBatch:
         return encode([(_wrapper_key(rows[position].key), rows[position].input) for position in part])
 
+    started = time.perf_counter()
     result = encode_parts(positions, encode_part, size)
+    if stored is not None:
+        stored.encoded(len(positions), time.perf_counter() - started)
     for part, encoded in result.results:
         shares = np.zeros(len(part), np.float32) if encoded.unknown_shares is None else encoded.unknown_shares
         for position, vector, truncated, share in zip(part, encoded.vectors, encoded.truncated, shares, strict=True):

@@ -24,6 +24,7 @@ from crdbvec_pipelines.refresh.memory import MemoryAccount
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.pages import PendingBatches
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+from crdbvec_pipelines.refresh.stored_vectors import StoredVectors
 
 # If this many rows fail and none succeeds, the model is more probably misconfigured than all of the rows invalid. They
 # are recorded nevertheless, so that the next run does not start with the same rows.
@@ -77,6 +78,7 @@ class _Refresh:
         self._to_encode: Channel[_Batch] = Channel(2 * options.workers)
         self._to_write: Channel[tuple[_Batch, EncodedRows]] = Channel(2 * options.workers)
         self._encoded_size, self._written_size = PartSize(), PartSize()
+        self._stored = StoredVectors(rows)
         self._failures: list[BaseException] = []
         self._claim = RangeClaim(rows.column, key_range)
         self._memory = MemoryAccount(options.memory, lambda: self._has_ended or options.stop.is_set())
@@ -150,6 +152,7 @@ class _Refresh:
                 encode,
                 batch.rows,
                 self._options.cache,
+                stored=self._stored,
                 max_unknown=self._rows.spec.checks.unknown_tokens,
                 size=self._encoded_size,
             )

@@ -67,6 +67,18 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = NULL, "v_fingerprint" = NULL 
 --   bytea, nulls_only
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = NULL WHERE "crdbvec_row"."id" = %(key_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."image" IS NOT NULL AND length("crdbvec_row"."image") > 0));
 
+-- combine_column_indexes: Create the index on one column of a partitioned table from those of its partitions.
+--   one text
+CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
+--   template, composite key, special characters in names
+CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
+--   list of columns, trigger, updated_at
+CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
+--   types whose text has settings, updated_at without time zone
+CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
+--   bytea, nulls_only
+CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
+
 -- combine_pending_indexes: Create the pending index of a partitioned table from those of its partitions, which takes
 --     no scan.
 --   one text
@@ -79,19 +91,6 @@ CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("id") WHERE "v" 
 CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("id") WHERE "v" IS NULL AND ("length" IS NOT NULL OR "duration" IS NOT NULL OR "image" IS NOT NULL);
 --   bytea, nulls_only
 CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("id") WHERE "v" IS NULL AND "image" IS NOT NULL;
-
--- combine_updated_indexes: Create the index that finds edited rows of a partitioned table from those of its
---     partitions.
---   one text
-CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
---   template, composite key, special characters in names
-CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
---   list of columns, trigger, updated_at
-CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
---   types whose text has settings, updated_at without time zone
-CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
---   bytea, nulls_only
-CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
 -- count_edited: Count the rows updated since a time whose vector is stale, at most `limit`, with their earliest
 --     `updated_at`.
@@ -190,6 +189,18 @@ SELECT count("crdbvec_row"."v") FROM "public"."picture" AS "crdbvec_row";
 -- create_claims_table: Create the table of claims. A bound is a JSON array of text, one element per key column; NULL
 --     is an open end.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_claims" (table_name TEXT NOT NULL, output TEXT NOT NULL, owner TEXT NOT NULL, lower_bound TEXT, upper_bound TEXT, claimed_at TIMESTAMPTZ NOT NULL, expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, owner));
+
+-- create_column_index: Create the index on one column, by which edited rows or stored vectors are found.
+--   one text
+CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
+--   template, composite key, special characters in names
+CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
+--   list of columns, trigger, updated_at
+CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
+--   types whose text has settings, updated_at without time zone
+CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
+--   bytea, nulls_only
+CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
 -- create_errors_table: Create the table of failed rows. It contains keys and reasons, never the inputs.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_row_errors" (table_name TEXT NOT NULL, output TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, class TEXT NOT NULL, attempts INT8 NOT NULL, next_try TIMESTAMPTZ NOT NULL, message TEXT NOT NULL, first_seen TIMESTAMPTZ NOT NULL, last_seen TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, key));
@@ -306,19 +317,6 @@ BEGIN
   RETURN NEW;
 END
 $crdbvec$;
-
--- create_updated_index: Create the index that finds edited rows, if the table has no index that starts with the
---     column.
---   one text
-CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
---   template, composite key, special characters in names
-CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
---   list of columns, trigger, updated_at
-CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
---   types whose text has settings, updated_at without time zone
-CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
---   bytea, nulls_only
-CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
 -- create_vector_columns_table: Create the metadata table of vector columns.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_vector_columns" (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
@@ -713,6 +711,17 @@ SELECT count(*), count("crdbvec_row"."v"), count(*) FILTER (WHERE "crdbvec_row".
 
 -- read_server_identity: Read the identity of the server, if the server has one.
 -- (not sent to this server)
+
+-- read_stored_vectors: Return a stored vector, as text, for each of the `fingerprints`; NULL for one that no row with
+--     a vector has.
+--   one text
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
+--   template, composite key, special characters in names
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
+--   list of columns, trigger, updated_at
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
+--   types whose text has settings, updated_at without time zone
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
 
 -- read_table_facts: Read what decides whether a table can be changed.
 SELECT false, false, crdbvec_class.relpersistence = 't', false, true, current_user, has_schema_privilege(crdbvec_namespace.nspname, 'CREATE'), 0, 0, 0 FROM pg_catalog.pg_class AS crdbvec_class JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_class.oid = %(oid)s;

@@ -67,6 +67,18 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = NULL, "v_fingerprint" = NULL 
 --   bytea, nulls_only
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = NULL WHERE "crdbvec_row"."id" = %(key_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."image" IS NOT NULL AND length("crdbvec_row"."image") > 0));
 
+-- combine_column_indexes: Create the index on one column of a partitioned table from those of its partitions.
+--   one text
+CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
+--   template, composite key, special characters in names
+CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
+--   list of columns, trigger, updated_at
+CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
+--   types whose text has settings, updated_at without time zone
+CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
+--   bytea, nulls_only
+CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
+
 -- combine_pending_indexes: Create the pending index of a partitioned table from those of its partitions, which takes
 --     no scan.
 --   one text
@@ -79,19 +91,6 @@ CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("id") WHERE "v" 
 CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("id") WHERE "v" IS NULL AND ("length" IS NOT NULL OR "duration" IS NOT NULL OR "image" IS NOT NULL);
 --   bytea, nulls_only
 CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("id") WHERE "v" IS NULL AND "image" IS NOT NULL;
-
--- combine_updated_indexes: Create the index that finds edited rows of a partitioned table from those of its
---     partitions.
---   one text
-CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
---   template, composite key, special characters in names
-CREATE INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
---   list of columns, trigger, updated_at
-CREATE INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
---   types whose text has settings, updated_at without time zone
-CREATE INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
---   bytea, nulls_only
-CREATE INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
 -- count_edited: Count the rows updated since a time whose vector is stale, at most `limit`, with their earliest
 --     `updated_at`.
@@ -190,6 +189,18 @@ SELECT count("crdbvec_row"."v") FROM "public"."picture" AS "crdbvec_row";
 -- create_claims_table: Create the table of claims. A bound is a JSON array of text, one element per key column; NULL
 --     is an open end.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_claims" (table_name TEXT NOT NULL, output TEXT NOT NULL, owner TEXT NOT NULL, lower_bound TEXT, upper_bound TEXT, claimed_at TIMESTAMPTZ NOT NULL, expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, owner));
+
+-- create_column_index: Create the index on one column, by which edited rows or stored vectors are found.
+--   one text
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
+--   template, composite key, special characters in names
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
+--   list of columns, trigger, updated_at
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
+--   types whose text has settings, updated_at without time zone
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
+--   bytea, nulls_only
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
 -- create_errors_table: Create the table of failed rows. It contains keys and reasons, never the inputs.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_row_errors" (table_name TEXT NOT NULL, output TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, class TEXT NOT NULL, attempts INT8 NOT NULL, next_try TIMESTAMPTZ NOT NULL, message TEXT NOT NULL, first_seen TIMESTAMPTZ NOT NULL, last_seen TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, key));
@@ -306,19 +317,6 @@ BEGIN
   RETURN NEW;
 END
 $crdbvec$;
-
--- create_updated_index: Create the index that finds edited rows, if the table has no index that starts with the
---     column.
---   one text
-CREATE INDEX CONCURRENTLY IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
---   template, composite key, special characters in names
-CREATE INDEX CONCURRENTLY IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("v_fingerprint");
---   list of columns, trigger, updated_at
-CREATE INDEX CONCURRENTLY IF NOT EXISTS "note_v_pending" ON "public"."note" ("v_fingerprint");
---   types whose text has settings, updated_at without time zone
-CREATE INDEX CONCURRENTLY IF NOT EXISTS "track_v_pending" ON "public"."track" ("v_fingerprint");
---   bytea, nulls_only
-CREATE INDEX CONCURRENTLY IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
 -- create_vector_columns_table: Create the metadata table of vector columns.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_vector_columns" (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
@@ -705,6 +703,17 @@ SELECT count(*), count("crdbvec_row"."v"), count(*) FILTER (WHERE "crdbvec_row".
 
 -- read_server_identity: Read the identity of the server, if the server has one.
 SELECT crdbvec_control.system_identifier::text FROM pg_catalog.pg_control_system() AS crdbvec_control;
+
+-- read_stored_vectors: Return a stored vector, as text, for each of the `fingerprints`; NULL for one that no row with
+--     a vector has.
+--   one text
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
+--   template, composite key, special characters in names
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
+--   list of columns, trigger, updated_at
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
+--   types whose text has settings, updated_at without time zone
+SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT "crdbvec_row"."v"::text FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" = crdbvec_wanted.crdbvec_fingerprint AND "crdbvec_row"."v" IS NOT NULL LIMIT 1) FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint);
 
 -- read_table_facts: Read what decides whether a table can be changed.
 SELECT crdbvec_class.relispartition, crdbvec_class.reloftype <> 0, crdbvec_class.relpersistence = 't', crdbvec_class.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits AS crdbvec_inherits WHERE crdbvec_inherits.inhparent = crdbvec_class.oid), pg_has_role(crdbvec_class.relowner, 'USAGE'), current_user::text, has_schema_privilege(crdbvec_class.relnamespace, 'CREATE'), crdbvec_class.relnatts::int, (SELECT coalesce(sum(crdbvec_attribute.attlen), 0)::int FROM pg_catalog.pg_attribute AS crdbvec_attribute WHERE crdbvec_attribute.attrelid = crdbvec_class.oid AND crdbvec_attribute.attnum > 0 AND NOT crdbvec_attribute.attisdropped AND crdbvec_attribute.attnotnull AND crdbvec_attribute.attlen > 0), current_setting('block_size')::int FROM pg_catalog.pg_class AS crdbvec_class WHERE crdbvec_class.oid = %(oid)s;

@@ -89,7 +89,12 @@ def test_status_and_plan_report_the_same_counts(unchanged: Restored, name: str) 
     assert chosen(status, expected["status"]) == expected["status"]
     (plan,) = unchanged.of(name, "plan")
     counts = ("rows", "embedded", "pending", "never_embedded", "edited", "other_model", "blank", "duplicates")
-    assert {count: plan[count] for count in counts} == {count: expected["plan"][count] for count in counts}
+    # 0.1.0 counted deferred rows, which no run embeds before their retry time, as pending.
+    deferred = dict.fromkeys(("pending", "never_embedded"), plan["deferred"])
+    assert plan["deferred"] <= status["deferred"]
+    assert {count: plan[count] + deferred.get(count, 0) for count in counts} == {
+        count: expected["plan"][count] for count in counts
+    }
     # In 0.1.0 the only statement was the one that writes vectors.
     assert [statement.split()[0] for statement in expected["plan"]["statements"]] == ["UPDATE"]
     *needed, write = plan["statements"]

@@ -126,6 +126,20 @@ def _pending_rows(
 
 
 @statement
+def read_stored_vectors(column: ColumnDefinition) -> sql.Composable:
+    """Return a stored vector, as text, for each of the `fingerprints`; NULL for one that no row with a vector has."""
+    return sql.SQL(
+        "SELECT crdbvec_wanted.crdbvec_fingerprint, (SELECT {output}::text FROM {table} "
+        "WHERE {stored} = crdbvec_wanted.crdbvec_fingerprint AND {output} IS NOT NULL LIMIT 1) "
+        "FROM unnest(%(fingerprints)s::text[]) AS crdbvec_wanted (crdbvec_fingerprint)"
+    ).format(
+        output=reference(column.spec.output),
+        table=aliased(column.table),
+        stored=reference(column.spec.fingerprint_column or column.spec.output),
+    )
+
+
+@statement
 def write_vector(column: ColumnDefinition) -> sql.Composable:
     """Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded write)."""
     return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {condition}").format(

@@ -240,6 +240,18 @@ class VectorRows:
             "since": pass_.since,
         }
 
+    def stored_vectors(self, fingerprints: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the vectors of rows with the given fingerprints, which an index on their column finds.
+
+        Returns:
+            A vector, float32 of shape (dimension,), by fingerprint; nothing for a fingerprint that no vector has.
+        """
+        found = self._database.fetch(
+            statements.read_stored_vectors(self.column), {"fingerprints": list(dict.fromkeys(fingerprints))}
+        )
+        # The text of a vector is exact: the shortest decimal form that is read back as the same number.
+        return {fingerprint: np.array(json.loads(text), np.float32) for fingerprint, text in found if text is not None}
+
     def write(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32], *, one_by_one: bool = False) -> Written:
         """Write the vectors of those rows whose input is still the one that was read.
 

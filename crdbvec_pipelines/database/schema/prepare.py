@@ -34,11 +34,11 @@ from crdbvec_pipelines.database.schema.requirements import check_requirements
 from crdbvec_pipelines.database.schema.statements import (
     add_fingerprint_column,
     add_vector_column,
+    combine_column_indexes,
     combine_pending_indexes,
-    combine_updated_indexes,
+    create_column_index,
     create_extension,
     create_pending_index,
-    create_updated_index,
     find_leading_index,
     find_metadata_tables,
     has_vector_type,
@@ -81,8 +81,9 @@ def missing_statements(column: BoundColumn) -> Iterator[Statement]:
         yield create_vector_columns_table(schema)
     yield from upgrade_statements(schema, installed_version(database, schema, existing))
     yield from _missing_pending_index(column)
-    if spec.updated_at is not None:
-        yield from _missing_updated_index(column, spec.updated_at)
+    searched = (spec.updated_at, spec.fingerprint_column if spec.reuse_vectors else None)
+    for name in filter(None, searched):
+        yield from _missing_column_index(column, name)
 
 
 def _missing_columns(column: BoundColumn) -> Iterator[Statement]:
@@ -113,21 +114,22 @@ def _missing_pending_index(column: BoundColumn) -> Iterator[Statement]:
     yield combine_pending_indexes(dialect, column, changes.create_as)
 
 
-def _missing_updated_index(column: BoundColumn, updated_at: str) -> Iterator[Statement]:
+def _missing_column_index(column: BoundColumn, name: str) -> Iterator[Statement]:
+    """Yield the statements that create an index on a column, unless the table has one that starts with it."""
     dialect, table = column.database.dialect, column.table
-    if column.database.fetch(find_leading_index(), {"oid": table.oid, "column": updated_at}):
+    if column.database.fetch(find_leading_index(), {"oid": table.oid, "column": name}):
         return
-    own = OwnIndex(f"{table.name.name}_{updated_at}", "crdbvec", [updated_at], None)
+    own = OwnIndex(f"{table.name.name}_{name}", "crdbvec", [name], None)
     changes = index_changes(column.database, table, own)
     yield from changes.drops
     if changes.create_as is None:
         return
     if not table.is_partitioned:
-        yield create_updated_index(dialect, table, updated_at, changes.create_as)
+        yield create_column_index(dialect, table, name, changes.create_as)
         return
     for partition in _partitions(column):
-        yield from _missing_updated_index(partition, updated_at)
-    yield combine_updated_indexes(dialect, table, updated_at, changes.create_as)
+        yield from _missing_column_index(partition, name)
+    yield combine_column_indexes(dialect, table, name, changes.create_as)
 
 
 def _partitions(column: BoundColumn) -> list[BoundColumn]:

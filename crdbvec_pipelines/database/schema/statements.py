@@ -101,8 +101,8 @@ def create_pending_index(dialect: Dialect, column: ColumnDefinition, index: str)
 
 
 @online_ddl
-def create_updated_index(dialect: Dialect, table: Table, column_name: str, index: str) -> sql.Composable:
-    """Create the index that finds edited rows, if the table has no index that starts with the column."""
+def create_column_index(dialect: Dialect, table: Table, column_name: str, index: str) -> sql.Composable:
+    """Create the index on one column, by which edited rows or stored vectors are found."""
     return dialect.create_index(
         index=sql.Identifier(index),
         table=table.identifier,
@@ -124,8 +124,8 @@ def combine_pending_indexes(dialect: Dialect, column: ColumnDefinition, index: s
 
 
 @statement
-def combine_updated_indexes(dialect: Dialect, table: Table, column_name: str, index: str) -> sql.Composable:
-    """Create the index that finds edited rows of a partitioned table from those of its partitions."""
+def combine_column_indexes(dialect: Dialect, table: Table, column_name: str, index: str) -> sql.Composable:
+    """Create the index on one column of a partitioned table from those of its partitions."""
     return dialect.create_index(
         index=sql.Identifier(index),
         table=table.identifier,

@@ -41,8 +41,8 @@ _TICK_SECONDS = 30.0
 _SPLIT_CHECK_INTERVAL_SECONDS = 600.0
 # An unchanged backlog is reported again after this time, so that the plot has points.
 _OBSERVATION_INTERVAL_SECONDS = 3_600.0
-# So many partitions without pending rows may be between two of a run. Each costs a scan of its rows, which takes less
-# time than the start of another run.
+# The most partitions without pending rows between two of a run. Each costs a scan of its rows, which takes less time
+# than the start of another run.
 _MAX_COMPLETE = 3
 _TRIGGER_TAGS = {"crdbvec/trigger": "follow"}
 _CURSOR_RESET = "the cursor was invalid and has been reset"
