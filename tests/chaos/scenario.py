@@ -137,6 +137,7 @@ class Scenario:
         """Shut the server of the table down, and start it again at the end."""
         with _shut_down(self.tables, mode):
             yield
+        self.column.connection.close()
         self.column.connection = psycopg.connect(self.url, autocommit=True)
 
     @contextmanager
