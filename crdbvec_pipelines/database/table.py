@@ -128,6 +128,10 @@ def find_relation() -> sql.Composable:
     )
 
 
+# Types of keys that Python represents by lists and dictionaries, which cannot be compared. Arrays are such, too.
+_UNUSABLE_KEY_TYPES = frozenset({"json", "jsonb"})
+
+
 @statement
 def list_relations() -> sql.Composable:
     """List the tables of the database, to suggest one for a name that does not exist."""
@@ -188,7 +192,7 @@ def read_table(database: Database, name: TableName) -> Table:
     """Return a table as the server describes it.
 
     Raises:
-        TableError: The table does not exist, is not a table, or has no primary key.
+        TableError: The table does not exist, is not a table, or has no primary key of supported types.
     """
     found = database.fetch(find_relation(), {"schema": name.schema, "table": name.name})
     if not found:
@@ -211,6 +215,12 @@ def read_table(database: Database, name: TableName) -> Table:
         raise TableError(
             f"{name} has no primary key, which is needed to identify its rows. "
             "Add one (ALTER TABLE ... ADD PRIMARY KEY) and run the command again."
+        )
+    unusable = [column for column in key if column.type_name in _UNUSABLE_KEY_TYPES or column.type_name.startswith("_")]
+    if unusable:
+        raise TableError(
+            f"{name} has a key column of the type {unusable[0].cast}, {unusable[0].name}. Keys of arrays and JSON are "
+            "not supported. Add a primary key of another type."
         )
     return Table(name, columns, key, database.dialect, is_partitioned=kind == "p", oid=oid)
 
@@ -324,5 +334,5 @@ def _suggestion(database: Database, name: TableName) -> str:
 
 
 def _cast(type_name: str, full_name: str) -> str:
-    # format_type returns "character" for bpchar, which as a cast means character(1) and truncates the value.
-    return "bpchar" if type_name == "bpchar" else full_name
+    # format_type returns "character" and "bit", which as casts mean character(1) and bit(1) and truncate the value.
+    return {"bpchar": "bpchar", "bit": "varbit"}.get(type_name, full_name)
