@@ -1,15 +1,19 @@
 """The database as a Dagster resource. Models are not resources: an op loads the one that it needs."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from crdbvec_pipelines.config import DatabaseSpec
+from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable
 from crdbvec_pipelines.database.connection import MAX_ATTEMPTS, Database
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0
+
+MASKED = "********"
+"""What Dagster shows instead of a secret, also in the run config with which a launchpad opens."""
 
 
 class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -34,9 +38,13 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["CockroachResource"]:
-        """Open the pool while the steps of the process run."""
+        """Open the pool while the steps of the process run.
+
+        A launchpad opens with the defaults of all resources, in which the URL is masked, and sends them with the run:
+        the masked URL stands for the configured one.
+        """
         with Database(
-            self.url,
+            _configured_url(context) if self.url == MASKED else self.url,
             max_connections=self.max_connections,
             statement_timeout=self.statement_timeout_seconds,
             attempts=self.attempts,
@@ -61,3 +69,15 @@ def for_ticks(cockroach: CockroachResource) -> CockroachResource:
     return CockroachResource(
         url=cockroach.url, max_connections=1, statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS, attempts=1
     )
+
+
+def _configured_url(context: dg.InitResourceContext) -> str:
+    """Return the URL that the definitions contain, or name by a variable.
+
+    Raises:
+        ConfigurationError: The environment variable is not set.
+    """
+    schema = context.resource_def.config_schema if context.resource_def else None
+    configured = json.loads(schema.default_value_as_json_str) if schema and schema.default_provided else {}
+    url = configured.get("url", MASKED)
+    return EnvironmentVariable.model_validate(url).read() if isinstance(url, dict) else str(url)
