@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 
 PARTITION = "public:passage::min::max"
 INDEX = ("public", "passage", "passage_vector_index")
+ASSET = ("public", "passage", "passage_vector")
 JOBS = {action: f"passage_vector__{action}" for action in ("sync_partitions", "encode", "follow", "maintain")}
 IN_PROCESS = "passage_vector__encode_in_process"
 
@@ -101,3 +102,34 @@ def test_launchpads_and_resources_show_no_url(ui: Ui) -> None:
     shown.append(ui.launchpad.default_config(ASSET_JOB, INDEX))
     assert all("********" in text and ui.url not in text for text in shown)
     assert {values["url"] for values in ui.launchpad.resources().values()} == {"CRDBVEC_URL"}
+
+
+def test_launchpad_describes_bounds_and_defaults(ui: Ui) -> None:
+    shown = ui.launchpad.descriptions(JOBS["encode"])
+    assert shown["batch_size"].endswith("1 to 10,000, by default 1,024.")
+    assert shown["workers"].endswith("1 to 64, by default 1.")
+    assert shown["num_batches"].startswith("Stop after this many batches; 1 or more, by default no limit.")
+    assert ui.launchpad.descriptions(JOBS["follow"])["minutes"].endswith("more than 0, by default 10.")
+    config = yaml.safe_load(ui.launchpad.default_config(ASSET_JOB, ASSET))
+    assert config["ops"]["__".join(ASSET)]["config"] == {"batch_size": 1_024, "workers": 1}
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "config"),
+    [
+        (JOBS["encode"], "__".join(ASSET), {"batch_size": 99_999}),
+        (JOBS["encode"], "__".join(ASSET), {"workers": 0}),
+        (JOBS["follow"], "public__passage__passage_vector__follow_op", {"minutes": 0.0}),
+        (JOBS["follow"], "public__passage__passage_vector__follow_op", {"edited_since": "yesterday"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_values_out_of_range_are_rejected_before_a_run_exists(
+    ui: Ui, job: str, op: str, config: dict[str, object]
+) -> None:
+    before = ui.launchpad.runs()
+    result = ui.launchpad.launch(job, yaml.safe_dump({"ops": {op: {"config": config}}}))
+    assert result["__typename"] == "PythonError"
+    messages = [result["message"], *(cause["message"] for cause in result["causes"])]
+    assert any(f"The run config of {op} is invalid: {next(iter(config))}: " in text for text in messages)
+    assert ui.launchpad.runs() == before

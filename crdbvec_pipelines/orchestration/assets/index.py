@@ -6,6 +6,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
@@ -29,8 +30,10 @@ _SAMPLED_SEARCHES = 3
 class IndexConfig(dg.Config):
     """The configuration of one run."""
 
-    replace: bool = False
-    """Drop an index that differs from crdbvec.yaml, and build it again."""
+    replace: bool = Field(
+        default=False,
+        description="Drop an index that differs from crdbvec.yaml, and build it again; by default the run fails.",
+    )
 
 
 def build_index_definitions(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:

@@ -21,6 +21,7 @@ from crdbvec_pipelines.orchestration.assets.partition_run import PartitionRun
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures, retrying
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
 
@@ -33,15 +34,36 @@ _RETRIES = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL
 class RefreshConfig(dg.Config):
     """The configuration of one run; each value defaults to that of crdbvec.yaml."""
 
-    batch_size: int | None = Field(
-        default=None, ge=1, le=MAX_BATCH_SIZE, description="Rows that are read, encoded and written together."
-    )
-    workers: int | None = Field(
-        default=None, ge=1, le=MAX_WORKERS, description="Batches that are encoded at the same time."
-    )
-    num_batches: int | None = Field(
-        default=None, ge=1, description="Stop after this many batches. Partitions with pending rows stay incomplete."
-    )
+    batch_size: int | None = Field(default=None, ge=1, le=MAX_BATCH_SIZE)
+    workers: int | None = Field(default=None, ge=1, le=MAX_WORKERS)
+    num_batches: int | None = Field(default=None, ge=1)
+
+
+def _refresh_config(spec: VectorColumn) -> type[dg.Config]:
+    """Return the configuration as the launchpad shows it, with the defaults of the column and all bounds."""
+
+    class ColumnRefreshConfig(RefreshConfig):
+        batch_size: int | None = Field(
+            default=spec.batch_size,
+            ge=1,
+            le=MAX_BATCH_SIZE,
+            description=f"Rows that are read, encoded and written together; 1 to {MAX_BATCH_SIZE:,}, "
+            f"by default {spec.batch_size:,}.",
+        )
+        workers: int | None = Field(
+            default=spec.workers,
+            ge=1,
+            le=MAX_WORKERS,
+            description=f"Batches that are encoded at the same time; 1 to {MAX_WORKERS}, by default {spec.workers}.",
+        )
+        num_batches: int | None = Field(
+            default=None,
+            ge=1,
+            description="Stop after this many batches; 1 or more, by default no limit. Partitions with pending rows "
+            "stay incomplete.",
+        )
+
+    return ColumnRefreshConfig
 
 
 def build_source(spec: VectorColumn, names: AssetNames) -> dg.AssetSpec:
@@ -62,6 +84,12 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
     partitions of the run at its end.
     """
 
+    # The name of an asset's op, which run configs contain, is made of the parts of its key.
+    @dg.op(
+        name="__".join(names.asset),
+        ins={"source": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing, is_required=False),
+    )
     def vector_column(
         context: dg.AssetExecutionContext, config: RefreshConfig, cockroach: CockroachResource
     ) -> Iterator[Any]:
@@ -86,14 +114,20 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
     with warnings.catch_warnings():
         # The backfill policy is a beta feature of Dagster, which warns of it at every load.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.asset(
-            key=dg.AssetKey(names.asset),
-            deps=[dg.AssetKey(names.source)],
+        asset = dg.AssetsDefinition.from_op(
+            checked_at_launch(vector_column, _refresh_config(spec)),
+            keys_by_input_name={"source": dg.AssetKey(names.source)},
+            keys_by_output_name={"result": dg.AssetKey(names.asset)},
             partitions_def=dg.DynamicPartitionsDefinition(name=names.partitions),
             backfill_policy=dg.BackfillPolicy.multi_run(spec.partitions.max_per_run),
-            output_required=False,
+        )
+
+    def describe(found: dg.AssetSpec) -> dg.AssetSpec:
+        return found.replace_attributes(
             description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}.",
             group_name=names.group,
             kinds={"sql", "python"},
             metadata=definition_metadata(spec, names),
-        )(vector_column)
+        )
+
+    return asset.map_asset_specs(describe)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
@@ -18,6 +18,7 @@ from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
 
@@ -28,8 +29,23 @@ _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 10.0
 class FollowConfig(dg.Config):
     """The configuration of a follow run."""
 
-    edited_since: str | None = Field(default=None, description="Also rows updated since (ISO 8601), by updated_at.")
-    minutes: float = Field(default=10.0, gt=0, description="Start no further round after this many minutes.")
+    edited_since: str | None = Field(
+        default=None,
+        description="Also embed rows updated since this time, such as 2027-01-31T12:00:00Z, according to the column "
+        "`updated_at`; by default none.",
+    )
+    minutes: float = Field(
+        default=10.0,
+        gt=0,
+        description="Start no further round after this many minutes; more than 0, by default 10.",
+    )
+
+    @field_validator("edited_since")
+    @classmethod
+    def _check_time(cls, text: str | None) -> str | None:
+        if text is not None:
+            datetime.fromisoformat(text)
+        return text
 
 
 def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.JobDefinition:
@@ -84,7 +100,7 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
         tags={COLUMN_TAG: names.stem},
     )
     def follow_job() -> None:
-        follow()
+        checked_at_launch(follow, FollowConfig)()
 
     return follow_job
 

@@ -3,7 +3,6 @@
 import dagster as dg
 import psycopg
 import pytest
-from pydantic import ValidationError
 
 from tests.orchestration.project import UNUSED_URL, BuildProject, Project
 from tests.support.models import CallLog
@@ -145,9 +144,14 @@ def test_invalid_run_configuration_is_rejected(
 ) -> None:
     create_table(connection, texts=texts(5))
     project = with_whole_table(build_project(url))
-    with pytest.raises(ValidationError, match=f"1 validation error for RefreshConfig\n{next(iter(values))}"):
+    with pytest.raises(dg.DagsterError) as caught:
         project.run("encode_in_process", run_config(project, **values), partition_key=WHOLE)
+    assert f"The run config of public__passage__passage_vector is invalid: {next(iter(values))}: " in str(
+        caught.value.__cause__
+    )
     assert calls.batches() == []
+    # Not even a run exists.
+    assert project.instance.get_runs() == []
 
 
 @pytest.mark.parametrize("executor", ["auto", "in_process", "multiprocess"])
