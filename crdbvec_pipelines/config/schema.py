@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from crdbvec_pipelines.config.cron import check_cron
 from crdbvec_pipelines.config.sections import (
@@ -136,14 +136,30 @@ def _table_name(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
+_INPUT_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "properties": {"template": {"type": "string"}}, "required": ["template"]},
+    ]
+}
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+
+def _check_owner(owner: str) -> str:
+    if not re.fullmatch(r"team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+", owner):
+        raise ValueError(f"{owner!r} is not an owner; write an e-mail address or team:name")
+    return owner
+
+
 class VectorColumn(Spec):
     """One vector column: the vectors that one model computes from one input of one table."""
 
-    table: Annotated[TableName, BeforeValidator(_table_name)] = Field(
+    table: Annotated[TableName, BeforeValidator(_table_name), WithJsonSchema({"type": "string"})] = Field(
         description="`table` or `schema.table`, spelled exactly as in the database. Write double quotes around a part "
         "that contains a dot."
     )
-    input: Annotated[str | tuple[str, ...] | None, BeforeValidator(_columns)] = Field(
+    input: Annotated[str | tuple[str, ...] | None, BeforeValidator(_columns), WithJsonSchema(_INPUT_SCHEMA)] = Field(
         default=None,
         description="The column to embed, or a list of columns, whose values are joined by line breaks.",
     )
@@ -227,6 +243,19 @@ class VectorColumn(Spec):
         description="Days after their end until maintenance deletes runs of this vector column from Dagster; 1 or "
         "more.",
     )
+    source_asset: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The key of an asset of your project that is the table, such as `[analytics, passage]`, for the "
+        "lineage; by default an asset is made for the table.",
+    )
+    group: _Word | None = Field(
+        default=None, description="The group of the assets in Dagster; by default the name of the table."
+    )
+    owners: tuple[Annotated[str, AfterValidator(_check_owner)], ...] = Field(
+        default=(), description="The owners of the assets in Dagster: e-mail addresses, or `team:name`."
+    )
+    tags: Mapping[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster.")
     follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
     checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")
@@ -295,9 +324,18 @@ class ProjectConfig(Spec):
 
     database: DatabaseSpec = Field(default=DatabaseSpec(), description="The database that contains the tables.")
     models: ModelsSpec = Field(default=ModelsSpec(), description="Your own model wrappers, and the models' settings.")
-    asset_prefix: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], ...] = Field(
+    asset_prefix: tuple[_Word, ...] = Field(
         default=(),
         description="The first parts of every asset key in Dagster, such as `[warehouse]`; letters, digits and `_`.",
+    )
+    name_prefix: _Word | None = Field(
+        default=None,
+        description="The first part of the names of jobs, sensors and schedules in Dagster, for a project with several "
+        "configurations that have outputs of the same name.",
+    )
+    resource_key: _Word = Field(
+        default="cockroach",
+        description="The key of the database's resource in Dagster, for a project with several databases.",
     )
     vectors: tuple[VectorColumn, ...] = Field(
         min_length=1, description="A list with one entry per vector column; at least one."

@@ -29,6 +29,7 @@ class AssetNames:
         short: The prefix of the names of jobs, sensors and schedules: the output column if that is unique.
         partitions: The name of the dynamic partitions, which is global in a Dagster instance.
         group: The group in the UI.
+        resource: The key of the database's resource.
     """
 
     source: tuple[str, ...]
@@ -38,6 +39,12 @@ class AssetNames:
     short: str
     partitions: str
     group: str
+    resource: str
+
+    @property
+    def resource_for_ticks(self) -> str:
+        """The key of the resource with which sensors use the database."""
+        return f"{self.resource}_for_ticks"
 
     def job(self, action: str) -> str:
         """Return the name of the job for an action (`encode`, `follow`, ...)."""
@@ -58,17 +65,20 @@ def asset_names(config: ProjectConfig) -> Mapping[str, AssetNames]:
     names: dict[str, AssetNames] = {}
     for vector in config.vectors:
         path = columns[str(vector)]
-        stem = "__".join(path)
+        first = [config.name_prefix] if config.name_prefix else []
+        stem = "__".join([*first, *path])
         output = _word(vector.output)
+        is_output_enough = outputs[output] == 1 and output not in taken
         asset = (*config.asset_prefix, *path)
         names[str(vector)] = AssetNames(
-            source=(*config.asset_prefix, *tables[vector.table]),
+            source=vector.source_asset or (*config.asset_prefix, *tables[vector.table]),
             asset=asset,
             index=(*config.asset_prefix, *indexes[str(vector)]),
             stem=stem,
-            short=output if outputs[output] == 1 and output not in taken else stem,
+            short="__".join([*first, output]) if is_output_enough else stem,
             partitions="crdbvec/" + "/".join(asset),
-            group=_word(vector.table.name),
+            group=vector.group or _word(vector.table.name),
+            resource=config.resource_key,
         )
     return names
 

@@ -11,7 +11,7 @@ from crdbvec_pipelines.orchestration.assets.index import build_index_definitions
 from crdbvec_pipelines.orchestration.assets.vector_column import build_source, build_vector_asset
 from crdbvec_pipelines.orchestration.jobs.build import build_jobs
 from crdbvec_pipelines.orchestration.jobs.maintenance import build_maintenance
-from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource, for_ticks
+from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource, for_ticks, ticks_resource
 
 
 def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | None = None) -> dg.Definitions:
@@ -28,11 +28,13 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
     check_models(config, registry)
     names = asset_names(config)
     resource = cockroach or build_resource(config.database)
+    resource_for_ticks = for_ticks(cockroach) if cockroach else ticks_resource(config.database)
     sources: dict[tuple[str, ...], dg.AssetSpec] = {}
     parts = []
     for vector in config.vectors:
         own = names[str(vector)]
-        sources.setdefault(own.source, build_source(vector, own))
+        if vector.source_asset is None:
+            sources.setdefault(own.source, build_source(vector, own))
         parts += [
             dg.Definitions(
                 assets=[build_vector_asset(vector, own, registry)], asset_checks=[build_checks(vector, own, registry)]
@@ -43,7 +45,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
         ]
     shared = dg.Definitions(
         assets=list(sources.values()),
-        resources={"cockroach": resource, "cockroach_for_ticks": for_ticks(resource)},
+        resources={config.resource_key: resource, f"{config.resource_key}_for_ticks": resource_for_ticks},
         executor=dg.in_process_executor,
     )
     return with_freshness(dg.Definitions.merge(shared, *parts), config, names)

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable
 from crdbvec_pipelines.database.connection import MAX_ATTEMPTS, Database
+from crdbvec_pipelines.errors import ConfigurationError
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0
 
@@ -58,10 +60,20 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self._database
 
 
+@cache
 def build_resource(spec: DatabaseSpec) -> CockroachResource:
-    """Return the resource of a configuration; a URL from the environment is read when a run starts."""
+    """Return the resource of a configuration; a URL from the environment is read when a run starts.
+
+    Equal databases have the same resource, because Dagster merges definitions only if their resources are identical.
+    """
     url = spec.url if isinstance(spec.url, str) else dg.EnvVar(spec.url.env)
     return CockroachResource(url=url)
+
+
+@cache
+def ticks_resource(spec: DatabaseSpec) -> CockroachResource:
+    """Return the resource of a configuration for sensors."""
+    return for_ticks(build_resource(spec))
 
 
 def for_ticks(cockroach: CockroachResource) -> CockroachResource:
@@ -69,6 +81,14 @@ def for_ticks(cockroach: CockroachResource) -> CockroachResource:
     return CockroachResource(
         url=cockroach.url, max_connections=1, statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS, attempts=1
     )
+
+
+def database_of(resources: object, key: str) -> Database:
+    """Return the open database of the resources in a context, by the key that the configuration has chosen."""
+    resource = getattr(resources, key)
+    if not isinstance(resource, CockroachResource):
+        raise ConfigurationError(f"The resource {key} is not a CockroachResource.")
+    return resource.database
 
 
 def _configured_url(context: dg.InitResourceContext) -> str:

@@ -17,7 +17,7 @@ from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
-from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.search.index_build import build_when_covered
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import Measurement, measure_recall, sample_queries
@@ -52,15 +52,18 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
         deps=[dg.AssetKey(names.asset)],
         group_name=names.group,
         kinds={"sql"},
+        owners=spec.owners,
+        tags=spec.tags,
+        metadata={"dagster/table_name": str(spec.table)},
         description=f"The vector index over {spec.output} of {spec.table}, built once enough rows are embedded.",
+        required_resource_keys={names.resource},
         op_tags={"crdbvec/vector_column": names.stem},
     )
-    def vector_index(
-        context: dg.AssetExecutionContext, config: IndexConfig, cockroach: CockroachResource
-    ) -> dg.MaterializeResult[Any]:
+    def vector_index(context: dg.AssetExecutionContext, config: IndexConfig) -> dg.MaterializeResult[Any]:
         with as_dagster_failures():
-            column = open_column(cockroach.database, spec, registry.load(spec.model))
-            sentence = unsupported_options(cockroach.database.dialect, spec)
+            database = database_of(context.resources, names.resource)
+            column = open_column(database, spec, registry.load(spec.model))
+            sentence = unsupported_options(database.dialect, spec)
             if sentence:
                 context.log.warning(sentence)
             started = time.monotonic()
@@ -85,11 +88,15 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
 
 
 def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=dg.AssetKey(names.index), name="index_used", blocking=False)
-    def index_used(cockroach: CockroachResource) -> dg.AssetCheckResult:
+    @dg.asset_check(
+        asset=dg.AssetKey(names.index), name="index_used", blocking=False, required_resource_keys={names.resource}
+    )
+    def index_used(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         """Whether the server uses the vector index for a search, according to EXPLAIN."""
         with as_dagster_failures():
-            plans = _query_plans(open_existing_column(cockroach.database, spec, registry.load(spec.model)))
+            plans = _query_plans(
+                open_existing_column(database_of(context.resources, names.resource), spec, registry.load(spec.model))
+            )
         without = [plan for plan, by_index in plans if not by_index]
         shown = [*without, *(plan for plan, _ in plans), "no row has a vector"][0]
         return dg.AssetCheckResult(
@@ -109,11 +116,15 @@ def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) 
 def _recall(
     spec: VectorColumn, names: AssetNames, registry: ModelRegistry, index: IndexSpec
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=dg.AssetKey(names.index), name="recall_at_k", blocking=False)
-    def recall_at_k(cockroach: CockroachResource) -> dg.AssetCheckResult:
+    @dg.asset_check(
+        asset=dg.AssetKey(names.index), name="recall_at_k", blocking=False, required_resource_keys={names.resource}
+    )
+    def recall_at_k(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         """Whether the index finds the rows that an exact search finds, for queries made from the table."""
         with as_dagster_failures():
-            curve = measure_recall(open_existing_column(cockroach.database, spec, registry.load(spec.model)))
+            curve = measure_recall(
+                open_existing_column(database_of(context.resources, names.resource), spec, registry.load(spec.model))
+            )
         measured = curve.at(index.effort)
         smallest = curve.smallest_effort_with_recall(index.wanted_recall)
         png = base64.b64encode(recall_plot(curve, str(spec), index.wanted_recall)).decode()

@@ -20,7 +20,7 @@ from crdbvec_pipelines.orchestration.assets.metadata import definition_metadata
 from crdbvec_pipelines.orchestration.assets.partition_run import PartitionRun
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures, retrying
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
@@ -73,6 +73,8 @@ def build_source(spec: VectorColumn, names: AssetNames) -> dg.AssetSpec:
         description=f"The table {spec.table}, whose rows are embedded.",
         group_name=names.group,
         kinds={"sql", "table"},
+        owners=spec.owners,
+        tags=spec.tags,
         metadata={"dagster/table_name": str(spec.table)},
     )
 
@@ -89,16 +91,15 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
         name="__".join(names.asset),
         ins={"source": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing, is_required=False),
+        required_resource_keys={names.resource},
     )
-    def vector_column(
-        context: dg.AssetExecutionContext, config: RefreshConfig, cockroach: CockroachResource
-    ) -> Iterator[Any]:
+    def vector_column(context: dg.AssetExecutionContext, config: RefreshConfig) -> Iterator[Any]:
         with retrying(_RETRIES, context.retry_number), as_dagster_failures():
             ranges = {key: parse_partition_key(key, spec.table) for key in context.partition_keys}
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             encoder.load_in_background()
-            column = prepare_column(cockroach.database, spec, encoder)
+            column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
             for key_range in ranges.values():
                 column.table.check_range(key_range)
             options = replace(
@@ -127,6 +128,8 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}.",
             group_name=names.group,
             kinds={"sql", "python"},
+            owners=list(spec.owners),
+            tags=dict(spec.tags),
             metadata=definition_metadata(spec, names),
         )
 

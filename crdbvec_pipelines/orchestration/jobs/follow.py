@@ -17,7 +17,7 @@ from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
-from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
@@ -51,13 +51,13 @@ class FollowConfig(dg.Config):
 def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.JobDefinition:
     """Return the follow job of a vector column, which logs one materialization for each partition that it touched."""
 
-    @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing))
-    def follow(context: dg.OpExecutionContext, config: FollowConfig, cockroach: CockroachResource) -> None:
+    @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
+    def follow(context: dg.OpExecutionContext, config: FollowConfig) -> None:
         with as_dagster_failures():
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             encoder.load_in_background()
-            column = prepare_column(cockroach.database, spec, encoder)
+            column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             ranges = [parse_partition_key(key, spec.table) for key in plan.keys]

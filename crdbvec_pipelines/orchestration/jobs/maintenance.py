@@ -19,7 +19,7 @@ from crdbvec_pipelines.orchestration.instance.connections import keep_connection
 from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions
 from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
-from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
@@ -32,12 +32,12 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
         ConfigurationError: The schedule is not a cron expression.
     """
 
-    @dg.op(name=names.op("maintain"), out=dg.Out(dg.Nothing))
-    def maintain(context: dg.OpExecutionContext, cockroach: CockroachResource) -> None:
+    @dg.op(name=names.op("maintain"), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
+    def maintain(context: dg.OpExecutionContext) -> None:
         with as_dagster_failures():
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
-            column = prepare_column(cockroach.database, spec, encoder)
+            column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             context.log.info(str(plan))

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, Validati
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
+from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import is_prepared
@@ -28,7 +29,7 @@ from crdbvec_pipelines.orchestration.instance.in_progress import (
     find_work_in_progress,
 )
 from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
-from crdbvec_pipelines.orchestration.resources import CockroachResource
+from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.orchestration.sensors.backoff import backoff_after_failures
 from crdbvec_pipelines.orchestration.sensors.decision import MAX_COUNTED_ROWS, Decision, TickState, decide
 from crdbvec_pipelines.partitioning import open_range_needs_split
@@ -86,11 +87,12 @@ def build_follow_sensor(
     @dg.sensor(
         name=names.job("follow_sensor"),
         jobs=jobs,
+        required_resource_keys={names.resource_for_ticks},
         minimum_interval_seconds=spec.follow.interval_seconds,
         description=f"Embeds rows of {spec.table} as they become pending. Switch it on to follow the table.",
     )
-    def follow_sensor(context: dg.SensorEvaluationContext, cockroach_for_ticks: CockroachResource) -> dg.SensorResult:
-        tick = _Tick(context, spec, names, registry, cockroach_for_ticks)
+    def follow_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        tick = _Tick(context, spec, names, registry, database_of(context.resources, names.resource_for_ticks))
         return tick.run()
 
     return follow_sensor
@@ -103,13 +105,13 @@ class _Tick:
         spec: VectorColumn,
         names: AssetNames,
         registry: ModelRegistry,
-        cockroach: CockroachResource,
+        database: Database,
     ) -> None:
         self._deadline = time.monotonic() + _TICK_SECONDS
         self._context = context
         self._spec = spec
         self._names = names
-        self._database = cockroach.database
+        self._database = database
         self._registry = registry
         cursor = TickCursor.read(context.cursor)
         self._is_cursor_reset = cursor is None

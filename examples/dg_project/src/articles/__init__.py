@@ -1,0 +1,1 @@
+"""A Dagster project whose tables get vector columns."""
