@@ -71,7 +71,11 @@ def _open_followed(database: Database, target: Target, position: int, reporters:
     reporter = reporters.get(str(column))
 
     def prepare() -> tuple[VectorRows, Sequence[KeyRange]]:
-        return VectorRows(prepare_column(database, column, encoder)), reporter.ranges() if reporter else ()
+        prepared = prepare_column(database, column, encoder)
+        if reporter is None:
+            return VectorRows(prepared), ()
+        reporter.follow(prepared)
+        return VectorRows(prepared), reporter.ranges()
 
     rows, ranges = prepare()
     encoder.load()

@@ -15,7 +15,8 @@ _SCHEMAS = attribute_schemas()
 
 def _typed(name: str) -> dg.Resolver:
     """Return how an attribute is read: as in crdbvec.yaml, with the schema that editors and `dg check yaml` use."""
-    return dg.Resolver.default(json_schema_extra=_SCHEMAS[name])
+    resolver: dg.Resolver = dg.Resolver.default(json_schema_extra=_SCHEMAS[name])
+    return resolver
 
 
 class VectorColumnsScaffolder(dg.Scaffolder[Any]):

@@ -13,7 +13,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_failing_check
+from crdbvec_pipelines.orchestration.instance.dagster_internals import last_check_result, partitions_failing_check
 from crdbvec_pipelines.refresh.input_sample import InputSample
 
 Metadata = dict[str, int | float]
@@ -111,14 +111,19 @@ _SAMPLE_CHECKS: Mapping[str, Callable[[VectorColumn, InputSample | None], tuple[
 
 
 def log_partition_checks(
-    context: dg.AssetExecutionContext, names: AssetNames, spec: VectorColumn, partition: str, state: RangeState
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    names: AssetNames,
+    spec: VectorColumn,
+    partition: str,
+    state: RangeState,
 ) -> None:
     """Log the result of each check for one partition, except those that are evaluated on a sample of the whole run."""
     for name in check_names(spec):
         if is_sampled(name):
             continue
         passed, metadata = evaluate(name, spec, state)
-        context.log_event(_evaluation(names, name, passed, metadata, partition))
+        # The annotation of an op's context lacks evaluations, which it stores like that of an asset.
+        context.log_event(_evaluation(names, name, passed, metadata, partition))  # type: ignore[arg-type]
 
 
 def log_run_checks(
@@ -148,6 +153,35 @@ def log_run_checks(
         context.instance.report_runless_asset_event(evaluation)
 
 
+def report_touched_checks(
+    instance: dg.DagsterInstance, names: AssetNames, spec: VectorColumn, states: Mapping[str, RangeState]
+) -> None:
+    """Report the result of each check after some rows of partitions were embedded.
+
+    A check passes if the last result of every partition passed. One that is evaluated on a sample keeps its last
+    result, of which Dagster shows nothing if it is older than the last materialization.
+
+    Args:
+        instance: The instance.
+        names: The names of the column.
+        spec: The column.
+        states: The rows of the touched partitions that were read, by partition key.
+    """
+    present = frozenset(instance.get_dynamic_partitions(names.partitions))
+    total = sum(states.values(), RangeState())
+    for name in check_names(spec):
+        key = dg.AssetCheckKey(dg.AssetKey(names.asset), name)
+        if is_sampled(name) or not states:
+            last = last_check_result(instance, key)
+            if last is not None:
+                instance.report_runless_asset_event(_evaluation(names, name, *last))
+            continue
+        now_failing = {partition for partition, state in states.items() if not evaluate(name, spec, state)[0]}
+        failing = ((partitions_failing_check(instance, key) - states.keys()) | now_failing) & present
+        metadata = {**evaluate(name, spec, total)[1], "partitions_failing": len(failing)}
+        instance.report_runless_asset_event(_evaluation(names, name, not failing, metadata))
+
+
 def report_checks(
     instance: dg.DagsterInstance,
     names: AssetNames,
@@ -168,7 +202,11 @@ def report_checks(
 
 
 def _evaluation(
-    names: AssetNames, name: str, passed: bool, metadata: Metadata, partition: str | None = None
+    names: AssetNames,
+    name: str,
+    passed: bool,
+    metadata: Mapping[str, int | float | dg.MetadataValue],
+    partition: str | None = None,
 ) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(names.asset),

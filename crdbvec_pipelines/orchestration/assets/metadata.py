@@ -13,6 +13,18 @@ from crdbvec_pipelines.refresh.report import RefreshReport
 
 Metadata = dict[str, int | float]
 
+STATE_NUMBERS = frozenset(
+    {
+        "rows_pending",
+        "rows_failed_recorded",
+        "rows_deferred",
+        "rows_blank",
+        "rows_arrived_meanwhile",
+        "dagster/partition_row_count",
+    }
+)
+"""The numbers of a materialization that describe the rows of its partition, and not what was done."""
+
 
 def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, str | dg.TableColumnLineage]:
     """Return the metadata of the definition, which needs no run."""
@@ -39,16 +51,6 @@ def column_schema(spec: VectorColumn, dimension: int) -> dg.TableSchema:
     if spec.fingerprint_column:
         columns.append(dg.TableColumn(spec.fingerprint_column, "TEXT", description="md5 over model and input"))
     return dg.TableSchema(columns)
-
-
-def follow_metadata(report: RefreshReport, embedded: int) -> Metadata:
-    """Return the numbers of one partition that a run over many touched: its own rows, and the rate of the run."""
-    return {
-        "rows_embedded": embedded,
-        "rows_per_second": round(report.rows_per_second, 1),
-        "rows_failed": report.rows_failed,
-        "rows_changed_meanwhile": report.rows_changed,
-    }
 
 
 def run_metadata(report: RefreshReport, state: RangeState) -> Metadata:

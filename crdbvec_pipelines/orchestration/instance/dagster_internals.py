@@ -4,7 +4,7 @@ Dagster has no public name for the class data of a configurable storage, for the
 run launcher is given, returns and raises.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ __all__ = [
     "WorkerStart",
     "WorkerStatus",
     "all_unfinished_backfills",
+    "last_check_result",
     "materialized_partitions",
     "partitions_failing_check",
     "partitions_materialized_by",
@@ -185,6 +186,18 @@ def partitions_failing_check(instance: dg.DagsterInstance, key: dg.AssetCheckKey
         for each in found
         if each.partition_key is not None and each.latest_execution_status == AssetCheckExecutionRecordStatus.FAILED
     )
+
+
+def last_check_result(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> tuple[bool, Mapping[str, dg.MetadataValue]] | None:
+    """Return whether the last evaluation of a check passed, and its metadata; None if it was never evaluated."""
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1):
+        event = record.event.dagster_event if record.event else None
+        if event is not None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            data = event.asset_check_evaluation_data
+            return data.passed, data.metadata
+    return None
 
 
 def materialized_partitions(instance: dg.DagsterInstance, names: AssetNames, keys: Sequence[str]) -> frozenset[str]:

@@ -6,9 +6,10 @@ from collections import Counter
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.keyspace import KeyRange, in_key_order, partition_key
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.keyspace import KeyRange, in_key_order
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
+from crdbvec_pipelines.orchestration.assets.touched import TouchedPartitions
 from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
 from crdbvec_pipelines.refresh.report import RefreshReport
 from crdbvec_pipelines.refresh.rounds import RoundResult
@@ -26,7 +27,12 @@ class MaterializationReporter:
         self._names = names
         self._touched: Counter[KeyRange] = Counter()
         self._report = RefreshReport()
+        self._partitions: TouchedPartitions | None = None
         self._reported_at = -_REPORT_INTERVAL_SECONDS
+
+    def follow(self, column: BoundColumn) -> None:
+        """Set the column whose touched partitions are reported, after it has been prepared."""
+        self._partitions = TouchedPartitions(self._instance, self._names, column)
 
     def ranges(self) -> list[KeyRange]:
         """Return the column's partitions in key order; an empty list if they do not cover the table."""
@@ -45,13 +51,9 @@ class MaterializationReporter:
 
     def flush(self) -> None:
         """Report what has been added since the last report."""
-        for touched, count in self._touched.items():
-            self._instance.report_runless_asset_event(
-                dg.AssetMaterialization(
-                    asset_key=dg.AssetKey(self._names.asset),
-                    partition=partition_key(self._spec.table, touched),
-                    metadata=follow_metadata(self._report, count),
-                )
-            )
+        if self._touched and self._partitions is not None:
+            for event in self._partitions.materializations(self._report, self._touched):
+                self._instance.report_runless_asset_event(event)
+            self._partitions.report_checks()
         self._touched, self._report = Counter(), RefreshReport()
         self._reported_at = time.monotonic()

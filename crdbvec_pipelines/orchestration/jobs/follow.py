@@ -11,9 +11,10 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key, partition_key
+from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
-from crdbvec_pipelines.orchestration.assets.metadata import follow_metadata
+from crdbvec_pipelines.orchestration.assets.check_results import log_partition_checks
+from crdbvec_pipelines.orchestration.assets.touched import TouchedPartitions
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
@@ -60,13 +61,16 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
             column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
+            partitions = TouchedPartitions(context.instance, names, column)
             ranges = [parse_partition_key(key, spec.table) for key in plan.keys]
             since = datetime.fromisoformat(config.edited_since) if config.edited_since else None
             deadline = time.monotonic() + config.minutes * 60
 
             def log(done: RoundResult) -> None:
-                for touched, count in done.touched.items():
-                    log_materialization(context, spec, names, touched, follow_metadata(done.report, count))
+                for event in partitions.materializations(done.report, done.touched):
+                    context.log_event(event)
+                if done.touched:
+                    partitions.report_checks()
                 context.log.info(
                     f"{done.report.rows_embedded:,} rows embedded in {len(done.touched)} partitions, "
                     f"{done.report.rows_failed:,} failed, {done.report.rows_per_second:,.0f} rows/s"
@@ -86,12 +90,17 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
                         "transactions have locked them."
                     )
                 if is_over or (done.report.rows_embedded == 0 and not done.report.rows_locked):
-                    return
+                    break
                 if done.has_changed_rows:
                     pause = _MIN_PAUSE_SECONDS
                 else:
                     time.sleep(pause)
                     pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            # Dagster stores one result of a check per run and partition.
+            for key, state in partitions.states.items():
+                log_partition_checks(context, names, spec, key, state)
+            if partitions.states:
+                partitions.report_checks()
 
     @dg.job(
         name=names.job("follow"),
@@ -103,18 +112,3 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
         checked_at_launch(follow, FollowConfig)()
 
     return follow_job
-
-
-def log_materialization(
-    context: dg.OpExecutionContext,
-    spec: VectorColumn,
-    names: AssetNames,
-    touched: KeyRange,
-    metadata: dict[str, int | float],
-) -> None:
-    """Mark one partition of the vector column as materialized, from the op of a job."""
-    context.log_event(
-        dg.AssetMaterialization(
-            asset_key=dg.AssetKey(names.asset), partition=partition_key(spec.table, touched), metadata=metadata
-        )
-    )

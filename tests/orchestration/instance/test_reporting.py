@@ -2,13 +2,20 @@
 
 from collections import Counter
 
+import psycopg
 import pytest
 
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.keyspace import KeyRange, ranges_between
+from crdbvec_pipelines.orchestration.assets import touched
+from crdbvec_pipelines.orchestration.assets.metadata import STATE_NUMBERS
 from crdbvec_pipelines.orchestration.instance.reporting import MaterializationReporter
 from crdbvec_pipelines.refresh.report import RefreshReport
 from crdbvec_pipelines.refresh.rounds import RoundResult
-from tests.orchestration.project import UNUSED_URL, BuildProject, Project
+from tests.orchestration.project import BuildProject, Project
+from tests.support.models import stub
+from tests.support.tables import INT_SHAPE, create_table
 
 RANGES = ranges_between([(10,), (20,)])
 KEYS = ("public:passage::min::i10", "public:passage::i10::i20", "public:passage::i20::max")
@@ -17,16 +24,19 @@ SPLIT_KEYS = ("public:passage::i20::i30", "public:passage::i30::max")
 
 
 @pytest.fixture
-def project(build_project: BuildProject) -> Project:
+def project(build_project: BuildProject, url: str, connection: psycopg.Connection) -> Project:
     """A column with three partitions."""
-    built = build_project(UNUSED_URL)
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(30)])
+    built = build_project(url)
     built.add_partitions(*KEYS)
     return built
 
 
 @pytest.fixture
-def reporter(project: Project) -> MaterializationReporter:
-    return MaterializationReporter(project.instance, project.spec, project.names)
+def reporter(project: Project, database: Database) -> MaterializationReporter:
+    reporter = MaterializationReporter(project.instance, project.spec, project.names)
+    reporter.follow(prepare_column(database, project.spec, stub()))
+    return reporter
 
 
 def round_result(*touched: KeyRange) -> RoundResult:
@@ -73,3 +83,20 @@ def test_add_returns_whether_it_reported_and_ranges_are_read_again(
     project.add_partitions(*SPLIT_KEYS)
     project.instance.delete_dynamic_partition(project.names.partitions, KEYS[2])
     assert reporter.ranges() == ranges_between([(10,), (20,), (30,)])
+
+
+def test_numbers_of_the_last_materialization_are_kept_when_the_time_for_reading_is_spent(
+    project: Project, reporter: MaterializationReporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter.add(round_result(RANGES[0]))
+    reporter.flush()
+    before = project.materialized()[KEYS[0]]
+    assert before["dagster/partition_row_count"] > 0
+    monkeypatch.setattr(touched, "_READ_SECONDS", 0.0)
+    monkeypatch.setattr(touched, "_READ_SHARE", 0.0)
+    monkeypatch.setattr(touched, "range_state", lambda *_: pytest.fail("the partition was read"))
+    reporter.add(round_result(RANGES[0], RANGES[0]))
+    reporter.flush()
+    after = project.materialized()[KEYS[0]]
+    assert after["rows_embedded"] == 2
+    assert {name: after[name] for name in STATE_NUMBERS} == {name: before[name] for name in STATE_NUMBERS}

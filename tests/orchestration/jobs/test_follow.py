@@ -10,6 +10,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key
 from crdbvec_pipelines.naming import TableName
+from tests.orchestration.evaluations import CHECKS, latest
 from tests.orchestration.project import BuildProject, Project
 from tests.support.models import CallLog, stub_vector
 from tests.support.tables import (
@@ -213,6 +214,53 @@ def test_rows_that_arrive_while_a_row_is_locked_are_embedded(
     assert [result.success for result in results] == [True]
     assert missing(connection) == set()
     assert calls.inputs().count("text 7") == 1
+
+
+def test_materializations_have_the_same_metadata_in_every_kind_of_run(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, ["a", "b", "c"])
+    project = build_project(url)
+    project.prepare()
+    (partition,) = project.partitions
+    keys = {}
+    project.run("encode_in_process", partition_key=partition)
+    keys["encode"] = set(project.materialized()[partition])
+    insert_rows(connection, INT_SHAPE, {3: "d"})
+    project.run("follow")
+    keys["follow"] = set(project.materialized()[partition])
+    assert project.materialized()[partition]["dagster/partition_row_count"] == 4
+    project.run("maintain")
+    keys["maintain"] = set(project.materialized()[partition])
+    assert keys["follow"] == keys["encode"] == keys["maintain"]
+    assert {"dagster/column_schema", "rows_pending", "server"} <= keys["follow"]
+
+
+def test_checks_have_results_of_all_partitions_after_a_follow_run(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, ["a", "b", "REJECTED", "d"])
+    project = build_project(url, model="stub_failing", partitions={"target_rows": 2})
+    project.prepare()
+    for partition in project.partitions:
+        project.run("encode_in_process", partition_key=partition)
+    before = {name: latest(project, name) for name in CHECKS}
+    insert_rows(connection, INT_SHAPE, {4: "e"})
+    project.run("follow")
+    (record,) = project.instance.fetch_materializations(project.asset, limit=1).records
+    for name in CHECKS:
+        (check,) = project.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(project.asset, name), limit=1
+        )
+        # Dagster shows no evaluation that is older than the latest materialization.
+        assert check.create_timestamp > record.timestamp, name
+        last, now = before[name], latest(project, name)
+        assert last is not None
+        assert now is not None
+        assert now.passed == last.passed, name
+    # The partition with the rejected row was not touched, and its result still counts.
+    assert before["row_errors"] is not None
+    assert not before["row_errors"].passed
 
 
 def missing(connection: psycopg.Connection) -> set[str]:

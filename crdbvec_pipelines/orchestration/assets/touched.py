@@ -1,0 +1,86 @@
+"""The events of partitions in which some rows were embedded, by the follow job or by `crdbvec embed --follow`.
+
+They have the same metadata as those of a run that completes partitions, and the checks are evaluated again, because
+Dagster shows only evaluations after the latest materialization.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+
+from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
+from crdbvec_pipelines.keyspace import KeyRange, partition_key
+from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.assets.check_results import report_touched_checks
+from crdbvec_pipelines.orchestration.assets.metadata import STATE_NUMBERS, materialization
+from crdbvec_pipelines.refresh.completion import Completion
+from crdbvec_pipelines.refresh.report import RefreshReport
+
+# Reading a partition takes about as long as embedding a hundred of its rows. A follower of a table with random keys
+# touches many partitions with few rows each, so it spends a limited share of its time on reading them.
+_READ_SECONDS, _READ_SHARE = 5.0, 0.1
+
+
+class TouchedPartitions:
+    """Makes the events of the partitions of one vector column that a follower touches.
+
+    The numbers of a partition's rows come from one read of it; if the time for reading is spent, they are those of its
+    last materialization.
+
+    Args:
+        instance: The instance, with the earlier events.
+        names: The names of the column in Dagster.
+        column: The prepared column.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, names: AssetNames, column: BoundColumn) -> None:
+        self._instance = instance
+        self._names = names
+        self._column = column
+        self._started = time.monotonic()
+        self._reading_seconds = 0.0
+        self.states: dict[str, RangeState] = {}
+        """The last state of each partition that was read, by partition key."""
+
+    def materializations(
+        self, report: RefreshReport, touched: Mapping[KeyRange, int]
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Yield one event for each touched partition.
+
+        Args:
+            report: What was done in all of them.
+            touched: How many rows were embedded in each.
+        """
+        for key_range, rows_embedded in touched.items():
+            key = partition_key(self._column.spec.table, key_range)
+            earlier = {} if self._has_time() else self._last_state(key)
+            state = RangeState() if earlier else self._read(key_range)
+            if not earlier:
+                self.states[key] = state
+            done = Completion(report, state, is_claimed=False, is_done=True)
+            event = materialization(self._names, self._column, key, done, rows_embedded=rows_embedded)
+            yield event.with_metadata({**event.metadata, **earlier})
+
+    def report_checks(self) -> None:
+        """Evaluate the checks again, after the events of `materializations` have been logged."""
+        report_touched_checks(self._instance, self._names, self._column.spec, self.states)
+
+    def _has_time(self) -> bool:
+        return self._reading_seconds < _READ_SECONDS + _READ_SHARE * (time.monotonic() - self._started)
+
+    def _read(self, key_range: KeyRange) -> RangeState:
+        started = time.monotonic()
+        state = range_state(self._column, key_range)
+        self._reading_seconds += time.monotonic() - started
+        return state
+
+    def _last_state(self, key: str) -> Mapping[str, dg.MetadataValue]:
+        """Return the numbers of a partition's rows at its last materialization; none if it has not all of them."""
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(self._names.asset), asset_partitions=[key])
+        for record in self._instance.fetch_materializations(wanted, limit=1).records:
+            event = record.asset_materialization
+            if event is not None and event.metadata.keys() >= STATE_NUMBERS:
+                return {name: event.metadata[name] for name in STATE_NUMBERS}
+        return {}
