@@ -53,14 +53,15 @@ def command(folder: Path, rows: int) -> None:
             return column_counts(open_column(database, column, encoder)).pending
 
         pending = remaining()
-        job = build_definitions(config).resolve_job_def(names.job("encode_in_process"))
+        definitions = build_definitions(config)
+        job = definitions.resolve_job_def(names.job("encode_in_process"))
         started = time.perf_counter()
         with (
             progress(f"materializing {column.output}", pending, shown=True) as advance,
             _progress_from_table(remaining, pending, advance),
         ):
             for key in plan.keys:
-                _materialize(job, key, instance)
+                _run(job, instance, f"of partition {key}", partition_key=key)
         seconds = time.perf_counter() - started
         counts = column_counts(open_column(database, column, encoder))
         failed = f", {failed_text(counts.failed, counts.deferred)}" if counts.failed else ""
@@ -69,15 +70,21 @@ def command(folder: Path, rows: int) -> None:
             f"{counts.pending:,} pending{failed}; {pending:,} embedded in {seconds:.1f} s, "
             f"{pending / seconds:,.0f} rows/s"
         )
+        if column.index is not None:
+            assets = definitions.resolve_implicit_global_asset_job_def()
+            _run(assets.get_subset(asset_selection={dg.AssetKey(names.index)}), instance, "of the index")
+            click.echo(f"vector index over {column.output} built")
         _show_searches(database, column, encoder)
     click.echo("\nSee the partitions, runs and plots in Dagster's UI on the same data:  make ui   (crdbvec ui)")
 
 
-def _materialize(job: dg.JobDefinition, key: str, instance: dg.DagsterInstance) -> None:
-    result = job.execute_in_process(partition_key=key, instance=instance, run_config=_QUIET, raise_on_error=False)
+def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, what: str, partition_key: str | None = None) -> None:
+    result = job.execute_in_process(
+        partition_key=partition_key, instance=instance, run_config=_QUIET, raise_on_error=False
+    )
     if not result.success:
         raise CrdbvecError(
-            f"Run {result.run_id[:8]} of partition {key} failed. Run `crdbvec ui` and open the run to see the error."
+            f"Run {result.run_id[:8]} {what} failed. Run `crdbvec ui` and open the run to see the error."
         )
 
 

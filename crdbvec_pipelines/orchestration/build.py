@@ -1,5 +1,7 @@
 """Dagster definitions from a configuration. Connects to no database and imports no model."""
 
+import warnings
+
 import dagster as dg
 
 from crdbvec_pipelines.config import ProjectConfig
@@ -12,6 +14,9 @@ from crdbvec_pipelines.orchestration.assets.vector_column import build_source, b
 from crdbvec_pipelines.orchestration.jobs.build import build_jobs
 from crdbvec_pipelines.orchestration.jobs.maintenance import build_maintenance
 from crdbvec_pipelines.orchestration.resources import CockroachResource, build_resource, for_ticks, ticks_resource
+
+# Dagster emits this warning of a parameter that it passes itself whenever it loads a sensor with jobs.
+warnings.filterwarnings("ignore", "Parameter `owners` of initializer `SensorDefinition", dg.BetaWarning)
 
 
 def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | None = None) -> dg.Definitions:

@@ -28,15 +28,22 @@ def test_demo_loads_embeds_with_dagster_and_searches(folder: Path) -> None:
             found = connection.execute("SELECT count(*), count(gloss_vector) FROM gloss").fetchone()
             assert found == (ROWS, ROWS)
         with psycopg.connect(server.url("dagster")) as connection:
-            materialized = connection.execute(
-                "SELECT count(*) FROM event_logs WHERE dagster_event_type = %s AND asset_key = %s",
-                (
-                    dg.DagsterEventType.ASSET_MATERIALIZATION.value,
-                    dg.AssetKey(["public", "gloss", "gloss_vector"]).to_string(),
-                ),
-            ).fetchone()
-            assert materialized is not None
-            assert materialized[0] >= 1
+            for asset in ("gloss_vector", "gloss_vector_index"):
+                materialized = connection.execute(
+                    "SELECT count(*) FROM event_logs WHERE dagster_event_type = %s AND asset_key = %s",
+                    (
+                        dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+                        dg.AssetKey(["public", "gloss", asset]).to_string(),
+                    ),
+                ).fetchone()
+                assert materialized is not None
+                assert materialized[0] >= 1, asset
+            # The plot of the recall is there as well.
+            checked = connection.execute(
+                "SELECT check_name FROM asset_check_executions WHERE asset_key = %s",
+                (dg.AssetKey(["public", "gloss", "gloss_vector_index"]).to_string(),),
+            ).fetchall()
+            assert {name for (name,) in checked} == {"index_used", "recall_at_k"}
     finally:
         server.stop()
 

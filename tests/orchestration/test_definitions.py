@@ -38,6 +38,19 @@ def test_definitions_load_without_database_and_without_model() -> None:
     assert imported(source, HEAVY, CRDBVEC_CONFIG=str(bundled("crdbvec.yaml"))) == "[]\n"
 
 
+def test_definitions_load_without_a_warning() -> None:
+    source = (
+        "import warnings\n"
+        "import dagster as dg\n"
+        "from crdbvec_pipelines.definitions import defs\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    dg.Definitions.validate_loadable(defs())\n"
+        "print([str(each.message) for each in caught])"
+    )
+    config = str(bundled("crdbvec.yaml"))
+    assert run_python(source, ROOT, CRDBVEC_CONFIG=config) == "[]\n"
+
+
 def test_each_column_has_its_assets_and_jobs() -> None:
     config = configuration(UNUSED_URL, {}, {"output": "other", "model": "stub_hash"})
     definitions = build_definitions(config)

@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -16,6 +17,7 @@ from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.assets.metadata import code_version
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.search.index_build import build_when_covered
@@ -49,7 +51,14 @@ def build_index_definitions(spec: VectorColumn, names: AssetNames, registry: Mod
 def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetsDefinition:
     @dg.asset(
         key=dg.AssetKey(names.index),
-        deps=[dg.AssetKey(names.asset)],
+        # The database updates the index itself, so that no later materialization of a partition makes it out of date. A
+        # dependency on no partition keeps the lineage only.
+        deps=[
+            dg.AssetDep(
+                dg.AssetKey(names.asset), partition_mapping=dg.SpecificPartitionsPartitionMapping(partition_keys=[])
+            )
+        ],
+        code_version=code_version(spec, registry),
         group_name=names.group,
         kinds={"sql"},
         owners=spec.owners,
@@ -134,14 +143,14 @@ def _recall(
             metadata={
                 "k": curve.k,
                 "queries": curve.queries,
-                "recall": measured.recall if measured else 0.0,
-                "worst_query": measured.worst_recall if measured else 0.0,
-                "p50_ms": measured.p50_ms if measured else 0.0,
-                "p95_ms": measured.p95_ms if measured else 0.0,
-                "exact_p50_ms": curve.exact_p50_ms,
+                "recall": round(measured.recall, 4) if measured else 0.0,
+                "worst_query": round(measured.worst_recall, 4) if measured else 0.0,
+                "p50_ms": round(measured.p50_ms, 3) if measured else 0.0,
+                "p95_ms": round(measured.p95_ms, 3) if measured else 0.0,
+                "exact_p50_ms": round(curve.exact_p50_ms, 3),
                 "smallest_effort": smallest.effort if smallest else -1,
                 "measurements": dg.MetadataValue.table(
-                    [dg.TableRecord(asdict(each)) for each in curve.measurements],
+                    [dg.TableRecord(_rounded(asdict(each))) for each in curve.measurements],
                     schema=dg.TableSchema([dg.TableColumn(field.name) for field in fields(Measurement)]),
                 ),
                 "curve": dg.MetadataValue.md(f"![recall over latency](data:image/png;base64,{png})"),
@@ -149,6 +158,10 @@ def _recall(
         )
 
     return recall_at_k
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _query_plans(column: BoundColumn) -> list[tuple[str, bool]]:

@@ -1,5 +1,7 @@
 """The metadata of a vector column in the UI: numbers that it plots, and facts about the table and the column."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 import dagster as dg
@@ -7,6 +9,7 @@ import dagster as dg
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
+from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.refresh.completion import Completion
 from crdbvec_pipelines.refresh.report import RefreshReport
@@ -24,6 +27,17 @@ STATE_NUMBERS = frozenset(
     }
 )
 """The numbers of a materialization that describe the rows of its partition, and not what was done."""
+
+
+def code_version(spec: VectorColumn, registry: ModelRegistry) -> str:
+    """Return a version that changes with what determines the vectors: the model, its settings, and the input.
+
+    It is made without the model, which is not imported when definitions load.
+    """
+    settings = registry.specification.settings.get(spec.model, {})
+    source = spec.template or list(spec.input_columns)
+    text = json.dumps([spec.model, settings, source, spec.output], sort_keys=True, default=str)
+    return f"{spec.model}-{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]}"
 
 
 def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, str | dg.TableColumnLineage]:

@@ -16,7 +16,7 @@ from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.assets.metadata import definition_metadata
+from crdbvec_pipelines.orchestration.assets.metadata import code_version, definition_metadata
 from crdbvec_pipelines.orchestration.assets.partition_run import PartitionRun
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures, retrying
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
@@ -125,7 +125,9 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
 
     def describe(found: dg.AssetSpec) -> dg.AssetSpec:
         return found.replace_attributes(
-            description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}.",
+            description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}. "
+            f"While it has no partitions, launch the job {names.job('sync_partitions')} first.",
+            code_version=code_version(spec, registry),
             group_name=names.group,
             kinds={"sql", "python"},
             owners=list(spec.owners),

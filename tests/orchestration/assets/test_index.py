@@ -8,6 +8,8 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 from PIL import Image
 
 from crdbvec_pipelines.config import vector_column
@@ -142,6 +144,30 @@ def test_index_is_built_once_and_its_checks_pass(large: str, build_indexed: Buil
     assert check_metadata(used)["searches_by_index"] == check_metadata(used)["searches_planned"] == 3
     assert "passage_passage_vector_index" in check_metadata(used)["plan"]
     assert recall.passed, recall
+
+
+def test_index_stays_in_sync_when_rows_are_embedded_and_not_when_the_input_changes(
+    url: str, connection: psycopg.Connection, build_indexed: BuildIndexed, build_project: BuildProject
+) -> None:
+    create_table(connection, texts=[f"text {number}" for number in range(20)])
+    project = build_indexed(url, metric="cosine")
+    project.prepare()
+    (partition,) = project.partitions
+    project.run("encode_in_process", partition_key=partition)
+    assets = project.definitions.resolve_implicit_global_asset_job_def()
+    built = assets.get_subset(asset_selection={KEY}).execute_in_process(instance=project.instance)
+    assert built.success
+    project.run("encode_in_process", partition_key=partition)
+    assert stale_causes(project) == []
+    other = build_project(url, model=MODEL, index={"metric": "cosine"}, input=["passage", "id"])
+    assert stale_causes(other) == ["has a new code version"]
+
+
+def stale_causes(project: Project) -> list[str]:
+    """Return why Dagster shows the index as not in sync."""
+    graph = project.definitions.resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(project.instance, graph, LoadingContextForTest(project.instance))
+    return [cause.reason for cause in resolver.get_stale_causes(KEY)]
 
 
 def test_recall_check_has_latencies_the_smallest_effort_and_a_plot(large: str, build_indexed: BuildIndexed) -> None:
