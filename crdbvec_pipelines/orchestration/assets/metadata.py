@@ -89,6 +89,24 @@ def run_metadata(report: RefreshReport, state: RangeState) -> Metadata:
     }
 
 
+def summary(report: RefreshReport, state: RangeState, rows_embedded: int) -> str:
+    """Return what was done and what the partition contains, as a table in Markdown."""
+    numbers = {
+        "rows read": report.rows_read,
+        "embedded": rows_embedded,
+        "of these, with the vector of an equal input": report.rows_deduplicated,
+        "of these, with a truncated input": report.rows_truncated,
+        "failed": report.rows_failed,
+        "edited or deleted between read and write": report.rows_changed,
+        "vectors cleared": report.rows_cleared,
+        "rows of the partition": state.rows,
+        "of these, pending": state.pending,
+    }
+    rows = "\n".join(f"| {name} | {number:,} |" for name, number in numbers.items())
+    speed = f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s"
+    return f"| | |\n|---|---:|\n{rows}\n\n{speed}"
+
+
 def materialization(
     names: AssetNames,
     column: BoundColumn,
@@ -113,6 +131,9 @@ def materialization(
             **run_metadata(done.report, done.state),
             **({} if rows_embedded is None else {"rows_embedded": rows_embedded}),
             "rows_arrived_meanwhile": done.rows_arrived,
+            "summary": dg.MetadataValue.md(
+                summary(done.report, done.state, done.report.rows_embedded if rows_embedded is None else rows_embedded)
+            ),
             "server": column.database.server,
             "dagster/column_schema": column_schema(column.spec, column.model.dim),
         },

@@ -55,13 +55,11 @@ class TouchedPartitions:
         """
         for key_range, rows_embedded in touched.items():
             key = partition_key(self._column.spec.table, key_range)
-            earlier = {} if self._has_time() else self._last_state(key)
-            state = RangeState() if earlier else self._read(key_range)
-            if not earlier:
-                self.states[key] = state
+            state = None if self._has_time() else self._last_state(key)
+            if state is None:
+                state = self.states[key] = self._read(key_range)
             done = Completion(report, state, is_claimed=False, is_done=True)
-            event = materialization(self._names, self._column, key, done, rows_embedded=rows_embedded)
-            yield event.with_metadata({**event.metadata, **earlier})
+            yield materialization(self._names, self._column, key, done, rows_embedded=rows_embedded)
 
     def report_checks(self) -> None:
         """Evaluate the checks again, after the events of `materializations` have been logged."""
@@ -76,11 +74,18 @@ class TouchedPartitions:
         self._reading_seconds += time.monotonic() - started
         return state
 
-    def _last_state(self, key: str) -> Mapping[str, dg.MetadataValue]:
-        """Return the numbers of a partition's rows at its last materialization; none if it has not all of them."""
+    def _last_state(self, key: str) -> RangeState | None:
+        """Return the rows of a partition at its last materialization; None if that does not have all numbers."""
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(self._names.asset), asset_partitions=[key])
         for record in self._instance.fetch_materializations(wanted, limit=1).records:
             event = record.asset_materialization
             if event is not None and event.metadata.keys() >= STATE_NUMBERS:
-                return {name: event.metadata[name] for name in STATE_NUMBERS}
-        return {}
+                numbers = {name: int(str(event.metadata[name].value)) for name in STATE_NUMBERS}
+                return RangeState(
+                    rows=numbers["dagster/partition_row_count"],
+                    unembedded=numbers["rows_pending"] + numbers["rows_deferred"],
+                    failed=numbers["rows_failed_recorded"],
+                    deferred=numbers["rows_deferred"],
+                    blank=numbers["rows_blank"],
+                )
+        return None

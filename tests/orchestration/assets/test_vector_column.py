@@ -87,6 +87,8 @@ def test_materialization_has_the_numbers_that_the_ui_plots(
     assert all(isinstance(numbers[name], (int, float)) for name in NUMBERS)
     assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["batches"]) == (25, 0, 3)
     assert (numbers["dagster/partition_row_count"], numbers["rows_blank"]) == (26, 1)
+    assert "| embedded | 25 |" in numbers["summary"]
+    assert "| rows of the partition | 26 |" in numbers["summary"]
     columns = {column.name: column.type for column in numbers["dagster/column_schema"].columns}
     assert columns == {"passage_vector": "VECTOR(8)", "passage_vector_fingerprint": "TEXT"}
     project.run("encode_in_process", partition_key=WHOLE)
