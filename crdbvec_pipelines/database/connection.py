@@ -17,7 +17,15 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
-from crdbvec_pipelines.database.session import SESSION_SETTINGS, add_vector_schema, reset_session, set_session
+from crdbvec_pipelines.database.session import (
+    SAFE_SEARCH_PATH,
+    SESSION_SETTINGS,
+    find_vector_schema,
+    read_role_path,
+    reset_session,
+    role_search_path,
+    set_session,
+)
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.database.url import invalid_option, libpq_url
 from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
@@ -68,6 +76,8 @@ class Database:
         dialect: The dialect of the server.
         name: The name of the database.
         retries: How often any thread has sent a statement again so far.
+        role_path: The session settings with the search path of the role, which functions of a user's triggers may need.
+        write_settings: The session settings of a guarded write: those, and a short lock timeout.
 
     Raises:
         ConfigurationError: The URL is not valid.
@@ -98,7 +108,14 @@ class Database:
             self.dialect: Dialect = detect(connection)
             self.name: str = connection.info.dbname
             self.server: str = self.dialect.describe_server(connection)
+            path, schema = connection.execute(read_role_path().query).fetchone() or ("", None)
+            if self.dialect.find_vector_schema is not None:
+                connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
+                found = connection.execute(find_vector_schema(self.dialect).query).fetchone() or (schema,)
+                self.dialect.vector_schema = found[0] or self.dialect.vector_schema
         self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout}
+        self.role_path: Settings = {"search_path": role_search_path(str(path))}
+        self.write_settings: Settings = {**self.dialect.write_lock_settings, **self.role_path}
         self._pool = ConnectionPool(
             self._url,
             connection_class=self.dialect.connection_class,
@@ -106,7 +123,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
-            configure=functools.partial(_configure, dialect=self.dialect, session=self._session_settings),
+            configure=functools.partial(_configure, session=self._session_settings),
             timeout=self._pool_timeout_seconds,
             name=APPLICATION_NAME,
             open=True,
@@ -125,6 +142,16 @@ class Database:
     def renew_connections(self) -> None:
         """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
         self._pool.drain()
+
+    def read_vector_schema(self) -> str | None:
+        """Return the schema of the VECTOR type, which the dialect then qualifies it with; None without the type."""
+        if self.dialect.find_vector_schema is None:
+            return self.dialect.vector_schema
+        found = self.fetch(find_vector_schema(self.dialect))
+        if not found:
+            return None
+        self.dialect.vector_schema = str(found[0][0])
+        return self.dialect.vector_schema
 
     def fetch(
         self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
@@ -171,7 +198,7 @@ class Database:
 
         return self._run(run, statement)
 
-    def execute_rolled_back(self, statement: Statement, parameters: Parameters | None = None) -> int:
+    def execute_rolled_back(self, statement: Statement, settings: Settings | None = None) -> int:
         """Run one statement, roll it back, and return the number of rows that it would have changed.
 
         Raises:
@@ -179,8 +206,8 @@ class Database:
         """
 
         def run(connection: psycopg.Connection) -> int:
-            with connection.transaction(force_rollback=True):
-                return connection.execute(statement.query, parameters or {}).rowcount
+            with self._with_settings(connection, settings or {}), connection.transaction(force_rollback=True):
+                return connection.execute(statement.query).rowcount
 
         return self._run(run, statement)
 
@@ -319,11 +346,9 @@ class Database:
             self._pool.check()
 
 
-def _configure(connection: psycopg.Connection, dialect: Dialect, session: Settings) -> None:
+def _configure(connection: psycopg.Connection, session: Settings) -> None:
     """Apply the session settings to a new connection in one round trip, and register vectors as parameters."""
     with connection.pipeline():
         for setting in session.items():
             connection.execute(set_session(setting).query)
-        if dialect.add_vector_schema is not None:
-            connection.execute(add_vector_schema(dialect).query)
     register_vector_dumper(connection)

@@ -13,11 +13,12 @@ from psycopg import sql
 from crdbvec_pipelines.database.aliases import ROW, aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
+from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 
-def column_text(column: Column, alias: str | None = ROW) -> sql.Composable:
+def column_text(column: Column, dialect: Dialect, alias: str | None = ROW) -> sql.Composable:
     """Return a column's value as text: its hexadecimal digits if it is binary, otherwise its cast to text.
 
     All settings that change the text of a cast are set in every session of this project (`session.SESSION_SETTINGS`,
@@ -27,7 +28,8 @@ def column_text(column: Column, alias: str | None = ROW) -> sql.Composable:
     name = reference(column.name, alias)
     if column.is_bytes:
         # Release 0.1.0 cast a domain over a binary type, so its text begins with the prefix of such a cast.
-        return sql.SQL("E'\\\\x' || encode({}, 'hex')" if column.is_domain else "encode({}, 'hex')").format(name)
+        digits = sql.SQL("pg_catalog.encode({}::bytea, 'hex'::text)").format(name)
+        return sql.SQL("(E'\\\\x'::text {} {})").format(dialect.operator("||"), digits) if column.is_domain else digits
     # A text type is cast too: CockroachDB has no operator || and no btrim for CITEXT and for text with a collation.
     return sql.SQL("{}::text").format(name)
 
@@ -39,16 +41,18 @@ def has_content(column: Column, dialect: Dialect, alias: str | None = ROW) -> sq
     """
     name = reference(column.name, alias)
     if column.is_text:
-        return sql.SQL("({} IS NOT NULL AND {})").format(name, dialect.text_has_content(column_text(column, alias)))
+        return sql.SQL("({} IS NOT NULL AND {})").format(
+            name, dialect.text_has_content(column_text(column, dialect, alias))
+        )
     if column.is_bytes:
-        return sql.SQL("({0} IS NOT NULL AND length({0}) > 0)").format(name)
+        return sql.SQL("({0} IS NOT NULL AND pg_catalog.length({0}::bytea) {1} 0)").format(name, dialect.operator(">"))
     return sql.SQL("({} IS NOT NULL)").format(name)
 
 
-def _list_item(column: Column, alias: str | None) -> sql.Composable:
+def _list_item(column: Column, dialect: Dialect, alias: str | None) -> sql.Composable:
     """Return a column as an argument of concat_ws, which keeps the padding of a CHAR(n) that a cast would remove."""
     keeps_padding = column.type_name == "bpchar" and not column.is_domain
-    return reference(column.name, alias) if keeps_padding else column_text(column, alias)
+    return reference(column.name, alias) if keeps_padding else column_text(column, dialect, alias)
 
 
 class InputExpressions:
@@ -74,24 +78,26 @@ class InputExpressions:
     def text(self) -> sql.Composable:
         """The input as text, which the fingerprint is computed from."""
         if self._is_plain:
-            return column_text(self._columns[0], self._alias)
+            return column_text(self._columns[0], self._dialect, self._alias)
         if self._spec.template is None:
             # concat_ws omits NULLs and their separators.
-            items = [_list_item(column, self._alias) for column in self._columns]
-            return sql.SQL("concat_ws(E'\\n', {})").format(sql.SQL(", ").join(items))
+            items = [_list_item(column, self._dialect, self._alias) for column in self._columns]
+            return sql.SQL("pg_catalog.concat_ws(E'\\n'::text, {})").format(sql.SQL(", ").join(items))
         columns = {column.name: column for column in self._columns}
         pieces: list[sql.Composable] = []
         for literal, name in self._spec.template_parts:
             if literal:
-                pieces.append(sql.Literal(literal))
+                pieces.append(sql.SQL("{}::text").format(sql.Literal(literal)))
             if name is not None:
-                pieces.append(sql.SQL("coalesce({}, '')").format(column_text(columns[name], self._alias)))
-        return sql.SQL("({})").format(sql.SQL(" || ").join(pieces))
+                pieces.append(
+                    sql.SQL("coalesce({}, '')").format(column_text(columns[name], self._dialect, self._alias))
+                )
+        return sql.SQL("({})").format(self._dialect.concatenation(pieces))
 
     @property
     def fingerprint(self) -> sql.Composable:
         """The md5 of model and input; md5 is the only text hash with the same name on both servers."""
-        return sql.SQL("md5(%(seed)s::text || {})").format(self.text)
+        return sql.SQL("pg_catalog.md5(%(seed)s::text {} {})").format(self._dialect.operator("||"), self.text)
 
     @property
     def has_content(self) -> sql.Composable:
@@ -120,9 +126,14 @@ def vector_parameter(column: ColumnDefinition, cast: str | None = None) -> sql.C
 
     The parameter itself is a `vector`, because its binary form is that of this type.
     """
-    given = sql.SQL("%(vector)s::vector")
-    wanted = cast or column.vector_type
-    return given if wanted == "vector" else sql.SQL("{}::{}").format(given, sql.SQL(wanted))
+    dialect, wanted = column.table.dialect, cast or column.vector_type
+    given = sql.SQL("%(vector)s::{}").format(dialect.vector_object("vector"))
+    return given if wanted == "vector" else sql.SQL("{}::{}").format(given, dialect.vector_object(wanted))
+
+
+def distance_operator(column: ColumnDefinition) -> sql.Composable:
+    """Return the operator of the column's metric."""
+    return column.table.dialect.vector_operator(DISTANCES[column.metric].operator)
 
 
 def input_octets(column: ColumnDefinition) -> sql.Composable:
@@ -154,7 +165,11 @@ def key_list(table: Table, alias: str | None = ROW) -> sql.Composable:
 def key_equals(table: Table, alias: str = ROW) -> sql.Composable:
     """Return `column = parameter` for each key column, with the parameters key_0, key_1 and so on."""
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(reference(column.name, alias), placeholder(column, f"key_{position}"))
+        sql.SQL("{} {} {}").format(
+            reference(column.name, alias),
+            table.dialect.operator("=", column.operator_schema),
+            placeholder(column, f"key_{position}"),
+        )
         for position, column in enumerate(table.key)
     )
 
@@ -165,8 +180,43 @@ def key_compares(table: Table, operator: str, prefix: str) -> sql.Composable:
         placeholder(column, f"{prefix}_{position}") for position, column in enumerate(table.key)
     )
     if len(table.key) == 1:
-        return sql.SQL("{} {} {}").format(key_list(table), sql.SQL(operator), values)
-    return sql.SQL("({}) {} ({})").format(key_list(table), sql.SQL(operator), values)
+        return sql.SQL("{} {} {}").format(key_list(table), key_operator(table, operator), values)
+    return sql.SQL("({}) {} ({})").format(key_list(table), key_operator(table, operator), values)
+
+
+def key_operator(table: Table, symbol: str) -> sql.Composable:
+    """Return an operator for the key columns, with its schema if their type, such as citext, is of another schema.
+
+    An operator of the server needs none in a statement that only reads: the search path contains no other schema.
+    """
+    schema = key_operator_schema(table)
+    return sql.SQL(symbol) if schema == "pg_catalog" else table.dialect.operator(symbol, schema)
+
+
+def key_operator_schema(table: Table) -> str:
+    """Return the schema of the operators of the key; a comparison of several columns can name one schema only."""
+    schemas = {column.operator_schema for column in table.key}
+    return schemas.pop() if len(schemas) == 1 else "pg_catalog"
+
+
+def named_key(table: Table) -> sql.Composable:
+    """Return the key columns with the aliases crdbvec_key_0, crdbvec_key_1 and so on, for a derived table."""
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(reference(column.name), sql.Identifier(f"crdbvec_key_{position}"))
+        for position, column in enumerate(table.key)
+    )
+
+
+def key_equals_named(table: Table, alias: str) -> sql.Composable:
+    """Return the predicate of rows whose key is that of a derived table, whose columns `named_key` named."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(
+            reference(column.name),
+            table.dialect.operator("=", column.operator_schema),
+            reference(f"crdbvec_key_{position}", alias),
+        )
+        for position, column in enumerate(table.key)
+    )
 
 
 def in_range(table: Table, *, has_lower: bool, has_upper: bool, has_after: bool = False) -> sql.Composable:
@@ -237,19 +287,18 @@ def placeholder(column: Column, name: str) -> sql.Composable:
 def evenly_spread_keys(table: Table, condition: sql.Composable) -> sql.Composable:
     """Return the predicate of at most `size` rows that match a condition, evenly spread over their keys."""
     names = [f"crdbvec_key_{position}" for position in range(len(table.key))]
-    named = [
-        sql.SQL("{} AS {}").format(reference(column.name), sql.Identifier(name))
-        for column, name in zip(table.key, names, strict=True)
-    ]
     return sql.SQL(
-        "({key}) IN (SELECT {chosen} FROM (SELECT {named}, row_number() OVER (ORDER BY {key}) AS crdbvec_place, "
+        "({key}) {is_in} (SELECT {chosen} FROM (SELECT {named}, row_number() OVER (ORDER BY {key}) AS crdbvec_place, "
         "count(*) OVER () AS crdbvec_total FROM {table} WHERE {condition}) AS crdbvec_sample "
         "WHERE (crdbvec_sample.crdbvec_place - 1) "
         "% div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0)"
     ).format(
         key=key_list(table),
         chosen=sql.SQL(", ").join(reference(name, "crdbvec_sample") for name in names),
-        named=sql.SQL(", ").join(named),
+        named=named_key(table),
+        is_in=sql.SQL("IN")
+        if key_operator_schema(table) == "pg_catalog"
+        else sql.SQL("{} ANY").format(key_operator(table, "=")),
         table=aliased(table),
         condition=condition,
     )

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from crdbvec_pipelines.config import Metric
 
 
@@ -17,7 +15,7 @@ class Distance:
         meaning: An explanation of the number for users.
     """
 
-    operator: sql.SQL
+    operator: str
     operator_class: str
     meaning: str
 
@@ -32,7 +30,7 @@ def operator_class(metric: Metric, type_name: str) -> str:
 
 
 DISTANCES: dict[Metric, Distance] = {
-    "cosine": Distance(sql.SQL("<=>"), "vector_cosine_ops", "cosine distance: 0 same direction, 2 opposite"),
-    "l2": Distance(sql.SQL("<->"), "vector_l2_ops", "Euclidean distance"),
-    "ip": Distance(sql.SQL("<#>"), "vector_ip_ops", "negative inner product: smaller is nearer"),
+    "cosine": Distance("<=>", "vector_cosine_ops", "cosine distance: 0 same direction, 2 opposite"),
+    "l2": Distance("<->", "vector_l2_ops", "Euclidean distance"),
+    "ip": Distance("<#>", "vector_ip_ops", "negative inner product: smaller is nearer"),
 }

@@ -7,7 +7,16 @@ from psycopg import sql
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.statement import statement
 
+SAFE_SEARCH_PATH = "pg_catalog, pg_temp"
+"""The schemas in which the names of statements are looked up: those of the server only.
+
+A role that may create objects in another schema could otherwise define a function or an operator that fits the types of
+a statement better than that of the server, and it would run with the privileges of this project's role. The schema of
+temporary objects is the last one, because it is the first one if it is not named.
+"""
+
 SESSION_SETTINGS: Mapping[str, str | int] = {
+    "search_path": SAFE_SEARCH_PATH,
     "client_encoding": "UTF8",
     # Values are part of fingerprints as text, so these settings, which change the text of dates, times, intervals,
     # floating-point numbers and binary values, must not depend on the server, the database or the role.
@@ -26,15 +35,34 @@ NO_STATEMENT_TIMEOUT: Mapping[str, str] = {"statement_timeout": "0s"}
 
 @statement
 def set_session(setting: tuple[str, str | int]) -> sql.Composable:
-    """Set a session setting, given by name and value."""
+    """Set a session setting, given by name and value.
+
+    The search path is a list, which SET does not take as one text.
+    """
     name, value = setting
+    if name == "search_path":
+        return sql.SQL("SELECT pg_catalog.set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
     return sql.SQL("SET {} = {}").format(_name(name), sql.Literal(value))
 
 
 @statement
-def add_vector_schema(dialect: Dialect) -> sql.Composable:
-    """Make the VECTOR type visible, whatever the search path of the role or the database is."""
-    return dialect.add_vector_schema or sql.SQL("")
+def read_role_path() -> sql.Composable:
+    """Read the search path that the role, the database and the URL set, and the first of its schemas that exists."""
+    return sql.SQL("SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_schema()")
+
+
+@statement
+def find_vector_schema(dialect: Dialect) -> sql.Composable:
+    """Find the schema of the VECTOR type, if the type is not built in."""
+    return dialect.find_vector_schema or sql.SQL("")
+
+
+def role_search_path(role_path: str) -> str:
+    """Return the search path for statements that run a user's triggers, whose functions may need that of the role.
+
+    Every function, operator and type of these statements is qualified, or fits the one of the server exactly.
+    """
+    return f"pg_catalog, {role_path}" if role_path else SAFE_SEARCH_PATH
 
 
 @statement

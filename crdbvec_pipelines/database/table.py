@@ -43,6 +43,16 @@ _REFERENCE_TYPES = frozenset(
 # A fingerprint is an md5 of 32 characters; the modifier of a varchar is its length and 4.
 _FINGERPRINT_TYPES = frozenset({"text", "varchar"})
 _MIN_FINGERPRINT_MODIFIER = 36
+# The search path of a session contains no schema of users, so the types in them are named with their schema.
+_QUALIFIED_TYPE = sql.SQL(
+    "CASE WHEN crdbvec_namespace.nspname = 'pg_catalog' THEN format_type(crdbvec_type.oid, NULL) "
+    "ELSE quote_ident(crdbvec_namespace.nspname) || '.' || quote_ident(crdbvec_type.typname) END"
+)
+# A base type of an extension has operators of its own; enums, arrays, ranges and composite types have those of all.
+_OPERATOR_SCHEMA = sql.SQL(
+    "CASE WHEN crdbvec_type.typtype = 'b' AND crdbvec_type.typcategory <> 'A' "
+    "THEN crdbvec_namespace.nspname::text ELSE 'pg_catalog' END"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Column:
         is_domain: Whether the declared type is a domain.
         generated: `s` for a stored generated column, `v` for a virtual one, otherwise empty.
         is_nullable: Whether the column accepts NULL.
+        operator_schema: The schema of the operators of the type.
     """
 
     name: str
@@ -66,6 +77,7 @@ class Column:
     is_domain: bool = False
     generated: str = ""
     is_nullable: bool = True
+    operator_schema: str = "pg_catalog"
 
     @property
     def is_text(self) -> bool:
@@ -149,25 +161,27 @@ def list_columns() -> sql.Composable:
     """List all columns, also hidden ones, because CockroachDB's hidden `rowid` can be the key."""
     return sql.SQL(
         "SELECT crdbvec_attribute.attname, crdbvec_type.oid, crdbvec_type.typname, "
-        "format_type(crdbvec_type.oid, NULL), crdbvec_attribute.atttypmod, crdbvec_type.typtype = 'd', "
+        "{}, {}, crdbvec_attribute.atttypmod, crdbvec_type.typtype = 'd', "
         "coalesce(crdbvec_attribute.attgenerated::text, ''), NOT crdbvec_attribute.attnotnull "
         "FROM pg_catalog.pg_attribute AS crdbvec_attribute "
         "JOIN pg_catalog.pg_type AS crdbvec_type ON crdbvec_type.oid = crdbvec_attribute.atttypid "
+        "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_type.typnamespace "
         "WHERE crdbvec_attribute.attrelid = %(oid)s AND crdbvec_attribute.attnum > 0 "
         "AND NOT crdbvec_attribute.attisdropped ORDER BY crdbvec_attribute.attnum"
-    )
+    ).format(_QUALIFIED_TYPE, _OPERATOR_SCHEMA)
 
 
 @statement
 def list_domains() -> sql.Composable:
     """List the domains of the database with their next type, which may be a domain again."""
     return sql.SQL(
-        "SELECT crdbvec_domain.oid, crdbvec_type.oid, crdbvec_type.typname, format_type(crdbvec_type.oid, NULL), "
-        "crdbvec_domain.typtypmod, crdbvec_type.typtype = 'd', NOT crdbvec_domain.typnotnull "
+        "SELECT crdbvec_domain.oid, crdbvec_type.oid, crdbvec_type.typname, "
+        "{}, {}, crdbvec_domain.typtypmod, crdbvec_type.typtype = 'd', NOT crdbvec_domain.typnotnull "
         "FROM pg_catalog.pg_type AS crdbvec_domain "
         "JOIN pg_catalog.pg_type AS crdbvec_type ON crdbvec_type.oid = crdbvec_domain.typbasetype "
+        "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_type.typnamespace "
         "WHERE crdbvec_domain.typtype = 'd'"
-    )
+    ).format(_QUALIFIED_TYPE, _OPERATOR_SCHEMA)
 
 
 @statement
@@ -234,12 +248,12 @@ def _read_columns(database: Database, oid: int) -> dict[str, Column]:
         domains = {domain: rest for domain, *rest in database.fetch(list_domains())}
     columns = {}
     for name, *declared, generated, is_nullable in rows:
-        type_oid, type_name, full_name, modifier, is_domain = declared
+        type_oid, type_name, full_name, schema, modifier, is_domain = declared
         while is_domain:
-            type_oid, type_name, full_name, modifier, is_domain, accepts_null = domains[type_oid]
+            type_oid, type_name, full_name, schema, modifier, is_domain, accepts_null = domains[type_oid]
             is_nullable = is_nullable and accepts_null
         columns[name] = Column(
-            name, type_name, _cast(type_name, full_name), modifier, declared[-1], generated, is_nullable
+            name, type_name, _cast(type_name, full_name), modifier, declared[-1], generated, is_nullable, schema
         )
     return columns
 

@@ -1,7 +1,7 @@
 """Vectors as binary parameters, without a query for their type.
 
 pgvector's own registration queries the type on every new connection, and fails if the extension is installed later. A
-parameter without a type has the type of its cast, and every statement casts vectors `::vector`. The binary layout
+parameter without a type has the type of its cast, and every statement casts vectors to VECTOR. The binary layout
 (dimension, zero, big-endian float4) is the same for pgvector and for CockroachDB 25.3 or later.
 """
 

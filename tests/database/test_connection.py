@@ -49,8 +49,10 @@ def test_text_of_timestamps_does_not_depend_on_the_server(url: str, connection: 
 
 
 def test_each_statement_is_committed_at_once(database: Database, connection: psycopg.Connection) -> None:
-    database.execute(probe("CREATE TABLE t (id INT8 PRIMARY KEY)"))
-    assert database.execute_many(probe("INSERT INTO t VALUES (%(id)s)"), [{"id": 1}, {"id": 2}]) == Executed(2, 0)
+    database.execute(probe("CREATE TABLE public.t (id INT8 PRIMARY KEY)"))
+    assert database.execute_many(probe("INSERT INTO public.t VALUES (%(id)s)"), [{"id": 1}, {"id": 2}]) == Executed(
+        2, 0
+    )
     assert connection.execute("SELECT count(*) FROM t").fetchone() == (2,)
 
 
@@ -111,10 +113,10 @@ def test_fetch_each_returns_the_row_of_each_set_of_parameters(database: Database
 
 
 def test_group_is_one_transaction(database: Database, connection: psycopg.Connection) -> None:
-    database.execute(probe("CREATE TABLE t (id INT8 PRIMARY KEY)"))
+    database.execute(probe("CREATE TABLE public.t (id INT8 PRIMARY KEY)"))
     with pytest.raises(DatabaseError, match="SQLSTATE 23505"):
         database.execute_many(
-            probe("INSERT INTO t VALUES (%(id)s)"), [{"id": 1}, {"id": 1}], database.dialect.write_lock_settings
+            probe("INSERT INTO public.t VALUES (%(id)s)"), [{"id": 1}, {"id": 1}], database.dialect.write_lock_settings
         )
     assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
 
@@ -128,12 +130,12 @@ def test_serialization_failure_is_retried(postgres: Server) -> None:
         other.commit()
         with Database(url) as database:
             other.execute("UPDATE t SET n = n + 1")
-            updated = _in_thread(lambda: database.execute(probe("UPDATE t SET n = n + 10 WHERE id = 1")))
+            updated = _in_thread(lambda: database.execute(probe("UPDATE public.t SET n = n + 10 WHERE id = 1")))
             wait_until(lambda: _is_waiting(url))
             other.commit()
             assert updated() == 1
             assert database.retries == 1
-            assert database.fetch_one(probe("SELECT n FROM t")) == (11,)
+            assert database.fetch_one(probe("SELECT n FROM public.t")) == (11,)
 
 
 def test_deadlock_is_retried(postgres: Server) -> None:
@@ -144,19 +146,19 @@ def test_deadlock_is_retried(postgres: Server) -> None:
         other.execute("SET deadlock_timeout = '1min'")
         with Database(url) as database:
             other.execute("UPDATE t SET n = 5 WHERE id = 2")
-            updated = _in_thread(lambda: database.execute(probe("UPDATE t SET n = n + 1")))
+            updated = _in_thread(lambda: database.execute(probe("UPDATE public.t SET n = n + 1")))
             wait_until(lambda: _is_waiting(url))
             other.execute("UPDATE t SET n = 5 WHERE id = 1")
             other.commit()
             assert updated() == 2
             assert database.retries == 1
-            assert database.fetch(probe("SELECT n FROM t ORDER BY id")) == [(6,), (6,)]
+            assert database.fetch(probe("SELECT n FROM public.t ORDER BY id")) == [(6,), (6,)]
 
 
 def test_execute_many_returns_only_its_own_retries(postgres: Server) -> None:
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as admin, Database(url) as database:
         create_failing_function(admin)
-        failing = probe("SELECT fail_every_second_time()")
+        failing = probe("SELECT public.fail_every_second_time()")
         database.fetch(failing)
         assert database.execute_many(failing, [{}]) == Executed(1, 1)
         assert database.execute_many(probe("SELECT 1"), [{}]) == Executed(1, 0)
@@ -164,9 +166,9 @@ def test_execute_many_returns_only_its_own_retries(postgres: Server) -> None:
 
 
 def test_rejected_statement_is_not_retried_and_its_message_contains_no_row(database: Database) -> None:
-    database.execute(probe("CREATE TABLE t (id INT8 PRIMARY KEY, note TEXT CHECK (note <> 'geheim'))"))
+    database.execute(probe("CREATE TABLE public.t (id INT8 PRIMARY KEY, note TEXT CHECK (note <> 'geheim'))"))
     with pytest.raises(DatabaseError, match=r"while running the statement probe: .* \(SQLSTATE 23514\)\.$") as caught:
-        database.execute(probe("INSERT INTO t VALUES (1, 'geheim')"))
+        database.execute(probe("INSERT INTO public.t VALUES (1, 'geheim')"))
     assert caught.value.sqlstate == "23514"
     assert "Failing row" not in str(caught.value)
     assert database.retries == 0

@@ -19,7 +19,7 @@ from tests.support.work import FakeModel
 def test_operator_returns_the_distance_that_numpy_computes(connection: psycopg.Connection, metric: Metric) -> None:
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     query, *others = random_vectors(21)
-    operator = DISTANCES[metric].operator.as_string()
+    operator = DISTANCES[metric].operator
     returned = [
         connection.execute(
             f"SELECT %s::VECTOR {operator} %s::VECTOR",
@@ -40,7 +40,7 @@ def test_operator_class_supports_the_operator(postgres: Server, metric: Metric) 
             "WHERE c.opcname = %s AND m.amname = 'hnsw' AND a.amoppurpose = 'o'",
             (DISTANCES[metric].operator_class,),
         ).fetchall()
-    assert operators == [(DISTANCES[metric].operator.as_string(),)]
+    assert operators == [(DISTANCES[metric].operator,)]
 
 
 @pytest.mark.parametrize(

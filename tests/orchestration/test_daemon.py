@@ -79,7 +79,10 @@ def test_daemon_embeds_inserted_rows(home: Path, url: str, connection: psycopg.C
         insert(connection, "later ", 5)
         daemon.wait_until(lambda: is_followed(25))
         nearest = database.fetch(
-            probe("SELECT passage FROM passage ORDER BY passage_vector <-> %(near)s::vector LIMIT 1"),
+            probe(
+                "SELECT passage FROM public.passage "
+                "ORDER BY passage_vector OPERATOR(public.<->) %(near)s::public.vector LIMIT 1"
+            ),
             {"near": stub_vector("later 3")},
         )
         assert nearest == [("later 3",)]

@@ -47,5 +47,6 @@ def search_like_cockroachdb(
     """Make a connection to PostgreSQL search as on CockroachDB."""
     dialect = CockroachDialect(260200)
     dialect.vectors = support(prefixes)
+    dialect.vector_schema = database.dialect.vector_schema
     database.dialect = dialect
     return database

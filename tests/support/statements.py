@@ -18,6 +18,6 @@ def create_failing_function(connection: psycopg.Connection) -> None:
     connection.execute("CREATE SEQUENCE calls")
     connection.execute(
         "CREATE FUNCTION fail_every_second_time() RETURNS INT8 LANGUAGE plpgsql AS $$ BEGIN "
-        "IF nextval('calls') % 2 = 1 THEN RAISE EXCEPTION 'restart' USING ERRCODE = '40001'; END IF; "
-        "RETURN currval('calls'); END $$"
+        "IF nextval('public.calls') % 2 = 1 THEN RAISE EXCEPTION 'restart' USING ERRCODE = '40001'; END IF; "
+        "RETURN currval('public.calls'); END $$"
     )

@@ -1,7 +1,7 @@
 """The differences between servers. A statement that no dialect provides is the same on both."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -18,12 +18,15 @@ class Dialect(ABC):
         rows_per_write: The rows of the first pipelined group of guarded writes, and the maximum, if the table has no
             vector index.
         vectors: The server's vector index and search.
+        vector_schema: The schema of the VECTOR type, or where it will be created; None if the type is built in. It is
+            the only attribute that depends on the database, and is set when a connection is opened.
     """
 
     name: str
     display_name: str
     rows_per_write: tuple[int, int]
     vectors: VectorSupport
+    vector_schema: str | None = None
 
     @property
     @abstractmethod
@@ -66,8 +69,42 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
-    def add_vector_schema(self) -> sql.Composable | None:
-        """The query that makes the VECTOR type visible in a session; None if the type is built in."""
+    def find_vector_schema(self) -> sql.Composable | None:
+        """The query for the schema of the VECTOR type, which returns no row without it; None if it is built in."""
+
+    @property
+    @abstractmethod
+    def function_settings(self) -> sql.Composable:
+        """The clause of CREATE FUNCTION that fixes the search path of a trigger function."""
+
+    @property
+    @abstractmethod
+    def has_own_operators(self) -> bool:
+        """Whether users can create operators, so that a statement must say which one it means."""
+
+    def operator(self, symbol: str, schema: str = "pg_catalog") -> sql.Composable:
+        """Return an operator of a schema, whatever operators with the same symbol exist in other schemas."""
+        if not self.has_own_operators:
+            return sql.SQL(symbol)
+        return sql.SQL("OPERATOR({}.{})").format(_schema(schema), sql.SQL(symbol))
+
+    def concatenation(self, texts: Sequence[sql.Composable]) -> sql.Composable:
+        """Return the concatenation of expressions of the type TEXT."""
+        first, *others = texts
+        symbol = self.operator("||")
+        return sql.Composed([first, *(sql.SQL(" {} {}").format(symbol, other) for other in others)])
+
+    def vector_object(self, name: str) -> sql.Composable:
+        """Return a type, function or operator class of the extension with its schema, such as `public.vector(384)`."""
+        if self.vector_schema is None:
+            return sql.SQL(name)
+        return sql.SQL("{}.{}").format(sql.Identifier(self.vector_schema), sql.SQL(name))
+
+    def vector_operator(self, symbol: str) -> sql.Composable:
+        """Return an operator of the extension with its schema."""
+        if self.vector_schema is None:
+            return sql.SQL(symbol)
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.vector_schema), sql.SQL(symbol))
 
     @property
     @abstractmethod
@@ -152,6 +189,10 @@ class Dialect(ABC):
     @abstractmethod
     def server_identity(self) -> sql.Composable | None:
         """The query for a text that no other server has; None if the server does not tell it to every role."""
+
+
+def _schema(name: str) -> sql.Composable:
+    return sql.SQL(name) if name == "pg_catalog" else sql.Identifier(name)
 
 
 def where_clause(predicate: sql.Composable | None) -> sql.Composable:

@@ -74,9 +74,19 @@ class CockroachDialect(Dialect):
         return sql.SQL("{} ~ {}").format(text, sql.SQL(f"'{content_pattern(_GO_ESCAPE)}'"))
 
     @property
-    def add_vector_schema(self) -> sql.Composable | None:
+    def find_vector_schema(self) -> sql.Composable | None:
         """None, because VECTOR is built in."""
         return None
+
+    @property
+    def function_settings(self) -> sql.Composable:
+        """Nothing: a function has no settings of its own, and its names are resolved when it is created."""
+        return sql.SQL("")
+
+    @property
+    def has_own_operators(self) -> bool:
+        """False: there is no CREATE OPERATOR."""
+        return False
 
     @property
     def can_index_virtual_columns(self) -> bool:

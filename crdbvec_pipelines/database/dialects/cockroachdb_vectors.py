@@ -66,7 +66,12 @@ class CockroachVectors(VectorSupport):
             )
 
     def create(
-        self, index: sql.Identifier, table: sql.Identifier, column: sql.Identifier, definition: IndexDefinition
+        self,
+        index: sql.Identifier,
+        table: sql.Identifier,
+        column: sql.Identifier,
+        definition: IndexDefinition,
+        schema: str | None = None,
     ) -> sql.Composable:
         """Return a CREATE VECTOR INDEX with the operator class; without it, the index is an L2 index."""
         columns = [

@@ -50,6 +50,8 @@ class PostgresDialect(Dialect):
         encoding: The encoding of the database.
     """
 
+    vector_schema: str | None = "public"
+
     name = "postgres"
     display_name = "PostgreSQL"
     # Measured on PostgreSQL 18 with 384 dimensions: pipelined single-row updates in groups of some hundreds wrote about
@@ -77,7 +79,9 @@ class PostgresDialect(Dialect):
     @property
     def create_extension(self) -> sql.Composable | None:
         """The CREATE EXTENSION of pgvector, which is installed per database."""
-        return sql.SQL("CREATE EXTENSION IF NOT EXISTS vector")
+        return sql.SQL("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA {}").format(
+            sql.Identifier(self.vector_schema or "public")
+        )
 
     @property
     def text_settings(self) -> Mapping[str, str | int]:
@@ -89,36 +93,50 @@ class PostgresDialect(Dialect):
 
         A regular expression over every text would take a multiple of the time of the rest of the statement.
         """
+        differs, contains = self.operator("<>"), self.operator("@>")
         if self.encoding == _UTF8:
-            first = sql.SQL("ascii(ltrim({}, {}))").format(text, _FREQUENT)
-            return sql.SQL("({}::int4multirange @> {} OR ({} <> 0 AND {}))").format(
-                _CONTENT_RANGES, first, first, self._has_content_in_bytes(text)
+            first = sql.SQL("pg_catalog.ascii(pg_catalog.ltrim({}, {}::text))").format(text, _FREQUENT)
+            return sql.SQL("({}::int4multirange {} {} OR ({} {} 0 AND {}))").format(
+                _CONTENT_RANGES, contains, first, first, differs, self._has_content_in_bytes(text)
             )
         if self.encoding in _OF_SEVERAL_BYTES:
             # A printable character of ASCII, which all encodings contain.
-            printable = sql.SQL("({0} COLLATE \"C\" >= '!' AND {0} COLLATE \"C\" <= '~')").format(text)
+            printable = sql.SQL("({0} COLLATE \"C\" {1} '!'::text AND {0} COLLATE \"C\" {2} '~'::text)").format(
+                text, self.operator(">="), self.operator("<=")
+            )
             return sql.SQL("({} OR {})").format(printable, self._has_content_in_bytes(text))
-        removed = sql.SQL(" || ").join(
-            sql.SQL("chr({})").format(sql.Literal(code)) for code in _single_bytes(self.encoding)
+        removed = self.concatenation(
+            [sql.SQL("pg_catalog.chr({})").format(sql.Literal(code)) for code in _single_bytes(self.encoding)]
         )
-        return sql.SQL("ascii(ltrim({}, {})) <> 0").format(text, removed)
+        return sql.SQL("pg_catalog.ascii(pg_catalog.ltrim({}, {})) {} 0").format(text, removed, differs)
 
     def _has_content_in_bytes(self, text: sql.Composable) -> sql.Composable:
         """Return a test of all bytes, without a conversion, which bytes that are no character would make fail."""
-        return sql.SQL("encode(convert_to({}, {}), 'hex') !~ {}").format(
-            text, sql.Literal(self.encoding), sql.Literal(_no_content_pattern(self.encoding))
+        return sql.SQL("pg_catalog.encode(pg_catalog.convert_to({}, {}::name), 'hex'::text) {} {}::text").format(
+            text,
+            sql.Literal(self.encoding),
+            self.operator("!~"),
+            sql.Literal(_no_content_pattern(self.encoding)),
         )
 
     @property
-    def add_vector_schema(self) -> sql.Composable | None:
-        """A query that adds the schema of pgvector to the search path, if the type is not found without it."""
+    def find_vector_schema(self) -> sql.Composable | None:
+        """The schema of the extension."""
         return sql.SQL(
-            "SELECT set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), "
-            "quote_ident(crdbvec_namespace.nspname)), false) FROM pg_catalog.pg_extension AS crdbvec_extension "
+            "SELECT crdbvec_namespace.nspname FROM pg_catalog.pg_extension AS crdbvec_extension "
             "JOIN pg_catalog.pg_namespace AS crdbvec_namespace "
-            "ON crdbvec_namespace.oid = crdbvec_extension.extnamespace "
-            "WHERE crdbvec_extension.extname = 'vector' AND to_regtype('vector') IS NULL"
+            "ON crdbvec_namespace.oid = crdbvec_extension.extnamespace WHERE crdbvec_extension.extname = 'vector'"
         )
+
+    @property
+    def function_settings(self) -> sql.Composable:
+        """The schemas of the server only, because the trigger runs in sessions of every role."""
+        return sql.SQL(" SET search_path = pg_catalog, pg_temp")
+
+    @property
+    def has_own_operators(self) -> bool:
+        """True: CREATE OPERATOR."""
+        return True
 
     @property
     def can_index_virtual_columns(self) -> bool:

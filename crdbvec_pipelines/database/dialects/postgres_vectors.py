@@ -51,7 +51,12 @@ class PostgresVectors(VectorSupport):
             )
 
     def create(
-        self, index: sql.Identifier, table: sql.Identifier, column: sql.Identifier, definition: IndexDefinition
+        self,
+        index: sql.Identifier,
+        table: sql.Identifier,
+        column: sql.Identifier,
+        definition: IndexDefinition,
+        schema: str | None = None,
     ) -> sql.Composable:
         """Return a CREATE INDEX CONCURRENTLY, because a plain one blocks writers. HNSW never contains NULL vectors."""
         return sql.SQL(
@@ -61,7 +66,8 @@ class PostgresVectors(VectorSupport):
             index=index,
             table=table,
             column=column,
-            opclass=sql.SQL(definition.operator_class),
+            opclass=sql.SQL("" if schema is None else "{}.").format(sql.Identifier(schema or ""))
+            + sql.SQL(definition.operator_class),
             parameters=with_parameters(definition.parameters),
             where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.is_partial else sql.SQL(""),
         )

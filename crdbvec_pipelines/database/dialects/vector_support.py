@@ -100,7 +100,12 @@ class VectorSupport(ABC):
 
     @abstractmethod
     def create(
-        self, index: sql.Identifier, table: sql.Identifier, column: sql.Identifier, definition: IndexDefinition
+        self,
+        index: sql.Identifier,
+        table: sql.Identifier,
+        column: sql.Identifier,
+        definition: IndexDefinition,
+        schema: str | None = None,
     ) -> sql.Composable:
         """Return the statement that builds the index without blocking writers, unless an index of that name exists."""
 

@@ -21,6 +21,7 @@ def create_vector_index(dialect: Dialect, column: ColumnDefinition, index: str) 
         column.table.identifier,
         sql.Identifier(column.spec.output),
         configured_definition(dialect, column),
+        dialect.vector_schema,
     )
 
 

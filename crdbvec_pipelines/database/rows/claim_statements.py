@@ -7,7 +7,7 @@ identifies one refresh of one process.
 from psycopg import sql
 
 from crdbvec_pipelines.database.aliases import reference
-from crdbvec_pipelines.database.expressions import placeholder
+from crdbvec_pipelines.database.expressions import key_operator, placeholder
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Table
 
@@ -104,5 +104,5 @@ def _compare(table: Table, bound: str, operator: str, prefix: str) -> sql.Compos
     row = "{} {} {}" if len(table.key) == 1 else "({}) {} ({})"
     return sql.SQL("({bound} IS NULL OR {test})").format(
         bound=reference(bound, "crdbvec_claim"),
-        test=sql.SQL(row).format(sql.SQL(", ").join(stored), sql.SQL(operator), sql.SQL(", ").join(given)),
+        test=sql.SQL(row).format(sql.SQL(", ").join(stored), key_operator(table, operator), sql.SQL(", ").join(given)),
     )

@@ -52,7 +52,7 @@ class GuardedWrites:
         self._size = size
         self._update = update
         self._update_unlocked = update_unlocked
-        self._settings = database.dialect.write_lock_settings
+        self._settings = database.write_settings
         self._careful_groups = 0
         self._can_skip_locked = True
 

@@ -7,7 +7,7 @@ from psycopg import sql
 from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
-from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list, placeholder
+from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list, key_operator, placeholder
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyValue
@@ -59,7 +59,8 @@ def separating_prefix(table: Table, key_column: Column) -> sql.Composable:
     return sql.SQL(
         "SELECT {found} FROM (SELECT {name} AS crdbvec_prefix FROM {table} WHERE false UNION ALL "
         "SELECT ({prefix})::{cast} FROM generate_series(1, length({value})) AS crdbvec_lengths (crdbvec_length)) "
-        "AS crdbvec_prefixes WHERE {found} > {previous} AND {found} <= {typed} ORDER BY length({found}::{type}) LIMIT 1"
+        "AS crdbvec_prefixes WHERE {found} {above} {previous} AND {found} {up_to} {typed} "
+        "ORDER BY length({found}::{type}) LIMIT 1"
     ).format(
         found=found,
         name=reference(key_column.name),
@@ -70,6 +71,8 @@ def separating_prefix(table: Table, key_column: Column) -> sql.Composable:
         cast=sql.SQL(key_column.cast),
         previous=placeholder(key_column, "previous"),
         typed=placeholder(key_column, "value"),
+        above=key_operator(table, ">"),
+        up_to=key_operator(table, "<="),
     )
 
 

@@ -118,20 +118,24 @@ def read_range_state(
 ) -> sql.Composable:
     """Count the rows of a key range by state, and measure their vectors. NaN sorts above all numbers."""
     none = sql.SQL("false")
-    vector = reference(column.spec.output)
+    vector, dialect = reference(column.spec.output), column.table.dialect
+    full_precision = (
+        vector if column.vector_type == "vector" else sql.SQL("{}::{}").format(vector, dialect.vector_object("vector"))
+    )
     unembedded, stale = pending_predicate(column, "unembedded"), pending_predicate(column, "stale")
     deferred = sql.SQL("({} OR {}) AND NOT ({})").format(unembedded, stale, is_not_deferred(column))
     return sql.SQL(
         "SELECT count(*), count({vector}), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
         "count(*) FILTER (WHERE {failed}), count(*) FILTER (WHERE {deferred}), count(*) FILTER (WHERE NOT {content}), "
         "count(*) FILTER (WHERE {vector} IS NOT NULL AND NOT {content}), "
-        "count(*) FILTER (WHERE vector_dims({vector}) <> %(dimension)s), "
+        "count(*) FILTER (WHERE {dims}({vector}) <> %(dimension)s), "
         "count(*) FILTER (WHERE {norm} >= 'Infinity'::float8), "
         "count(*) FILTER (WHERE {norm} = 0), min({norm}), max({norm}) "
         "FROM {table} WHERE {range}"
     ).format(
         vector=vector,
-        norm=sql.SQL("vector_norm({})" if column.vector_type == "vector" else "vector_norm({}::vector)").format(vector),
+        dims=dialect.vector_object("vector_dims"),
+        norm=sql.SQL("{}({})").format(dialect.vector_object("vector_norm"), full_precision),
         unembedded=unembedded,
         stale=stale,
         failed=has_failed(column) if has_failures else none,

@@ -186,8 +186,11 @@ def _is_key_of_error(table: Table) -> sql.Composable:
     if any(part.type_name not in _READ_BACK_FROM_JSON for part in table.key):
         return sql.SQL("{} = crdbvec_error.key").format(row_key_json(table))
     return sql.SQL(" AND ").join(
-        sql.SQL("{} = (crdbvec_error.key::jsonb ->> {})::{}").format(
-            reference(part.name), sql.Literal(position), sql.SQL(part.cast)
+        sql.SQL("{} {} (crdbvec_error.key::jsonb ->> {})::{}").format(
+            reference(part.name),
+            table.dialect.operator("=", part.operator_schema),
+            sql.Literal(position),
+            sql.SQL(part.cast),
         )
         for position, part in enumerate(table.key)
     )

@@ -11,7 +11,11 @@ from crdbvec_pipelines.database.expressions import (
     in_range,
     input_octets,
     key_equals,
+    key_equals_named,
     key_list,
+    key_operator,
+    key_operator_schema,
+    named_key,
     outside_ranges,
     placeholder,
     vector_parameter,
@@ -157,13 +161,14 @@ def write_unlocked_vector(column: ColumnDefinition) -> sql.Composable:
 def rewrite_a_vector(column: ColumnDefinition) -> sql.Composable:
     """Write the vector of one unlocked row that has one again; only for a transaction that is rolled back."""
     return sql.SQL(
-        "UPDATE {table} SET {name} = {output} WHERE ({key}) IN "
-        "(SELECT {key} FROM {table} WHERE {output} IS NOT NULL LIMIT 1 FOR UPDATE SKIP LOCKED)"
+        "UPDATE {table} SET {name} = {output} FROM (SELECT {named} FROM {table} WHERE {output} IS NOT NULL LIMIT 1 "
+        "FOR UPDATE SKIP LOCKED) AS crdbvec_chosen WHERE {is_chosen}"
     ).format(
         table=aliased(column.table),
         name=sql.Identifier(column.spec.output),
         output=reference(column.spec.output),
-        key=key_list(column.table),
+        named=named_key(column.table),
+        is_chosen=key_equals_named(column.table, "crdbvec_chosen"),
     )
 
 
@@ -173,7 +178,9 @@ def _vector_update(column: ColumnDefinition) -> dict[str, sql.Composable]:
         assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
     return {
         "assignments": sql.SQL(", ").join(assignments),
-        "condition": sql.SQL("{} = %(fingerprint)s::text").format(InputExpressions(column).fingerprint),
+        "condition": sql.SQL("{} {} %(fingerprint)s::text").format(
+            InputExpressions(column).fingerprint, column.table.dialect.operator("=")
+        ),
     }
 
 
@@ -270,8 +277,8 @@ def locate_keys(table: Table, *, bounds: int, keys: int) -> sql.Composable:
     names = [f"crdbvec_bound_{position}" for position in range(len(table.key))]
     return sql.SQL(
         "SELECT crdbvec_places.crdbvec_place, count(*) FROM ("
-        "SELECT (SELECT count(*) FROM (VALUES {bounds}) AS crdbvec_bounds ({names}) WHERE ({key}) >= ({bound})) "
-        "AS crdbvec_place FROM {table} WHERE ({key}) IN ({keys})) AS crdbvec_places "
+        "SELECT (SELECT count(*) FROM (VALUES {bounds}) AS crdbvec_bounds ({names}) "
+        "WHERE ({key}) {at_least} ({bound})) AS crdbvec_place FROM {table} WHERE {is_given}) AS crdbvec_places "
         "GROUP BY crdbvec_places.crdbvec_place"
     ).format(
         bounds=_key_rows(table, "bound", bounds),
@@ -279,7 +286,12 @@ def locate_keys(table: Table, *, bounds: int, keys: int) -> sql.Composable:
         bound=sql.SQL(", ").join(reference(name, "crdbvec_bounds") for name in names),
         table=aliased(table),
         key=key_list(table),
-        keys=_key_rows(table, "key", keys),
+        at_least=key_operator(table, ">="),
+        is_given=sql.SQL("({}) IN ({})").format(key_list(table), _key_rows(table, "key", keys))
+        if key_operator_schema(table) == "pg_catalog"
+        else sql.SQL("({}) {} ANY (VALUES {})").format(
+            key_list(table), key_operator(table, "="), _key_rows(table, "key", keys)
+        ),
     )
 
 

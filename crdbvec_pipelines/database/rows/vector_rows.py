@@ -306,7 +306,10 @@ class VectorRows:
         False also if there is no such row, or if all such rows are locked.
         """
         try:
-            return self._database.execute_rolled_back(statements.rewrite_a_vector(self.column)) > 0
+            return (
+                self._database.execute_rolled_back(statements.rewrite_a_vector(self.column), self._database.role_path)
+                > 0
+            )
         except DatabaseUnavailable:
             raise
         except DatabaseError:

@@ -11,7 +11,7 @@ from psycopg import sql
 from crdbvec_pipelines.database.aliases import aliased
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.errors import TableError
-from crdbvec_pipelines.database.expressions import InputExpressions, key_list
+from crdbvec_pipelines.database.expressions import InputExpressions, key_equals_named, key_list, named_key
 from crdbvec_pipelines.database.rows.predicates import unknown_origin
 from crdbvec_pipelines.database.schema.column_metadata import VECTOR_COLUMNS_TABLE, read_column_metadata
 from crdbvec_pipelines.database.statement import statement
@@ -41,13 +41,15 @@ def adopt_vectors(column: ColumnDefinition) -> sql.Composable:
     """Write the fingerprint of the present input and model for at most `limit` rows with a vector and without one."""
     expressions = InputExpressions(column)
     return sql.SQL(
-        "UPDATE {table} SET {stored} = {fingerprint} WHERE ({key}) IN "
-        "(SELECT {key} FROM {table} WHERE {unknown} AND {content} ORDER BY {key} LIMIT %(limit)s)"
+        "UPDATE {table} SET {stored} = {fingerprint} FROM (SELECT {named} FROM {table} "
+        "WHERE {unknown} AND {content} ORDER BY {key} LIMIT %(limit)s) AS crdbvec_chosen WHERE {is_chosen}"
     ).format(
         table=aliased(column.table),
         stored=sql.Identifier(column.spec.fingerprint_column or column.spec.output),
         fingerprint=expressions.fingerprint,
         key=key_list(column.table),
+        named=named_key(column.table),
+        is_chosen=key_equals_named(column.table, "crdbvec_chosen"),
         unknown=unknown_origin(column, has_fingerprint=True),
         content=expressions.has_content,
     )
@@ -83,5 +85,5 @@ def decide_existing_vectors(column: BoundColumn) -> None:
     if column.spec.existing_vectors != "adopt":
         return
     parameters = {**column.seed, "limit": _ROWS_PER_STATEMENT}
-    while column.database.execute(adopt_vectors(column), parameters) == _ROWS_PER_STATEMENT:
+    while column.database.execute(adopt_vectors(column), parameters, column.database.role_path) == _ROWS_PER_STATEMENT:
         pass

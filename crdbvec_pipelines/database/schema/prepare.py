@@ -41,7 +41,6 @@ from crdbvec_pipelines.database.schema.statements import (
     create_pending_index,
     find_leading_index,
     find_metadata_tables,
-    has_vector_type,
     list_partitions,
     pending_index_stem,
 )
@@ -70,7 +69,7 @@ def is_prepared(column: BoundColumn) -> bool:
 def missing_statements(column: BoundColumn) -> Iterator[Statement]:
     """Yield the statements that are still needed before rows can be embedded, in order, without the trigger's."""
     database, table, spec = column.database, column.table, column.spec
-    if database.dialect.create_extension is not None and not database.fetch_one(has_vector_type())[0]:
+    if database.dialect.create_extension is not None and not database.read_vector_schema():
         yield create_extension(database.dialect)
     yield from _missing_columns(column)
     schema = table.name.schema

@@ -19,16 +19,12 @@ def create_extension(dialect: Dialect) -> sql.Composable:
 
 
 @statement
-def has_vector_type() -> sql.Composable:
-    """Return whether the VECTOR type exists, as 0 or 1."""
-    return sql.SQL("SELECT count(*) FROM pg_catalog.pg_type AS crdbvec_type WHERE crdbvec_type.typname = 'vector'")
-
-
-@statement
 def add_vector_column(column: ColumnDefinition) -> sql.Composable:
     """Add the vector column. It is nullable and has no default, so neither server rewrites the table."""
-    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} VECTOR({})").format(
-        column.table.identifier, sql.Identifier(column.spec.output), sql.Literal(column.model.dim)
+    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+        column.table.identifier,
+        sql.Identifier(column.spec.output),
+        column.table.dialect.vector_object(f"VECTOR({column.model.dim})"),
     )
 
 

@@ -1,7 +1,7 @@
 """The trigger that clears a vector when its input changes: one per table, for all its columns with staleness: trigger.
 
-The function's name contains a digest of its body, so the catalog shows whether the trigger is up to date, and a server
-with CREATE OR REPLACE TRIGGER replaces it in one statement.
+The function's name contains a digest of its definition, so the catalog shows whether the trigger is up to date, and a
+server with CREATE OR REPLACE TRIGGER replaces it in one statement.
 """
 
 import hashlib
@@ -42,9 +42,9 @@ def find_trigger() -> sql.Composable:
 @statement
 def create_trigger_function(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
     """Create the trigger's function. `(NEW).column` is the syntax of CockroachDB; PostgreSQL allows it."""
-    return sql.SQL("CREATE OR REPLACE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql AS $crdbvec$\n{}$crdbvec$").format(
-        _function(table, columns), _body(table, columns)
-    )
+    return sql.SQL(
+        "CREATE OR REPLACE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql{} AS $crdbvec$\n{}$crdbvec$"
+    ).format(_function(table, columns), table.dialect.function_settings, _body(table, columns))
 
 
 @statement
@@ -89,7 +89,8 @@ def trigger_changes(database: Database, table: Table, metadata: Sequence[ColumnM
 
 def function_name(table: Table, columns: Sequence[ColumnMetadata]) -> str:
     """Return the name of the trigger's function for these columns."""
-    digest = hashlib.sha256(_body(table, columns).as_string().encode()).hexdigest()[:8]
+    definition = _body(table, columns).as_string() + table.dialect.function_settings.as_string()
+    digest = hashlib.sha256(definition.encode()).hexdigest()[:8]
     return short_name(f"{TRIGGER}_{table.name.name}", digest)
 
 
@@ -116,8 +117,10 @@ def _trigger(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
 
 
 def _changed(table: Table, name: str) -> sql.Composable:
-    # The catalog's name of an array is that of its elements after an underscore.
-    by_text = table.columns[name].type_name.removeprefix("_") in _COMPARED_AS_TEXT
+    column = table.columns[name]
+    # The catalog's name of an array is that of its elements after an underscore. The operators of a type of another
+    # schema, such as hstore, are not on the search path of the function.
+    by_text = column.type_name.removeprefix("_") in _COMPARED_AS_TEXT or column.operator_schema != "pg_catalog"
     field = sql.SQL("{}::text" if by_text else "{}").format(sql.Identifier(name))
     return sql.SQL("(NEW).{0} IS DISTINCT FROM (OLD).{0}").format(field)
 

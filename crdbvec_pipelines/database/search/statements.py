@@ -9,13 +9,13 @@ from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_n
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
+    distance_operator,
     evenly_spread_keys,
     key_equals,
     key_list,
     placeholder,
     vector_parameter,
 )
-from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Column, Table
 
@@ -73,7 +73,7 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     zero, before all numbers; PostgreSQL sorts NaN last.
     """
     output = reference(column.spec.output)
-    distance = sql.SQL("({} {} {})").format(output, DISTANCES[column.metric].operator, vector_parameter(column))
+    distance = sql.SQL("({} {} {})").format(output, distance_operator(column), vector_parameter(column))
     filters = (*clauses.filters_inside, *clauses.filters_outside)
     conditions = [sql.SQL("{} IS NOT NULL").format(output), *_filter_conditions(column.table, filters)]
     if clauses.has_max_distance:
@@ -103,7 +103,7 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     distance because otherwise PostgreSQL relies on the order of the index and does not sort; pgvector's order is
     approximate.
     """
-    output = reference(column.spec.output)
+    output, dialect = reference(column.spec.output), column.table.dialect
     inside = [
         *([sql.SQL("{} IS NOT NULL").format(output)] if clauses.requires_vector else []),
         *_filter_conditions(column.table, clauses.filters_inside),
@@ -137,9 +137,11 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
         needed=_references(dict.fromkeys([*column.spec.input_columns, *returned, *filtered]), ROW),
         output=output,
         vector=vector_parameter(column),
-        indexed=output if clauses.cast is None else sql.SQL("({}::{})").format(output, sql.SQL(clauses.cast)),
+        indexed=output
+        if clauses.cast is None
+        else sql.SQL("({}::{})").format(output, dialect.vector_object(clauses.cast)),
         indexed_vector=vector_parameter(column, clauses.cast),
-        operator=DISTANCES[column.metric].operator,
+        operator=distance_operator(column),
         table=aliased(column.table),
         follower_read=clauses.follower_read or sql.SQL(""),
         inside=_where(inside),
@@ -189,11 +191,7 @@ def _filter_conditions(table: Table, filters: Sequence[Filter], alias: str = ROW
         position = positions[each.column.name]
         values = [placeholder(each.column, f"filter_{position}_{number}") for number in range(each.value_count)]
         name = reference(each.column.name, alias)
-        has_value = (
-            sql.SQL("{} = {}").format(name, values[0])
-            if len(values) == 1
-            else sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(values))
-        )
+        has_value = _has_value(table, each.column, name, values)
         if not each.allows_null:
             conditions.append(has_value if values else sql.SQL("false"))
         elif values:
@@ -201,6 +199,16 @@ def _filter_conditions(table: Table, filters: Sequence[Filter], alias: str = ROW
         else:
             conditions.append(sql.SQL("{} IS NULL").format(name))
     return conditions
+
+
+def _has_value(table: Table, column: Column, name: sql.Composable, values: Sequence[sql.Composable]) -> sql.Composable:
+    if column.operator_schema != "pg_catalog":
+        equal = table.dialect.operator("=", column.operator_schema)
+        tests = [sql.SQL("{} {} {}").format(name, equal, value) for value in values]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
+    if len(values) == 1:
+        return sql.SQL("{} = {}").format(name, values[0])
+    return sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(values))
 
 
 def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:

@@ -54,7 +54,7 @@ class ConcurrentReader(RecordingDatabase):
         self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
     ) -> Executed:
         with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(self.fetch, probe("SELECT fail_every_second_time()"))
+            reading = pool.submit(self.fetch, probe("SELECT public.fail_every_second_time()"))
             written = super().execute_many(statement, parameters, settings)
             reading.result()
         return written
