@@ -14,6 +14,7 @@ from crdbvec_pipelines.errors import CrdbvecError
 # repeat the first line of each command's own help.
 _COMMANDS = {
     "demo": "Embed 2,000 dictionary glosses with Dagster and search them.",
+    "doctor": "Check what the commands need, and say what to do.",
     "embed": "Embed the pending rows of a table.",
     "errors": "List failed rows, or release them for another attempt.",
     "index": "Show the vector index, build it, and tune the search effort.",

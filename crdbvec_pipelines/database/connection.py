@@ -21,6 +21,7 @@ from crdbvec_pipelines.database.session import (
     SAFE_SEARCH_PATH,
     SESSION_SETTINGS,
     find_vector_schema,
+    read_backend_pid,
     read_role_path,
     reset_session,
     role_search_path,
@@ -58,6 +59,20 @@ class Executed(NamedTuple):
 
     rows: int
     retries: int
+
+
+class BackendPids(NamedTuple):
+    """The server processes of a connection, which show whether a connection pooler is in between.
+
+    Attributes:
+        announced: The process that the server or the pooler announced at connecting; None if the server has none.
+        first: The process that ran the first statement.
+        again: The process that ran a later statement, while another connection kept a transaction open.
+    """
+
+    announced: int | None
+    first: int
+    again: int
 
 
 class Database:
@@ -142,6 +157,17 @@ class Database:
     def renew_connections(self) -> None:
         """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
         self._pool.drain()
+
+    def backend_pids(self) -> BackendPids:
+        """Return which processes of the server run the statements of one connection."""
+        query = read_backend_pid().query
+        with self._pool.connection() as one, self._pool.connection() as other:
+            ((first,),) = one.execute(query).fetchall()
+            with other.transaction():
+                other.execute(query)
+                ((again,),) = one.execute(query).fetchall()
+            announced = one.info.backend_pid if self.dialect.announces_backend_pid else None
+        return BackendPids(announced, first, again)
 
     def read_vector_schema(self) -> str | None:
         """Return the schema of the VECTOR type, which the dialect then qualifies it with; None without the type."""

@@ -52,6 +52,12 @@ def read_role_path() -> sql.Composable:
 
 
 @statement
+def read_backend_pid() -> sql.Composable:
+    """Read the process of the server that runs this statement."""
+    return sql.SQL("SELECT pg_catalog.pg_backend_pid()")
+
+
+@statement
 def find_vector_schema(dialect: Dialect) -> sql.Composable:
     """Find the schema of the VECTOR type, if the type is not built in."""
     return dialect.find_vector_schema or sql.SQL("")

@@ -444,6 +444,9 @@ SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(low
 --   types whose text has settings, updated_at without time zone, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."changed" >= least(%(since)s::timestamptz AT TIME ZONE 'Europe/Berlin', (%(since)s::timestamptz + interval '3 hours') AT TIME ZONE 'Europe/Berlin' - interval '3 hours') AND "crdbvec_row"."v" IS NOT NULL AND (NOT (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) OR "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), '')))) AND NOT EXISTS (SELECT 1 FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND crdbvec_error.next_try > now() AND crdbvec_error.key = jsonb_build_array("crdbvec_row"."id")::text AND crdbvec_error.fingerprint = pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), '')))) LIMIT 1;
 
+-- has_row_security: Return whether row-level security applies to the role for a table.
+SELECT crdbvec_class.relrowsecurity AND (crdbvec_class.relforcerowsecurity OR NOT pg_has_role(crdbvec_class.relowner, 'USAGE')) FROM pg_catalog.pg_class AS crdbvec_class WHERE crdbvec_class.oid = %(oid)s;
+
 -- has_unembedded: Return one row if a key range contains a pending row without a vector.
 --   one text, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE true AND "crdbvec_row"."v" IS NULL AND "crdbvec_row"."passage" IS NOT NULL AND (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) LIMIT 1;
@@ -457,6 +460,18 @@ SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(low
 SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."v" IS NULL AND ("crdbvec_row"."length" IS NOT NULL OR "crdbvec_row"."duration" IS NOT NULL OR "crdbvec_row"."image" IS NOT NULL) AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) AND NOT EXISTS (SELECT 1 FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND crdbvec_error.next_try > now() AND crdbvec_error.key = jsonb_build_array("crdbvec_row"."id")::text AND crdbvec_error.fingerprint = pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), '')))) LIMIT 1;
 --   bytea, nulls_only, has_lower=True, has_upper=True, exclude_deferred=True
 SELECT 1 FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::text AND "crdbvec_row"."id" < %(upper_0)s::text AND "crdbvec_row"."v" IS NULL AND "crdbvec_row"."image" IS NOT NULL AND (("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) AND NOT EXISTS (SELECT 1 FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND crdbvec_error.next_try > now() AND crdbvec_error.key = jsonb_build_array("crdbvec_row"."id")::text AND crdbvec_error.fingerprint = pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text))) LIMIT 1;
+
+-- has_vector: Return one row if a row has a vector.
+--   one text
+SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL LIMIT 1;
+--   template, composite key, special characters in names
+SELECT 1 FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL LIMIT 1;
+--   list of columns, trigger, updated_at
+SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL LIMIT 1;
+--   types whose text has settings, updated_at without time zone
+SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL LIMIT 1;
+--   bytea, nulls_only
+SELECT 1 FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL LIMIT 1;
 
 -- has_vector_without_fingerprint: Return one row if a row has a vector and no fingerprint; without a fingerprint
 --     column no row has one.
@@ -516,6 +531,9 @@ SELECT greatest(CASE WHEN max("crdbvec_row"."changed")::timestamptz > now() THEN
 --   types whose text has settings, updated_at without time zone
 SELECT greatest(CASE WHEN (max("crdbvec_row"."changed") AT TIME ZONE 'Europe/Berlin') > now() THEN now() ELSE (max("crdbvec_row"."changed") AT TIME ZONE 'Europe/Berlin') END, '1970-01-01 00:00:00+00'::timestamptz), now() FROM "public"."track" AS "crdbvec_row";
 
+-- list_column_privileges: List the columns of a table that the role may read, and whether it may update them.
+SELECT crdbvec_attribute.attname, has_column_privilege(%(oid)s::oid, crdbvec_attribute.attnum, 'SELECT'), has_column_privilege(%(oid)s::oid, crdbvec_attribute.attnum, 'UPDATE') FROM pg_catalog.pg_attribute AS crdbvec_attribute WHERE crdbvec_attribute.attrelid = %(oid)s::oid AND crdbvec_attribute.attnum > 0 AND NOT crdbvec_attribute.attisdropped ORDER BY crdbvec_attribute.attnum;
+
 -- list_columns: List all columns, also hidden ones, because CockroachDB's hidden `rowid` can be the key.
 SELECT crdbvec_attribute.attname, crdbvec_type.oid, crdbvec_type.typname, CASE WHEN crdbvec_namespace.nspname = 'pg_catalog' THEN format_type(crdbvec_type.oid, NULL) ELSE quote_ident(crdbvec_namespace.nspname) || '.' || quote_ident(crdbvec_type.typname) END, CASE WHEN crdbvec_type.typtype = 'b' AND crdbvec_type.typcategory <> 'A' THEN crdbvec_namespace.nspname::text ELSE 'pg_catalog' END, crdbvec_attribute.atttypmod, crdbvec_type.typtype = 'd', coalesce(crdbvec_attribute.attgenerated::text, ''), NOT crdbvec_attribute.attnotnull FROM pg_catalog.pg_attribute AS crdbvec_attribute JOIN pg_catalog.pg_type AS crdbvec_type ON crdbvec_type.oid = crdbvec_attribute.atttypid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_type.typnamespace WHERE crdbvec_attribute.attrelid = %(oid)s AND crdbvec_attribute.attnum > 0 AND NOT crdbvec_attribute.attisdropped ORDER BY crdbvec_attribute.attnum;
 
@@ -538,6 +556,13 @@ SELECT crdbvec_column.table_name, crdbvec_column.output, crdbvec_column.table_oi
 
 -- list_relations: List the tables of the database, to suggest one for a name that does not exist.
 SELECT crdbvec_namespace.nspname, crdbvec_class.relname FROM pg_catalog.pg_class AS crdbvec_class JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_class.relkind IN ('r', 'p') AND crdbvec_namespace.nspname NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension') ORDER BY crdbvec_namespace.nspname, crdbvec_class.relname LIMIT 1000;
+
+-- list_update_rules: List the rules of a table that replace an UPDATE.
+SELECT crdbvec_rule.rulename FROM pg_catalog.pg_rewrite AS crdbvec_rule WHERE crdbvec_rule.ev_class = %(oid)s AND crdbvec_rule.ev_type = '2' AND crdbvec_rule.ev_enabled <> 'D' ORDER BY crdbvec_rule.rulename;
+
+-- list_update_triggers: List the triggers of users that run before each row of an UPDATE, and may discard or change
+--     it.
+SELECT crdbvec_trigger.tgname FROM pg_catalog.pg_trigger AS crdbvec_trigger WHERE crdbvec_trigger.tgrelid = %(oid)s AND NOT crdbvec_trigger.tgisinternal AND crdbvec_trigger.tgenabled <> 'D' AND crdbvec_trigger.tgname <> %(own)s::text AND crdbvec_trigger.tgtype::int & 19 = 19 ORDER BY crdbvec_trigger.tgname;
 
 -- locate_keys: Count the given keys by the number of the given bounds that are not greater, in the table's own key
 --     order.
@@ -610,6 +635,9 @@ SELECT extract(epoch FROM now() - min("crdbvec_row"."changed")::timestamptz)::fl
 --   types whose text has settings, updated_at without time zone
 SELECT extract(epoch FROM now() - (min("crdbvec_row"."changed") AT TIME ZONE 'Europe/Berlin'))::float8 FROM "public"."track" AS "crdbvec_row" WHERE ("crdbvec_row"."v" IS NULL AND ("crdbvec_row"."length" IS NOT NULL OR "crdbvec_row"."duration" IS NOT NULL OR "crdbvec_row"."image" IS NOT NULL) AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) OR "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))));
 
+-- read_backend_pid: Read the process of the server that runs this statement.
+SELECT pg_catalog.pg_backend_pid();
+
 -- read_clearable: Read the keys of a page of rows of a key range that have a vector although their input is blank.
 --   one text, has_lower=False, has_upper=False, has_after=False, only_edited=False
 SELECT "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE true AND true AND "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
@@ -623,6 +651,9 @@ SELECT "crdbvec_row"."id" FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_r
 SELECT "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."changed" >= least(%(since)s::timestamptz AT TIME ZONE 'Europe/Berlin', (%(since)s::timestamptz + interval '3 hours') AT TIME ZONE 'Europe/Berlin' - interval '3 hours') AND "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
 --   bytea, nulls_only, has_lower=True, has_upper=True, has_after=True, only_edited=True
 SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::text AND "crdbvec_row"."id" < %(upper_0)s::text AND true AND "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+
+-- read_clock: Read the time of the server.
+SELECT clock_timestamp();
 
 -- read_earlier_claims: Read the claims of other owners that overlap a key range, have not expired, and are older than
 --     the owner's own.
@@ -692,6 +723,9 @@ SELECT jsonb_build_array("crdbvec_row"."id")::text, pg_catalog.md5(%(seed)s::tex
 --   bytea, nulls_only, kind=edited, has_lower=True, has_upper=True, has_after=True, exclude_deferred=True, excluded=2 ranges
 SELECT jsonb_build_array("crdbvec_row"."id")::text, pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::text AND "crdbvec_row"."id" < %(upper_0)s::text AND false AND NOT EXISTS (SELECT 1 FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND crdbvec_error.next_try > now() AND crdbvec_error.key = jsonb_build_array("crdbvec_row"."id")::text AND crdbvec_error.fingerprint = pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text))) AND NOT ("crdbvec_row"."id" >= %(excluded_0_lower_0)s::text AND "crdbvec_row"."id" < %(excluded_0_upper_0)s::text) AND NOT ("crdbvec_row"."id" < %(excluded_1_upper_0)s::text) ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
 
+-- read_privileges: Read the privileges of the role on a table and its schema.
+SELECT has_schema_privilege(crdbvec_class.relnamespace, 'USAGE'), has_table_privilege(crdbvec_class.oid, 'SELECT'), has_table_privilege(crdbvec_class.oid, 'INSERT'), has_table_privilege(crdbvec_class.oid, 'UPDATE'), has_table_privilege(crdbvec_class.oid, 'DELETE') FROM pg_catalog.pg_class AS crdbvec_class JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = %(table)s::text;
+
 -- read_range_state: Count the rows of a key range by state, and measure their vectors. NaN sorts above all numbers.
 --   one text, has_lower=False, has_upper=False, has_failures=False
 SELECT count(*), count("crdbvec_row"."v"), count(*) FILTER (WHERE "crdbvec_row"."v" IS NULL AND "crdbvec_row"."passage" IS NOT NULL AND (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]'))), count(*) FILTER (WHERE "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text)), count(*) FILTER (WHERE false), count(*) FILTER (WHERE false), count(*) FILTER (WHERE NOT (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]'))), count(*) FILTER (WHERE "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]'))), count(*) FILTER (WHERE vector_dims("crdbvec_row"."v") <> %(dimension)s), count(*) FILTER (WHERE vector_norm("crdbvec_row"."v") >= 'Infinity'::float8), count(*) FILTER (WHERE vector_norm("crdbvec_row"."v") = 0), min(vector_norm("crdbvec_row"."v")), max(vector_norm("crdbvec_row"."v")) FROM "public"."passage" AS "crdbvec_row" WHERE true;
@@ -709,6 +743,9 @@ SELECT count(*), count("crdbvec_row"."v"), count(*) FILTER (WHERE "crdbvec_row".
 -- read_role_path: Read the search path that the role, the database and the URL set, and the first of its schemas that
 --     exists.
 SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_schema();
+
+-- read_role_settings: Read the role, and what its settings and the server permit: read-only transactions, time-outs.
+SELECT current_user, current_setting('default_transaction_read_only') = 'on', false, current_setting('statement_timeout')::int8, current_setting('idle_in_session_timeout')::int8;
 
 -- read_server_identity: Read the identity of the server, if the server has one.
 -- (not sent to this server)

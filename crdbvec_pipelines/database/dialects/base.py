@@ -178,6 +178,34 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def unsupported_version(self) -> str | None:
+        """A sentence about what the version of the server does not support; None if it supports everything."""
+
+    @property
+    @abstractmethod
+    def announces_backend_pid(self) -> bool:
+        """Whether the server announces at connecting the process that `pg_backend_pid()` returns."""
+
+    @property
+    @abstractmethod
+    def has_column_privileges(self) -> bool:
+        """Whether a privilege can be granted for single columns."""
+
+    @property
+    @abstractmethod
+    def role_settings(self) -> sql.Composable:
+        """The query for the role, whether it is read-only, whether the server is a replica, and two time-outs in ms.
+
+        The time-outs are those of statements and of idle sessions; 0 for none.
+        """
+
+    @property
+    @abstractmethod
+    def row_security_applies(self) -> sql.Composable:
+        """The query for whether row-level security applies to the role; its parameter is the table's `oid`."""
+
+    @property
+    @abstractmethod
     def row_estimate(self) -> sql.Composable | None:
         """The query for the server's own estimate of a table's rows; None if there is none.
 

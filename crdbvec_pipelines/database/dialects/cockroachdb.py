@@ -154,6 +154,40 @@ class CockroachDialect(Dialect):
         return sql.SQL("false")
 
     @property
+    def unsupported_version(self) -> str | None:
+        """Vector indexes and triggers need 25.4."""
+        if self.version >= MIN_VECTOR_INDEX_VERSION:
+            return None
+        return "Before 25.4, CockroachDB can embed and search exactly, but has no vector index and no usable triggers."
+
+    @property
+    def announces_backend_pid(self) -> bool:
+        """False: it is not documented which number each of the two is."""
+        return False
+
+    @property
+    def has_column_privileges(self) -> bool:
+        """False: privileges are those of a whole table."""
+        return False
+
+    @property
+    def role_settings(self) -> sql.Composable:
+        """The settings of the session; a node is never a read-only replica."""
+        return sql.SQL(
+            "SELECT current_user, current_setting('default_transaction_read_only') = 'on', false, "
+            "current_setting('statement_timeout')::int8, current_setting('idle_in_session_timeout')::int8"
+        )
+
+    @property
+    def row_security_applies(self) -> sql.Composable:
+        """Whether the table has it, and the role is not its owner or its owner is subject to it, too."""
+        return sql.SQL(
+            "SELECT crdbvec_class.relrowsecurity AND (crdbvec_class.relforcerowsecurity "
+            "OR NOT pg_has_role(crdbvec_class.relowner, 'USAGE')) FROM pg_catalog.pg_class AS crdbvec_class "
+            "WHERE crdbvec_class.oid = %(oid)s"
+        )
+
+    @property
     def row_estimate(self) -> sql.Composable | None:
         """None: SHOW STATISTICS takes no placeholders, and it is not known whether `reltuples` is filled."""
         return None

@@ -221,6 +221,37 @@ class PostgresDialect(Dialect):
         )
 
     @property
+    def unsupported_version(self) -> str | None:
+        """None: an older server lacks CREATE OR REPLACE TRIGGER, and every statement that fails names it."""
+        return None
+
+    @property
+    def announces_backend_pid(self) -> bool:
+        """True: the process of the session."""
+        return True
+
+    @property
+    def has_column_privileges(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def role_settings(self) -> sql.Composable:
+        """The settings of the session, which this project does not change; idle_session_timeout exists since 14."""
+        return sql.SQL(
+            "SELECT current_user::text, current_setting('transaction_read_only') = 'on', pg_is_in_recovery(), "
+            "(SELECT crdbvec_setting.setting::bigint FROM pg_catalog.pg_settings AS crdbvec_setting "
+            "WHERE crdbvec_setting.name = 'statement_timeout'), "
+            "(SELECT crdbvec_setting.setting::bigint FROM pg_catalog.pg_settings AS crdbvec_setting "
+            "WHERE crdbvec_setting.name = 'idle_session_timeout')"
+        )
+
+    @property
+    def row_security_applies(self) -> sql.Composable:
+        """The server's own answer, which considers owners, superusers and BYPASSRLS."""
+        return sql.SQL("SELECT row_security_active(%(oid)s::oid)")
+
+    @property
     def row_estimate(self) -> sql.Composable | None:
         """The planner's estimate; -1 until the table is first vacuumed or analyzed."""
         return sql.SQL(

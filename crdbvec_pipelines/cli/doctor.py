@@ -1,0 +1,111 @@
+"""`crdbvec doctor`: what prevents or limits the work with these vector columns, and what to do. Changes nothing."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.column import open_column
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.diagnosis.finding import Finding
+from crdbvec_pipelines.database.diagnosis.server import server_findings
+from crdbvec_pipelines.database.diagnosis.table import table_findings
+from crdbvec_pipelines.database.dialects import CockroachDialect
+from crdbvec_pipelines.errors import CrdbvecError
+from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE
+
+HOME_VARIABLE = "DAGSTER_HOME"
+
+
+@click.command()
+@column_options
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def command(context: click.Context, selection: Selection, as_json: bool) -> None:
+    """Check what the commands need, and say what to do.
+
+    Checks the connection, the server, a pooler in between, privileges, types, triggers, policies, indexes, clocks and
+    Dagster's storage. Changes nothing. The exit code is 2 if something prevents work, otherwise 0.
+    """
+    target = selection.resolve()
+    findings = [*_database(target), *_dagster()]
+    has_error = any(finding.level == "error" for finding in findings)
+    if as_json:
+        print_json({"works": not has_error, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            subject = "" if finding.subject is None else f"{finding.subject}: "
+            remedy = "" if finding.remedy is None else f" {finding.remedy}"
+            click.echo(f"{finding.level:8}{finding.check:12}{subject}{finding.message}{remedy}")
+    context.exit(2 if has_error else 0)
+
+
+def _database(target: Target) -> Iterator[Finding]:
+    try:
+        database = Database(target.url)
+    except CrdbvecError as error:
+        yield _failed("connection", None, error)
+        return
+    with database:
+        yield from _caught("server", None, server_findings(database))
+        for column in target.columns:
+            yield from _caught("table", str(column), _column(database, target, column))
+
+
+def _column(database: Database, target: Target, column: VectorColumn) -> Iterator[Finding]:
+    yield from table_findings(open_column(database, column, target.registry.load(column.model)))
+
+
+def _caught(check: str, subject: str | None, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield findings, and the error that ends them as the last one: the other checks still run."""
+    try:
+        yield from findings
+    except CrdbvecError as error:
+        yield _failed(check, subject, error)
+
+
+def _failed(check: str, subject: str | None, error: CrdbvecError) -> Finding:
+    """Return the finding for an error, whose message also says what to do."""
+    return Finding("error", check, subject, str(error))
+
+
+def _dagster() -> Iterator[Finding]:
+    home = os.environ.get(HOME_VARIABLE)
+    if home and not (Path(home) / "dagster.yaml").is_file():
+        yield Finding(
+            "warning",
+            "dagster",
+            None,
+            f"{HOME_VARIABLE} names a folder without dagster.yaml, so Dagster keeps its data in SQLite files there.",
+            "Copy dagster.yaml of this project into it.",
+        )
+    url = os.environ.get(URL_VARIABLE)
+    if not url:
+        yield Finding(
+            "ok",
+            "dagster",
+            None,
+            f"{URL_VARIABLE} is not set: Dagster runs keep their data in the embedded PostgreSQL of the working "
+            "directory.",
+            f"Set {URL_VARIABLE} in production.",
+        )
+        return
+    try:
+        with Database(url, max_connections=1, attempts=1) as storage:
+            if isinstance(storage.dialect, CockroachDialect):
+                yield Finding(
+                    "error",
+                    "dagster",
+                    None,
+                    f"{URL_VARIABLE} names a CockroachDB database, on which Dagster's event log does not work.",
+                    "Set it to a PostgreSQL database.",
+                )
+                return
+            yield Finding("ok", "dagster", None, f"Dagster's storage is the database {storage.name}.")
+    except CrdbvecError as error:
+        yield Finding("error", "dagster", None, f"Dagster's storage at {URL_VARIABLE} cannot be used. {error}")

@@ -1,0 +1,103 @@
+"""Findings about the connection and the server: version, pooler, settings, clocks."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from crdbvec_pipelines.database.connection import BackendPids, Database
+from crdbvec_pipelines.database.diagnosis.finding import Finding
+from crdbvec_pipelines.database.diagnosis.statements import read_clock, read_role_settings
+
+# Times of failed rows and of edits are those of the server, so only a large difference misleads readers of logs.
+_MAX_SKEW = timedelta(seconds=30)
+# A page of rows or a group of writes takes less than this on a busy server.
+_MIN_STATEMENT_TIMEOUT_MS = 30_000
+
+
+def server_findings(database: Database) -> Iterator[Finding]:
+    """Yield the findings about an open database."""
+    yield Finding("ok", "connection", None, f"Connected to the database {database.name}.")
+    yield _version(database)
+    yield pooler_finding(database.backend_pids())
+    yield from _settings(database)
+    yield _clock(database)
+
+
+def pooler_finding(pids: BackendPids) -> Finding:
+    """Return whether a connection pooler is in between, and whether it keeps a session for a connection."""
+    if pids.first != pids.again:
+        return Finding(
+            "error",
+            "pooler",
+            None,
+            "A connection pooler runs each transaction of a connection in another session of the server, which loses "
+            "the settings and the prepared statements of the session.",
+            "Connect to the server directly, or set pool_mode = session for this database in PgBouncer.",
+        )
+    if pids.announced not in (None, pids.first):
+        return Finding("ok", "pooler", None, "A connection pooler keeps one session of the server for each connection.")
+    return Finding("ok", "pooler", None, "No connection pooler that shares sessions is in between.")
+
+
+def _version(database: Database) -> Finding:
+    problem = database.dialect.unsupported_version
+    if problem is None:
+        return Finding("ok", "server", None, f"The server is {database.server}.")
+    return Finding("warning", "server", None, f"The server is {database.server}. {problem}", "Upgrade the server.")
+
+
+def _settings(database: Database) -> Iterator[Finding]:
+    role, is_read_only, is_replica, timeout, idle_timeout = database.fetch_one(read_role_settings(database.dialect))
+    if is_replica:
+        yield Finding(
+            "error",
+            "settings",
+            None,
+            "The server is a replica that accepts no writes, so nothing can be embedded.",
+            "Set the URL of the primary server.",
+        )
+    elif is_read_only:
+        yield Finding(
+            "error",
+            "settings",
+            None,
+            f"The transactions of the role {role} are read-only, so nothing can be embedded.",
+            f"Run: ALTER ROLE {role} SET default_transaction_read_only = off.",
+        )
+    if 0 < timeout < _MIN_STATEMENT_TIMEOUT_MS:
+        yield Finding(
+            "warning",
+            "settings",
+            None,
+            f"The server cancels the statements of the role {role} after {timeout / 1000:g} s (statement_timeout), "
+            "which counts of a large table exceed.",
+            f"Run: ALTER ROLE {role} SET statement_timeout = '5min'.",
+        )
+    if idle_timeout:
+        yield Finding(
+            "warning",
+            "settings",
+            None,
+            f"The server ends sessions that are idle for {idle_timeout / 1000:g} s (idle_session_timeout), "
+            "which a slow model exceeds.",
+            f"Run: ALTER ROLE {role} SET idle_session_timeout = 0.",
+        )
+    if not (is_replica or is_read_only):
+        yield Finding("ok", "settings", None, f"The role {role} can write.")
+
+
+def _clock(database: Database) -> Finding:
+    before = datetime.now(UTC)
+    (time,) = database.fetch_one(read_clock())
+    after = datetime.now(UTC)
+    # Half of the time between the two is an error of the comparison.
+    skew = max(before - time, time - after, timedelta(0))
+    if skew <= _MAX_SKEW:
+        return Finding("ok", "clock", None, "The clocks of this machine and of the server agree.")
+    return Finding(
+        "warning",
+        "clock",
+        None,
+        f"The clock of this machine and that of the server differ by {skew.total_seconds():,.0f} s. Times in logs and "
+        "in Dagster are those of this machine, retry times and edits those of the server.",
+        "Synchronize both clocks.",
+    )
