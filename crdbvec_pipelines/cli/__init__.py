@@ -22,6 +22,7 @@ _COMMANDS = {
     "plan": "Estimate what embedding the pending rows would do and cost.",
     "search": "Find the rows whose input is nearest to a text.",
     "status": "Show the row counts of each vector column.",
+    "uninstall": "Remove what this project added to a table, after listing it.",
     "ui": "Open Dagster's UI for the demo data.",
 }
 

@@ -12,7 +12,20 @@ from tests.cli.conftest import Invoke
 from tests.support.processes import ROOT, run_crdbvec, run_python
 
 # The help text of a command starts with one of these verbs.
-VERBS = {"Build", "Check", "Describe", "Embed", "Estimate", "Find", "List", "Measure", "Open", "Release", "Show"}
+VERBS = {
+    "Build",
+    "Check",
+    "Describe",
+    "Embed",
+    "Estimate",
+    "Find",
+    "List",
+    "Measure",
+    "Open",
+    "Release",
+    "Remove",
+    "Show",
+}
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -340,6 +340,9 @@ CREATE TABLE IF NOT EXISTS "public"."crdbvec_metadata_version" (version INT8 NOT
 -- delete_claim: Release a claim.
 DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.owner = %(owner)s::text;
 
+-- delete_column_claims: Delete the claims of a vector column.
+DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text;
+
 -- delete_column_metadata: Delete the record of a vector column, of whatever table had its name before.
 DELETE FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
 
@@ -373,6 +376,18 @@ SELECT crdbvec_shown.create_statement FROM [SHOW CREATE TABLE "public"."track"] 
 --   bytea, nulls_only
 SELECT crdbvec_shown.create_statement FROM [SHOW CREATE TABLE "public"."picture"] AS crdbvec_shown;
 
+-- drop_column: Drop a column that this project added. A view that depends on it prevents it.
+--   one text
+ALTER TABLE "public"."passage" DROP COLUMN IF EXISTS "v_fingerprint";
+--   template, composite key, special characters in names
+ALTER TABLE "Sales eu"."order.lines" DROP COLUMN IF EXISTS "v_fingerprint";
+--   list of columns, trigger, updated_at
+ALTER TABLE "public"."note" DROP COLUMN IF EXISTS "v_fingerprint";
+--   types whose text has settings, updated_at without time zone
+ALTER TABLE "public"."track" DROP COLUMN IF EXISTS "v_fingerprint";
+--   bytea, nulls_only
+ALTER TABLE "public"."picture" DROP COLUMN IF EXISTS "v";
+
 -- drop_index: Drop an invalid index, which a failed build has left.
 --   one text
 DROP INDEX IF EXISTS "public"."passage"@"passage_v_pending";
@@ -384,6 +399,9 @@ DROP INDEX IF EXISTS "public"."note"@"note_v_pending";
 DROP INDEX IF EXISTS "public"."track"@"track_v_pending";
 --   bytea, nulls_only
 DROP INDEX IF EXISTS "public"."picture"@"picture_v_pending";
+
+-- drop_metadata_tables: Drop the metadata tables of a schema in which no vector column is left.
+DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
 
 -- drop_trigger: Drop the trigger.
 --   one text
@@ -546,6 +564,9 @@ SELECT "crdbvec_error"."key", "crdbvec_error"."class", "crdbvec_error"."attempts
 -- list_key_columns: List the columns of the primary key in key order, then those of INCLUDE, each with the length of
 --     the key.
 SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) WHERE crdbvec_index.indrelid = %(oid)s AND crdbvec_index.indisprimary ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum);
+
+-- list_other_columns: List all recorded vector columns of a schema: table and output.
+SELECT crdbvec_column.table_name, crdbvec_column.output FROM "public"."crdbvec_vector_columns" AS crdbvec_column;
 
 -- list_partitions: List the partitions of a partitioned table that contain rows, those of partitions included.
 -- (not sent to this server)

@@ -340,6 +340,9 @@ CREATE TABLE IF NOT EXISTS "public"."crdbvec_metadata_version" (version INT8 NOT
 -- delete_claim: Release a claim.
 DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.owner = %(owner)s::text;
 
+-- delete_column_claims: Delete the claims of a vector column.
+DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text;
+
 -- delete_column_metadata: Delete the record of a vector column, of whatever table had its name before.
 DELETE FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
 
@@ -365,6 +368,18 @@ DELETE FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.t
 --   one text
 SELECT crdbvec_class.relname, pg_get_indexdef(crdbvec_index.indexrelid, 1, true), crdbvec_opclass.opcname, array_to_string(crdbvec_class.reloptions, ', '), pg_get_expr(crdbvec_index.indpred, crdbvec_index.indrelid), crdbvec_method.amname FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_index.indexrelid JOIN pg_catalog.pg_am AS crdbvec_method ON crdbvec_method.oid = crdbvec_class.relam AND crdbvec_method.amname IN ('hnsw', 'ivfflat') JOIN pg_catalog.pg_class AS crdbvec_table ON crdbvec_table.oid = crdbvec_index.indrelid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_table.relnamespace JOIN pg_catalog.pg_opclass AS crdbvec_opclass ON crdbvec_opclass.oid = ANY(crdbvec_index.indclass) WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_table.relname = %(table)s::text AND crdbvec_index.indisvalid;
 
+-- drop_column: Drop a column that this project added. A view that depends on it prevents it.
+--   one text
+ALTER TABLE "public"."passage" DROP COLUMN IF EXISTS "v_fingerprint";
+--   template, composite key, special characters in names
+ALTER TABLE "Sales eu"."order.lines" DROP COLUMN IF EXISTS "v_fingerprint";
+--   list of columns, trigger, updated_at
+ALTER TABLE "public"."note" DROP COLUMN IF EXISTS "v_fingerprint";
+--   types whose text has settings, updated_at without time zone
+ALTER TABLE "public"."track" DROP COLUMN IF EXISTS "v_fingerprint";
+--   bytea, nulls_only
+ALTER TABLE "public"."picture" DROP COLUMN IF EXISTS "v";
+
 -- drop_index: Drop an invalid index, which a failed build has left.
 --   one text
 DROP INDEX IF EXISTS "public"."passage_v_pending";
@@ -376,6 +391,9 @@ DROP INDEX IF EXISTS "public"."note_v_pending";
 DROP INDEX IF EXISTS "public"."track_v_pending";
 --   bytea, nulls_only
 DROP INDEX IF EXISTS "public"."picture_v_pending";
+
+-- drop_metadata_tables: Drop the metadata tables of a schema in which no vector column is left.
+DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
 
 -- drop_trigger: Drop the trigger.
 --   one text
@@ -538,6 +556,9 @@ SELECT "crdbvec_error"."key", "crdbvec_error"."class", "crdbvec_error"."attempts
 -- list_key_columns: List the columns of the primary key in key order, then those of INCLUDE, each with the length of
 --     the key.
 SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) WHERE crdbvec_index.indrelid = %(oid)s AND crdbvec_index.indisprimary ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum);
+
+-- list_other_columns: List all recorded vector columns of a schema: table and output.
+SELECT crdbvec_column.table_name, crdbvec_column.output FROM "public"."crdbvec_vector_columns" AS crdbvec_column;
 
 -- list_partitions: List the partitions of a partitioned table that contain rows, those of partitions included.
 SELECT crdbvec_class.oid, crdbvec_namespace.nspname, crdbvec_class.relname FROM pg_partition_tree(%(oid)s::oid::regclass) AS crdbvec_part JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_part.relid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_part.isleaf AND crdbvec_class.relkind = 'r' ORDER BY crdbvec_namespace.nspname, crdbvec_class.relname;

@@ -1,0 +1,68 @@
+"""`crdbvec uninstall`: remove what this project added to a table."""
+
+import click
+
+from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.database.column import bind_column
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.schema.uninstall import Uninstallation, plan_uninstallation, uninstall
+from crdbvec_pipelines.naming import TableName
+
+
+@click.command()
+@column_options
+@click.option("--drop-column", is_flag=True, help="Also drop the vector column with its vectors.")
+@click.option("--yes", is_flag=True, help="Remove what is listed. Without it, nothing is changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def command(selection: Selection, drop_column: bool, yes: bool, as_json: bool) -> None:
+    """Remove what this project added to a table, after listing it.
+
+    Removes trigger, indexes, fingerprint column and metadata of each vector column, and nothing else. The vector column
+    is kept unless --drop-column is given. Stop the processes that embed before.
+    """
+    target = selection.resolve()
+    with target.open() as database:
+        found = _plan(database, target, drop_column)
+        if yes:
+            for number in range(len(found)):
+                # The statements are planned again, because those of the columns before have changed the table.
+                uninstall(database, _plan(database, target, drop_column)[number][1])
+    if as_json:
+        print_json(
+            {
+                "removed": yes,
+                "columns": [
+                    {
+                        "column": name,
+                        "removals": [
+                            {"what": each.what, "statement": each.statement.text} for each in planned.removals
+                        ],
+                        "kept": planned.kept,
+                    }
+                    for name, planned in found
+                ],
+            }
+        )
+        return
+    for name, planned in found:
+        if not planned.removals:
+            click.echo(f"{name}: nothing to remove; the column is not recorded as managed.")
+            continue
+        click.echo(f"{name}: {'removed' if yes else 'would be removed'}:")
+        for each in planned.removals:
+            click.echo(f"  {each.what}: {each.statement.text};")
+        for sentence in planned.kept:
+            click.echo(f"  {sentence}")
+    if not yes and any(planned.removals for _, planned in found):
+        click.echo("Nothing was changed. Run the command again with --yes to remove this.")
+
+
+def _plan(database: Database, target: Target, drop_column: bool) -> list[tuple[str, Uninstallation]]:
+    planned: list[tuple[str, Uninstallation]] = []
+    before: set[tuple[TableName, str]] = set()
+    for spec in target.columns:
+        column = bind_column(database, spec, target.registry.load(spec.model))
+        planned.append((str(spec), plan_uninstallation(column, with_vectors=drop_column, before=before)))
+        before.add((spec.table, spec.output))
+    return planned
