@@ -180,3 +180,29 @@ def test_process_prints_one_sentence_and_exits_with_the_code(project: Path) -> N
     assert (done.returncode, done.stdout) == (1, "")
     assert "topsecret" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("plan",),
+        ("embed",),
+        ("status",),
+        ("errors", "list"),
+        ("errors", "retry"),
+        ("index", "build"),
+        ("uninstall", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_a_table_that_a_newer_release_prepared_is_rejected(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, command: tuple[str, ...]
+) -> None:
+    assert invoke("embed").exit_code == 0
+    connection.execute("INSERT INTO crdbvec_metadata_version VALUES (999, now())")
+    message = error_of(invoke, *command)
+    assert "have version 999, which is newer than this release supports" in message
+    assert message.endswith("Upgrade crdbvec-pipelines.")
+    # These read the table only.
+    for reading in (("search", "one"), ("index", "status")):
+        assert invoke(*reading).exit_code == 0
