@@ -1,5 +1,6 @@
 """Functions and operators that another role created are never called by the statements of this project."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,11 +12,13 @@ from psycopg import sql
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.dialects import PostgresDialect
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.range_state import range_state
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.keyspace import KeyRange
+from tests.database import ledger
 from tests.support.models import registry
 from tests.support.servers import Server
 from tests.support.tables import column, vectors
@@ -157,6 +160,58 @@ def test_a_trigger_function_with_another_definition_is_replaced(hostile: Hostile
         )
         prepare(database, spec)
     assert hostile.owner.execute(settings).fetchall() == [(name, fixed)]
+
+
+# The statements that are sent with the search path of the role. Without a schema, they contain words that are no
+# functions, and an aggregate without arguments, which is that of the first schema.
+WITH_ROLE_PATH = {
+    "adopt_vectors",
+    "clear_unlocked_vector",
+    "clear_vector",
+    "rewrite_a_vector",
+    "write_unlocked_vector",
+    "write_vector",
+}
+NO_FUNCTIONS = {
+    "AND",
+    "AS",
+    "COALESCE",
+    "COUNT",
+    "EXISTS",
+    "FROM",
+    "MATERIALIZED",
+    "NOT",
+    "OPERATOR",
+    "OR",
+    "SELECT",
+    "WHERE",
+}
+LITERAL = re.compile(r"E?'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|%\(\w+\)s")
+
+
+def unqualified(text: str) -> list[str]:
+    """Return the functions and operators of a statement that have no schema."""
+    # The assignments of an UPDATE contain no operator.
+    plain = re.sub(r"(SET|,) name = ", " ", LITERAL.sub("name", text))
+    functions = [word for word in re.findall(r"(?<![.\w])(\w+) ?\(", plain) if word.upper() not in NO_FUNCTIONS]
+    operators = re.findall(r"[-+*/<>=~!@#%^&|]+", re.sub(r"OPERATOR\(\w+\.\S+?\)|count\(\*\)", "", plain))
+    return functions + operators
+
+
+def test_statements_with_the_search_path_of_the_role_name_every_schema() -> None:
+    texts = [
+        entry.statement.text
+        for name, _, entries in ledger.build(PostgresDialect())
+        if name in WITH_ROLE_PATH
+        for entry in entries
+    ]
+    assert len(texts) >= len(WITH_ROLE_PATH)
+    assert {text: unqualified(text) for text in texts if unqualified(text)} == {}
+    assert unqualified("UPDATE t SET \"v\" = NULL WHERE md5(a) = 'x' AND b OPERATOR(pg_catalog.||) c <> 'd'") == [
+        "md5",
+        "=",
+        "<>",
+    ]
 
 
 @pytest.fixture
