@@ -58,6 +58,23 @@ class EncoderUnavailable(EncodingError):
         self.retry_after = retry_after
 
 
+class ModelBroken(EncoderUnavailable):
+    """The model rejects an input that it has encoded before; no row is recorded as failed.
+
+    Args:
+        reason: The reason for which it rejects the input.
+        detail: The detail of the reason.
+    """
+
+    remedy = "Look for the reason in the log of the model or of its server, then run the command again."
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(
+            "The model has stopped working: it rejects an input that it has encoded before "
+            f"({reason.text(detail).rstrip('.')}). No row is recorded as failed. {self.remedy}"
+        )
+
+
 class InputRejected(EncodingError):
     """The model rejected an input of the batch."""
 

@@ -16,6 +16,7 @@ from crdbvec_pipelines.encoding.errors import EncodingError
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.refresh.bisect import PartSize, bisect_batch, classify_database_error, encode_parts
 from crdbvec_pipelines.refresh.cache import CachedVector, VectorCache
+from crdbvec_pipelines.refresh.model_check import FailureRun, KnownInput, Pair
 from crdbvec_pipelines.refresh.stored_vectors import StoredVectors
 from crdbvec_pipelines.refresh.table_check import check_table_accepts
 
@@ -49,6 +50,7 @@ def encode_rows(
     stored: StoredVectors | None = None,
     max_unknown: float = 1.0,
     size: PartSize | None = None,
+    known_input: KnownInput | None = None,
 ) -> EncodedRows:
     """Encode rows, equal inputs once, and separate the rows that the model rejects.
 
@@ -59,9 +61,10 @@ def encode_rows(
         stored: The vectors that are already in the column. Their texts are not counted as truncated or unreadable.
         max_unknown: The share of unknown tokens up to which an input counts as readable.
         size: The number of rows to try together after failures, which the batches of a refresh share.
+        known_input: An input that the model has encoded, with which it is checked when rows fail one after the other.
 
     Raises:
-        EncoderUnavailable: The model is unavailable.
+        EncoderUnavailable: The model is unavailable, or has stopped working.
         ModelError: The model cannot be used as configured.
     """
     first_positions = {row.fingerprint: position for position, row in reversed(list(enumerate(rows)))}
@@ -73,11 +76,19 @@ def encode_rows(
             cache.put(fingerprint, cached[fingerprint])
     positions = sorted(position for fingerprint, position in first_positions.items() if fingerprint not in cached)
 
-    def encode_part(part: list[int]) -> EncodedBatch:
-        return encode([(_wrapper_key(rows[position].key), rows[position].input) for position in part])
+    def pairs(part: list[int]) -> list[Pair]:
+        return [(_wrapper_key(rows[position].key), rows[position].input) for position in part]
 
     started = time.perf_counter()
-    result = encode_parts(positions, encode_part, size)
+    failure_run = FailureRun(known_input or KnownInput(), encode)
+    result = encode_parts(
+        positions,
+        lambda part: encode(pairs(part)),
+        size,
+        on_encoded=lambda part: failure_run.succeeded(pairs(part)),
+        on_failed=failure_run.failed,
+    )
+    failure_run.finish()
     if stored is not None:
         stored.encoded(len(positions), time.perf_counter() - started)
     for part, encoded in result.results:

@@ -102,6 +102,9 @@ def encode_parts(
     positions: list[int],
     encode: Callable[[list[int]], EncodedBatch],
     size: PartSize | None = None,
+    *,
+    on_encoded: Callable[[list[int]], None] = lambda _: None,
+    on_failed: Callable[[int], None] = lambda _: None,
 ) -> BisectResult[EncodedBatch]:
     """Encode a batch as `bisect_batch` does; the rows that the model names as failed are not searched for.
 
@@ -109,6 +112,9 @@ def encode_parts(
         positions: The positions of the batch's rows.
         encode: Encodes the rows at the given positions.
         size: As for `bisect_batch`.
+        on_encoded: Called with the positions of rows that were encoded.
+        on_failed: Called with a number of rows that failed while no other row was encoded. It may raise an error, which
+            ends the work.
 
     Raises:
         EncoderUnavailable: The model is unavailable.
@@ -120,7 +126,7 @@ def encode_parts(
         kept = [position for position in part if position not in named]
         while kept:
             try:
-                return kept, encode(kept)
+                encoded: EncodedBatch | None = encode(kept)
             except RowsRejected as error:
                 failures = {kept[place]: failure for place, failure in error.failures.items()}
                 if not failures:
@@ -128,11 +134,23 @@ def encode_parts(
                 for position, failure in failures.items():
                     named[position] = (position, failure, classify_encoding_error(failure) or "rejected")
                 kept = [position for position in kept if position not in failures]
-                if error.encoded is not None:
-                    return kept, error.encoded
+                encoded = error.encoded
+                if encoded is None:
+                    continue
+            on_encoded(kept)
+            return kept, encoded
+        on_failed(len(part))
         return kept, None
 
-    found = bisect_batch(positions, attempt, classify_encoding_error, size)
+    def attempt_noted(part: list[int]) -> tuple[list[int], EncodedBatch | None]:
+        try:
+            return attempt(part)
+        except EncodingError as error:
+            if len(part) == 1 and classify_encoding_error(error) is not None:
+                on_failed(1)
+            raise
+
+    found = bisect_batch(positions, attempt_noted, classify_encoding_error, size)
     results = [(kept, encoded) for _, (kept, encoded) in found.results if encoded is not None]
     return BisectResult(results, [*found.failures, *named.values()])
 

@@ -61,7 +61,8 @@ def refresh(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange, option
 
     Raises:
         TableRejectsVectors: The table rejects the vector of every row; no row failure is recorded.
-        EncoderUnavailable: The model is unavailable; no row failure is recorded.
+        EncoderUnavailable: The model is unavailable, or rejects an input that it has encoded before; no row failure of
+            the current batches is recorded.
         DatabaseUnavailable: The database is unavailable; no row failure is recorded.
         CrdbvecError: Reading, encoding or writing failed for another reason, or all of the first rows failed. What had
             been encoded before is written.
@@ -155,6 +156,7 @@ class _Refresh:
                 stored=self._stored,
                 max_unknown=self._rows.spec.checks.unknown_tokens,
                 size=self._encoded_size,
+                known_input=self._options.known_input,
             )
             if not self._to_write.put((batch, encoded)):
                 return

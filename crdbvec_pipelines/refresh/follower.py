@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError, is_changed_schema
@@ -21,6 +21,7 @@ from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.cache import VectorCache
+from crdbvec_pipelines.refresh.model_check import KnownInput
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since, read_watermark
@@ -55,6 +56,7 @@ class FollowedColumn:
         encoder: Its model.
         ranges: Its partitions in key order, if `RoundResult.touched` is needed.
         prepare: What prepares the table again after it was replaced; without it, the process then ends with an error.
+        known_input: An input that the model has encoded, with which it is checked when rows fail.
         next_scan_at: When edited rows are searched for by a table scan again.
         watermark: The latest `updated_at` that was seen; None before the first round and without `updated_at`.
         last_error: The error that ended the last round; None if it succeeded.
@@ -67,6 +69,7 @@ class FollowedColumn:
     encoder: Encoder
     ranges: Sequence[KeyRange] = ()
     prepare: Prepare | None = None
+    known_input: KnownInput = field(default_factory=KnownInput)
     next_scan_at: float = 0.0
     watermark: Watermark | None = None
     last_error: CrdbvecError | None = None
@@ -206,6 +209,7 @@ class Follower:
             if scan_is_due
             else passes_since(column.watermark.since if column.watermark else None),
             cache=self._cache,
+            known_input=column.known_input,
             on_batch=self._on_batch,
             stop=self._stop,
         )

@@ -137,4 +137,9 @@ class MemoryAccount:
 
 def input_bytes(rows: Sequence[PendingRow]) -> int:
     """Return the memory of the inputs of rows."""
-    return sum(sys.getsizeof(row.input) for row in rows)
+    return sum(value_bytes(row.input) for row in rows)
+
+
+def value_bytes(value: object) -> int:
+    """Return the memory of one input."""
+    return sys.getsizeof(value)

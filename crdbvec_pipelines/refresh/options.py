@@ -9,6 +9,7 @@ from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.refresh.cache import VectorCache
 from crdbvec_pipelines.refresh.locked_rows import LOCK_WAIT_SECONDS
 from crdbvec_pipelines.refresh.memory import MIB, MemoryBudget
+from crdbvec_pipelines.refresh.model_check import KnownInput
 from crdbvec_pipelines.refresh.report import WrittenBatch
 
 
@@ -30,6 +31,8 @@ class RefreshOptions:
         lock_wait_seconds: How long rows that another transaction has locked are tried again.
         memory: The memory for inputs; refreshes that are given the same object share it.
         cache: The vectors of recently encoded inputs; refreshes that are given the same object share it.
+        known_input: An input that the model has encoded, with which it is checked when rows fail; refreshes of the same
+            column that are given the same object share it.
         on_batch: Called in the calling thread after each written batch.
         stop: When set, the refresh ends after the current batches.
     """
@@ -42,6 +45,7 @@ class RefreshOptions:
     lock_wait_seconds: float = LOCK_WAIT_SECONDS
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     cache: VectorCache = field(default_factory=VectorCache)
+    known_input: KnownInput = field(default_factory=KnownInput)
     on_batch: Callable[[WrittenBatch], None] = _ignore_batch
     stop: threading.Event = field(default_factory=threading.Event)
 

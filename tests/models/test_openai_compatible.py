@@ -18,7 +18,6 @@ import pytest
 from crdbvec_pipelines.encoding import (
     Encoder,
     EncoderUnavailable,
-    EncodingError,
     InputRejected,
     InputTooLong,
     ModelError,
@@ -292,21 +291,46 @@ def test_server_that_ignores_the_dimension_is_a_model_error(server: Server, make
     ("body", "message"),
     [
         (b"<html>", "is not JSON"),
-        ({"vectors": []}, "lacks `data`, `index` or `embedding`"),
+        (b"[" * 100_000, "is not JSON"),
+        ({"error": {"message": "secret", "code": "overloaded"}}, "has no valid `data`, `index` and `embedding`"),
+        ({"vectors": []}, "has no valid `data`, `index` and `embedding`"),
         ({"data": [{"index": 0, "embedding": [1, 2]}]}, "1 vectors for 2 texts"),
         ({"data": [{"index": i, "embedding": [1, 2]} for i in (1, 1)]}, "2 vectors for 2 texts"),
         (
             {"data": [{"index": 0, "embedding": [1]}, {"index": 1, "embedding": [1, 2]}]},
-            "lacks `data`, `index` or `embedding`",
+            "has no valid `data`, `index` and `embedding`",
         ),
+        ({"data": [{"index": 0, "embedding": 1}, {"index": 1, "embedding": 2}]}, "that are not lists of numbers"),
     ],
 )
-def test_response_in_another_format_is_rejected(
+def test_response_in_another_format_is_an_unavailable_model(
     server: Server, make: Callable[..., Encoder], body: object, message: str
 ) -> None:
+    """A proxy or a server that fails with status 200 rejects no text."""
     server.planned = [(200, {}, body)]
-    with pytest.raises(EncodingError, match=message):
-        make(DIMENSIONS="2").encode(_batch(2))
+    with pytest.raises(EncoderUnavailable, match=message):
+        make(DIMENSIONS="2", TRIES="1").encode(_batch(2))
+
+
+def test_response_in_another_format_is_requested_again(server: Server, make: Callable[..., Encoder]) -> None:
+    server.planned = [(200, {}, b"<html>")]
+    assert len(make(DIMENSIONS="2").encode(_batch(2)).vectors) == 2
+
+
+def test_vectors_of_another_length_than_before_are_an_unavailable_model(
+    server: Server, make: Callable[..., Encoder]
+) -> None:
+    encoder = make()
+    assert encoder.dim == 3
+    server.dim = 4
+    with pytest.raises(EncoderUnavailable, match="vectors of dimension 4, and others of another dimension"):
+        encoder.encode(_batch(2))
+
+
+def test_content_that_cannot_be_decoded_is_an_unavailable_model(server: Server, make: Callable[..., Encoder]) -> None:
+    server.planned = [(200, {"Content-Encoding": "gzip"}, b"no gzip")]
+    with pytest.raises(EncoderUnavailable, match="DecodingError"):
+        make(DIMENSIONS="2", TRIES="1").encode(_batch(2))
 
 
 def test_threads_share_the_model(server: Server, make: Callable[..., Encoder]) -> None:

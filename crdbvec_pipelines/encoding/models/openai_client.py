@@ -25,7 +25,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from crdbvec_pipelines.encoding.backends import Vectors
-from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, InputRejected, InputTooLong, ModelError
+from crdbvec_pipelines.encoding.errors import EncoderUnavailable, InputRejected, InputTooLong, ModelError
 
 # Status codes that are retried, like every 5xx: request timeout, TEI's code for a failed inference, too many requests.
 _TRANSIENT_CODES = frozenset({408, 424, 429})
@@ -71,31 +71,32 @@ class EmbeddingsClient:
             The vectors, of shape (len(texts), dimension).
 
         Raises:
-            EncoderUnavailable: Every attempt failed with overload, a server error, a timeout or a failed connection.
+            EncoderUnavailable: Every attempt failed with overload, a server error, a timeout, a failed connection, or a
+                response that does not have the specified format.
             InputRejected, InputTooLong: The server rejected the texts.
             ModelError: The server rejected the API key, or does not have the model or the address.
-            EncodingError: The response does not have the specified format.
         """
         body: dict[str, object] = {"model": model, "input": list(texts), "encoding_format": "float"}
         if dimensions is not None:
             body["dimensions"] = dimensions
-        return _vectors(self._retrying(self._post, body), len(texts))
+        return self._retrying(self._post, body, len(texts))
 
-    def _post(self, body: dict[str, object]) -> Any:
+    def _post(self, body: dict[str, object], count: int) -> Vectors:
         try:
             response = self._http.post(self._url, json=body)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise ModelError(
                 "CRDBVEC_OPENAI_BASE_URL is not a valid URL. Set it to a URL such as http://localhost:8080/v1."
             ) from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise EncoderUnavailable(f"The embeddings server is unavailable ({type(error).__name__}).") from error
-        if response.is_success:
-            try:
-                return response.json()
-            except ValueError as error:
-                raise EncodingError("The response of the embeddings server is not JSON.") from error
-        raise _failure(response)
+        if not response.is_success:
+            raise _failure(response)
+        try:
+            content = response.json()
+        except (ValueError, RecursionError) as error:
+            raise _malformed("is not JSON") from error
+        return _vectors(content, count)
 
 
 def _failure(response: httpx.Response) -> Exception:
@@ -157,13 +158,25 @@ def _wait(state: RetryCallState) -> float:
     return _backoff(state) if requested is None else requested
 
 
+def _malformed(what: str) -> EncoderUnavailable:
+    """Return the error of a response that is not one of an embeddings server; no text of the request is its cause.
+
+    A proxy in front of a server responds with a page and status 200, or the server with an error and status 200.
+    """
+    return EncoderUnavailable(
+        f"The response of the embeddings server {what}. Check the server, and CRDBVEC_OPENAI_BASE_URL."
+    )
+
+
 def _vectors(response: Any, count: int) -> Vectors:
     try:
         entries = sorted(response["data"], key=lambda entry: int(entry["index"]))
         is_complete = [int(entry["index"]) for entry in entries] == list(range(count))
         vectors = np.array([entry["embedding"] for entry in entries], dtype=np.float32)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EncodingError("The response of the embeddings server lacks `data`, `index` or `embedding`.") from error
-    if not is_complete or vectors.ndim != 2:
-        raise EncodingError(f"The embeddings server returned {len(vectors)} vectors for {count} texts.")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _malformed("has no valid `data`, `index` and `embedding`") from error
+    if not is_complete:
+        raise _malformed(f"has {len(vectors)} vectors for {count} texts")
+    if vectors.ndim != 2 or not vectors.size:
+        raise _malformed("has vectors that are not lists of numbers")
     return vectors

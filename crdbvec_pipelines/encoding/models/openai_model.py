@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from crdbvec_pipelines.encoding.backends import EncodedTexts, Vectors
-from crdbvec_pipelines.encoding.errors import EncodingError, InputRejected, ModelError
+from crdbvec_pipelines.encoding.errors import EncoderUnavailable, InputRejected, ModelError
 from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
 
 if TYPE_CHECKING:
@@ -112,8 +112,12 @@ class OpenAIModel:
                 f"The embeddings server returns vectors of dimension {min(lengths)}, but {_PREFIX}DIMENSIONS is "
                 f"{settings.dimensions}. Unset it for a model that cannot truncate its vectors."
             )
-        if len(lengths) > 1:
-            raise EncodingError("The embeddings server returned vectors of different dimensions.")
+        # A length that differs from that of other responses is a fault of the server: no text is its cause.
+        if len(lengths | ({self._dim} if self._dim else set())) > 1:
+            raise EncoderUnavailable(
+                f"The embeddings server returned vectors of dimension {max(lengths)}, and others of another dimension. "
+                "Check the server and its model."
+            )
         vectors = np.zeros((len(texts), lengths.pop()), np.float32)
         failures: dict[int, InputRejected] = {}
         for end, size, part in zip(itertools.accumulate(sizes), sizes, parts, strict=True):
