@@ -18,7 +18,7 @@ from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.database.table import read_table
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.refresh.completion import LockedOut, refresh_after_others
+from crdbvec_pipelines.refresh.completion import LockedOut, refresh_and_settle
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
 
@@ -122,11 +122,11 @@ class _Embedder:
             rows = VectorRows(bound)
         elif is_indexed:
             print_large_backfill_hint(column, pending, index.name)
-        report = self._refresh(rows, encoder, pending)
+        report, counts = self._refresh(rows, encoder, pending)
         if self.rebuild_index:
             # Also if the index did not exist: an earlier run may have been interrupted between dropping and building.
             index.build()
-        return report, rows.count(_EVERYTHING)
+        return report, counts
 
     def _prepare(self, column: VectorColumn, encoder: Encoder) -> BoundColumn:
         existed = column.output in read_table(self.database, column.table).columns
@@ -135,7 +135,7 @@ class _Embedder:
             print_info(f"Column {column.output} {'already exists' if existed else 'created'}")
         return bound
 
-    def _refresh(self, rows: VectorRows, encoder: Encoder, pending: int) -> RefreshReport:
+    def _refresh(self, rows: VectorRows, encoder: Encoder, pending: int) -> tuple[RefreshReport, RowCounts]:
         column = rows.spec
         total = pending if self.num_batches is None else min(pending, self.num_batches * column.batch_size)
         with progress(str(column), total, shown=not self.verbose) as advance:
@@ -144,7 +144,7 @@ class _Embedder:
                 max_batches=self.num_batches,
                 on_batch=print_rows if self.verbose else lambda batch: advance(len(batch.rows) - len(batch.locked)),
             )
-            return refresh_after_others(
+            return refresh_and_settle(
                 rows,
                 encoder,
                 _EVERYTHING,

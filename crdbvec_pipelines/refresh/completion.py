@@ -11,29 +11,35 @@ from typing import ClassVar
 from crdbvec_pipelines.database.rows.claims import is_claimed
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
-from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.engine import BatchEncoder, refresh
 from crdbvec_pipelines.refresh.locked_rows import LOCK_WAIT_SECONDS
 from crdbvec_pipelines.refresh.options import RefreshOptions
-from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+from crdbvec_pipelines.refresh.report import RefreshReport
+from crdbvec_pipelines.refresh.settling import Settling
 
 # The first pass embeds what was pending at the start. Rows that arrive during a pass get further passes; a row that is
-# still pending after it was written in two passes does not settle.
+# still pending after it was written in several passes does not settle, and is recorded as failed in the last one.
 _MAX_PASSES = 3
-_SHOWN_KEYS = 3
 CLAIM_POLL_SECONDS = 1.0
 """How long to wait before looking again at rows that another process has claimed."""
 
 
 class UnsettledRows(CrdbvecError):
-    """Rows are still pending although their vectors were written."""
+    """No row has a current vector although the vectors were written; the rows are recorded as failed."""
 
     remedy: ClassVar[str] = (
         "Look for a trigger, a rule or a row-level security policy that discards or changes the update."
     )
     is_retryable = False
+
+    def __init__(self, rows: int, table: object, output: str) -> None:
+        super().__init__(
+            f"{rows:,} rows of {table} are still pending in {output} although their vectors were written in two "
+            f"passes, and no row has a current vector. {self.remedy} Then run `crdbvec errors retry`."
+        )
 
 
 class LockedOut(CrdbvecError):
@@ -85,17 +91,17 @@ def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange,
         options: As for `refresh`; with `max_batches` one pass is made.
 
     Raises:
-        UnsettledRows: Rows were written in two passes and are still pending.
+        UnsettledRows: Rows were written in several passes and are still pending, and no row has a current vector.
         CrdbvecError: As `refresh`.
     """
     state = range_state(rows.column, key_range)
     report = RefreshReport()
-    earlier: set[str] = set()
+    settling = _settling_after_first_pass()
     for number in range(_MAX_PASSES):
         if state.is_complete:
             break
-        seen: set[str] = set()
-        done = refresh(rows, encoder, key_range, _options(options, state, seen if number else None))
+        passes = replace(options, passes=_needed_passes(state), claim_first=True, settling=settling if number else None)
+        done = refresh(rows, encoder, key_range, passes)
         report = report.followed_by(done)
         state = range_state(rows.column, key_range)
         if done.ranges_skipped and not state.is_complete:
@@ -104,14 +110,8 @@ def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange,
             return Completion(report, state, is_claimed=False, is_done=False, rows_locked=done.rows_locked)
         if options.stop.is_set() or options.max_batches is not None:
             return Completion(report, state, is_claimed=False, is_done=state.is_complete)
-        unsettled = seen & earlier
-        if unsettled and not state.is_complete:
-            keys = "; ".join(sorted(text.partition(" ")[2] for text in unsettled)[:_SHOWN_KEYS])
-            raise UnsettledRows(
-                f"{len(unsettled):,} rows of {rows.spec.table} were written twice and are still pending in "
-                f"{rows.spec.output} (keys: {keys}). {UnsettledRows.remedy}"
-            )
-        earlier = seen
+        if settling.unsettled and not state.current:
+            raise UnsettledRows(settling.unsettled, rows.spec.table, rows.spec.output)
     return Completion(report, state, is_claimed=False, is_done=True)
 
 
@@ -147,15 +147,43 @@ def refresh_after_others(
     return report
 
 
-def _options(options: RefreshOptions, state: RangeState, seen: set[str] | None) -> RefreshOptions:
-    """Return the options of one pass; the rows that it reads and that do not fail are added to `seen`."""
+def refresh_and_settle(
+    rows: VectorRows,
+    encoder: BatchEncoder,
+    key_range: KeyRange,
+    options: RefreshOptions,
+    on_wait: Callable[[], None],
+) -> tuple[RefreshReport, RowCounts]:
+    """Refresh a key range as `refresh_after_others`, with further passes while rows are pending after it.
 
-    def note(batch: WrittenBatch) -> None:
-        if seen is not None:
-            seen.update(f"{row.fingerprint} {row.key!r}" for row in batch.done)
-        options.on_batch(batch)
+    After it, a row that was read is pending only if it was edited since, or is locked. Rows that do not settle are
+    recorded as failed.
 
-    return replace(options, passes=_needed_passes(state), claim_first=True, on_batch=note)
+    Returns:
+        What the passes did, and the rows of the range after the last one.
+
+    Raises:
+        UnsettledRows: Rows were written in several passes and are still pending, and no row has a vector.
+        CrdbvecError: As `refresh`.
+    """
+    report = refresh_after_others(rows, encoder, key_range, options, on_wait)
+    counts = rows.count(key_range)
+    settling = _settling_after_first_pass()
+    for _ in range(1, _MAX_PASSES):
+        is_limited = options.stop.is_set() or options.max_batches is not None
+        if is_limited or report.rows_locked or not counts.pending:
+            break
+        done = refresh_after_others(rows, encoder, key_range, replace(options, settling=settling), on_wait)
+        report = report.followed_by(done)
+        counts = rows.count(key_range)
+    if settling.unsettled and not counts.embedded:
+        raise UnsettledRows(settling.unsettled, rows.spec.table, rows.spec.output)
+    return report, counts
+
+
+def _settling_after_first_pass() -> Settling:
+    """Return what finds the rows that do not settle in the passes after the first, which usually have few rows."""
+    return Settling(max_rows=None, passes_before=1)
 
 
 def _needed_passes(state: RangeState) -> Sequence[Pass]:

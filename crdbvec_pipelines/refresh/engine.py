@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from crdbvec_pipelines.database.rows.claims import RangeClaim
+from crdbvec_pipelines.database.rows.row_errors import RowFailure
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
@@ -92,6 +93,8 @@ class _Refresh:
             return self._run()
 
     def _run(self) -> RefreshReport:
+        if self._options.settling is not None:
+            self._options.settling.start_pass()
         started = time.perf_counter()
         retries = self._rows.retries
         encoders = [self._thread(self._encode, f"encode-{number}") for number in range(self._options.workers)]
@@ -193,13 +196,18 @@ class _Refresh:
         locked = [encoded.rows[position] for position in written.locked]
         if locked:
             self._locked.add(locked, encoded.vectors[written.locked])
-        failures = encoded.failures + written.failures
+        rejected = encoded.failures + written.failures
+        left = {row.key for row in locked} | {failure.key for failure in rejected}
+        done = [row for row in encoded.rows if row.key not in left]
+        unsettled = self._unsettled(done)
+        embedded, changed = _without_unsettled(written.embedded, len(done) - written.embedded, len(unsettled))
+        failures = rejected + unsettled
         self._rows.errors.record(failures)
         self._options.on_batch(
             WrittenBatch(
                 batch.index,
                 batch.rows,
-                written.embedded,
+                embedded,
                 failed=frozenset(failure.key for failure in failures),
                 locked=frozenset(row.key for row in locked),
             )
@@ -207,13 +215,17 @@ class _Refresh:
         return RefreshReport(
             batches=1,
             rows_read=len(batch.rows),
-            rows_embedded=written.embedded,
-            rows_changed=len(encoded.rows) - written.embedded - len(written.failures) - len(locked),
+            rows_embedded=embedded,
+            rows_changed=changed,
             rows_truncated=encoded.truncated,
             rows_unreadable=encoded.unreadable,
             rows_deduplicated=encoded.deduplicated,
             rows_failed=len(failures),
         )
+
+    def _unsettled(self, done: Sequence[PendingRow]) -> list[RowFailure]:
+        """Return a failure for each row that is still pending although it was written in several passes."""
+        return [] if self._options.settling is None else self._options.settling.check(self._rows, done)
 
     def _wait_for_locked(self) -> bool:
         """Wait until the next attempt to write locked rows; return False if the refresh ends before."""
@@ -224,13 +236,24 @@ class _Refresh:
     def _retry_locked(self) -> RefreshReport:
         """Try to write the rows that were locked before."""
         retried = self._locked.retry()
-        self._rows.errors.record(retried.failures)
+        rejected = {failure.key for failure in retried.failures}
+        done = [row for row in retried.rows if row.key not in rejected]
+        unsettled = self._unsettled(done)
+        embedded, changed = _without_unsettled(retried.embedded, len(done) - retried.embedded, len(unsettled))
+        failures = [*retried.failures, *unsettled]
+        self._rows.errors.record(failures)
         if retried.rows:
-            failed = frozenset(failure.key for failure in retried.failures)
-            self._options.on_batch(WrittenBatch(0, retried.rows, retried.embedded, failed=failed, is_late=True))
+            failed = frozenset(failure.key for failure in failures)
+            self._options.on_batch(WrittenBatch(0, retried.rows, embedded, failed=failed, is_late=True))
         return RefreshReport(
-            rows_embedded=retried.embedded,
-            rows_changed=len(retried.rows) - retried.embedded - len(retried.failures),
-            rows_failed=len(retried.failures),
+            rows_embedded=embedded,
+            rows_changed=changed,
+            rows_failed=len(failures),
             rows_cleared=retried.cleared,
         )
+
+
+def _without_unsettled(embedded: int, changed: int, unsettled: int) -> tuple[int, int]:
+    """Return how many rows were embedded and changed without those that do not settle, which count as failed."""
+    from_changed = min(changed, unsettled)
+    return embedded - (unsettled - from_changed), changed - from_changed

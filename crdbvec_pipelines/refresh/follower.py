@@ -25,6 +25,7 @@ from crdbvec_pipelines.refresh.model_check import KnownInput
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since, read_watermark
+from crdbvec_pipelines.refresh.settling import Settling
 from crdbvec_pipelines.refresh.watermark import Watermark
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class FollowedColumn:
         ranges: Its partitions in key order, if `RoundResult.touched` is needed.
         prepare: What prepares the table again after it was replaced; without it, the process then ends with an error.
         known_input: An input that the model has encoded, with which it is checked when rows fail.
+        settling: Finds the rows that do not settle.
         next_scan_at: When edited rows are searched for by a table scan again.
         watermark: The latest `updated_at` that was seen; None before the first round and without `updated_at`.
         last_error: The error that ended the last round; None if it succeeded.
@@ -70,6 +72,7 @@ class FollowedColumn:
     ranges: Sequence[KeyRange] = ()
     prepare: Prepare | None = None
     known_input: KnownInput = field(default_factory=KnownInput)
+    settling: Settling = field(default_factory=Settling)
     next_scan_at: float = 0.0
     watermark: Watermark | None = None
     last_error: CrdbvecError | None = None
@@ -210,6 +213,7 @@ class Follower:
             else passes_since(column.watermark.since if column.watermark else None),
             cache=self._cache,
             known_input=column.known_input,
+            settling=column.settling,
             on_batch=self._on_batch,
             stop=self._stop,
         )

@@ -11,6 +11,7 @@ from crdbvec_pipelines.refresh.locked_rows import LOCK_WAIT_SECONDS
 from crdbvec_pipelines.refresh.memory import MIB, MemoryBudget
 from crdbvec_pipelines.refresh.model_check import KnownInput
 from crdbvec_pipelines.refresh.report import WrittenBatch
+from crdbvec_pipelines.refresh.settling import Settling
 
 
 def _ignore_batch(_: WrittenBatch) -> None:
@@ -33,6 +34,8 @@ class RefreshOptions:
         cache: The vectors of recently encoded inputs; refreshes that are given the same object share it.
         known_input: An input that the model has encoded, with which it is checked when rows fail; refreshes of the same
             column that are given the same object share it.
+        settling: Finds the rows that do not settle. Refreshes that follow one another share it; None for a refresh that
+            is not one of several passes.
         on_batch: Called in the calling thread after each written batch.
         stop: When set, the refresh ends after the current batches.
     """
@@ -46,6 +49,7 @@ class RefreshOptions:
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     cache: VectorCache = field(default_factory=VectorCache)
     known_input: KnownInput = field(default_factory=KnownInput)
+    settling: Settling | None = None
     on_batch: Callable[[WrittenBatch], None] = _ignore_batch
     stop: threading.Event = field(default_factory=threading.Event)
 

@@ -22,6 +22,7 @@ from crdbvec_pipelines.database.expressions import (
 )
 from crdbvec_pipelines.database.rows.predicates import (
     PendingKind,
+    any_pending_predicate,
     edited_predicate,
     pending_predicate,
     without_deferred,
@@ -148,6 +149,17 @@ def write_vector(column: ColumnDefinition) -> sql.Composable:
     """Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded write)."""
     return sql.SQL("UPDATE {table} SET {assignments} WHERE {key} AND {condition}").format(
         table=aliased(column.table), key=key_equals(column.table), **_vector_update(column)
+    )
+
+
+@statement
+def read_pending_fingerprint(column: ColumnDefinition) -> sql.Composable:
+    """Return the fingerprint of one row if it is pending, deferred or not, otherwise NULL."""
+    return sql.SQL("SELECT (SELECT {fingerprint} FROM {table} WHERE {key} AND {pending})").format(
+        fingerprint=InputExpressions(column).fingerprint,
+        table=aliased(column.table),
+        key=key_equals(column.table),
+        pending=any_pending_predicate(column),
     )
 
 

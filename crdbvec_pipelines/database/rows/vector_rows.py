@@ -269,6 +269,12 @@ class VectorRows:
         ]
         return self._vectors.write(parameters, one_by_one=one_by_one)
 
+    def pending_fingerprints(self, rows: Sequence[PendingRow]) -> list[str | None]:
+        """Return the present fingerprint of each of the given rows that is pending, None for the others."""
+        parameters = [{**self._parameters, **bound_parameters("key", row.key)} for row in rows]
+        found = self._database.fetch_each(statements.read_pending_fingerprint(self.column), parameters)
+        return [fingerprint for (fingerprint,) in found]
+
     def clear(self, key_range: KeyRange, pass_: Pass) -> Cleared:
         """Clear the vectors of rows of a pass whose input has become blank."""
         if pass_.kind == "unembedded":

@@ -22,6 +22,7 @@ from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
+from crdbvec_pipelines.refresh.settling import Settling
 
 # The waits between two rounds that find nothing but locked rows.
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 10.0
@@ -77,7 +78,7 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
                 )
 
             # All rounds share one cache, so that a row that is locked is not encoded again in each of them.
-            options = replace(options_for(spec), passes=passes_since(since))
+            options = replace(options_for(spec), passes=passes_since(since), settling=Settling())
             pause = _MIN_PAUSE_SECONDS
             while True:
                 done = follow_round(rows, encoder, ranges, options, on_interrupted=log)
@@ -89,8 +90,15 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
                         f"{done.report.rows_locked:,} rows of {spec.table} are still pending because other "
                         "transactions have locked them."
                     )
+<<<<<<< HEAD
                 if is_over or (done.report.rows_embedded == 0 and not done.report.rows_locked):
                     break
+=======
+                # A row that was edited since it was read, or whose update was discarded, is found by a further round.
+                is_done = not (done.report.rows_embedded or done.report.rows_changed or done.report.rows_locked)
+                if is_over or is_done:
+                    return
+>>>>>>> 3700cd9 (Rows that do not settle are recorded and deferred, and embed makes further passes)
                 if done.has_changed_rows:
                     pause = _MIN_PAUSE_SECONDS
                 else:
