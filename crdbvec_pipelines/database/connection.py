@@ -5,6 +5,7 @@ Every statement runs in autocommit, so no transaction is open while a model enco
 
 import functools
 import logging
+import selectors
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,13 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
-from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, translate
+from crdbvec_pipelines.database.errors import (
+    DatabaseUnavailable,
+    is_lost_connection,
+    is_retryable,
+    translate,
+    translate_connecting,
+)
 from crdbvec_pipelines.database.session import (
     SAFE_SEARCH_PATH,
     SESSION_SETTINGS,
@@ -96,6 +103,7 @@ class Database:
 
     Raises:
         ConfigurationError: The URL is not valid.
+        ConnectionRejected: The server rejects the connection, or its name or certificate is wrong.
         DatabaseUnavailable: The server cannot be reached.
     """
 
@@ -138,6 +146,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
+            check=_check_idle,
             configure=functools.partial(_configure, session=self._session_settings),
             timeout=self._pool_timeout_seconds,
             name=APPLICATION_NAME,
@@ -330,7 +339,7 @@ class Database:
         try:
             connection = psycopg.connect(self._url, **self._connection_arguments)
         except psycopg.Error as error:
-            raise invalid_option(str(error)) or translate(error, "connecting") from None
+            raise invalid_option(str(error)) or translate_connecting(error) from None
         with connection:
             yield connection
 
@@ -370,6 +379,18 @@ class Database:
         if error is not None and is_lost_connection(error):
             # After a restart of the server usually all connections are lost, so the pool replaces those that are.
             self._pool.check()
+
+
+def _check_idle(connection: psycopg.Connection) -> None:
+    """Raise an error if the server has closed an idle connection, for example by `idle_session_timeout`.
+
+    A server that closes a connection sends its reason, and so the connection has something to read. One that has not
+    is used without a round trip.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        if selector.select(timeout=0):
+            ConnectionPool.check_connection(connection)
 
 
 def _configure(connection: psycopg.Connection, session: Settings) -> None:

@@ -35,6 +35,17 @@ class DatabaseUnavailable(DatabaseError):
     remedy = "Run the same command again when the database is available; no work is lost."
 
 
+class ConnectionRejected(DatabaseError):
+    """The server rejects the connection, or its name or certificate is wrong; another attempt ends in the same way."""
+
+    exit_code = 2
+    is_retryable = False
+    remedy = "Correct the user name, the password, the database, the host name or the certificate in the database URL."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"No connection to the database can be opened: {reason}. {self.remedy}")
+
+
 class UnconvertibleValue(DatabaseError):
     """A value of the database cannot be represented in Python, or the other way round."""
 
@@ -111,6 +122,19 @@ def redact(text: str) -> str:
     return _PASSWORD_IN_DSN.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1:***@", text))
 
 
+def translate_connecting(error: psycopg.Error) -> DatabaseError:
+    """Return the error of this project for one of a connection that could not be opened."""
+    if sqlstate.is_rejected_connection(str(error)):
+        return ConnectionRejected(_reason(error))
+    return translate(error, "connecting")
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Return the primary message, in one line, without passwords and without a period at the end."""
+    primary = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
+    return redact(primary).rstrip(".")
+
+
 def translate(error: psycopg.Error, action: str) -> DatabaseError:
     """Return the error of this project for an error of psycopg.
 
@@ -118,8 +142,7 @@ def translate(error: psycopg.Error, action: str) -> DatabaseError:
         error: The error of psycopg.
         action: What failed, as the message names it after "while", such as `connecting`.
     """
-    primary = error.diag.message_primary or (str(error).splitlines() or [type(error).__name__])[0]
-    reason = redact(primary).rstrip(".")
+    reason = _reason(error)
     state = error.sqlstate
     if is_retryable(error):
         return DatabaseUnavailable(

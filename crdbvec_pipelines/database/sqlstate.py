@@ -12,10 +12,24 @@ FailureStatus = Literal["transient", "rejected", "too_long"]
 
 # 40001 serialization failure ("restart transaction" on CockroachDB); 40P01 deadlock, which CockroachDB's own vector
 # benchmark retries too; 40003 statement completion unknown: safe to send again, since writes are guarded and DDL is
-# idempotent.
-_RETRYABLE = frozenset({"40001", "40P01", "40003"})
-# Connection exceptions, and a server that shuts down or starts; 08P01 is a protocol violation and would happen again.
-_LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[123]")
+# idempotent; 53300 too many connections, which the server accepts again when others are closed.
+_RETRYABLE = frozenset({"40001", "40P01", "40003", "53300"})
+# Connection exceptions, a server that shuts down or starts, and one that closes idle sessions (57P05); 08P01 is a
+# protocol violation and would happen again. 58C00 and 58C01 are those of CockroachDB between its nodes.
+_LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[1235]|58C0[01]")
+# What libpq and the server say when they reject a connection for good. An error of a connection that was not opened has
+# no SQLSTATE, so only the text is known, which is in English unless the server has another `lc_messages`. A name that
+# could not be resolved for the moment ("Temporary failure") is not among them.
+_REJECTED_CONNECTION = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
+    r"|(?:role|database|user) .* does not exist|is not permitted to log in|permission denied for database"
+    r"|does not have CONNECT privilege|is not currently accepting connections"
+    r"|Name or service not known|nodename nor servname provided|No address associated with hostname"
+    r"|No such host is known|certificate verify failed|certificate .* (?:does not exist|does not match|has expired)"
+    r"|could not (?:read|load) (?:root certificate|certificate|private key)|does not support SSL"
+    r"|SSL (?:connection )?is required|unsupported frontend protocol",
+    re.IGNORECASE,
+)
 # Another session has already run the same DDL: duplicate column, object, table, or a unique violation in the catalog.
 _DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
 # Another session changes the same object at the moment: function or trigger missing, created again, or still in use;
@@ -62,6 +76,11 @@ _OTHER_TABLE_REMEDY = "Look for a trigger or a rule of the table that rejects ev
 def is_lost_connection(sqlstate: str | None) -> bool:
     """Return whether the connection, not the statement, failed. Client-side errors of the connection have no code."""
     return sqlstate is None or bool(_LOST_CONNECTION.fullmatch(sqlstate))
+
+
+def is_rejected_connection(message: str) -> bool:
+    """Return whether a connection was rejected for a reason that stays: password, role, database, name, certificate."""
+    return bool(_REJECTED_CONNECTION.search(message))
 
 
 def is_retryable(sqlstate: str | None) -> bool:

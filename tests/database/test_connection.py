@@ -10,7 +10,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.database import connection as connection_module
 from crdbvec_pipelines.database.connection import Database, Executed
-from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
+from crdbvec_pipelines.database.errors import ConnectionRejected, DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.embedded import EmbeddedServer
 from crdbvec_pipelines.errors import ConfigurationError
 from tests.support.servers import Server
@@ -81,7 +81,20 @@ def test_terminated_connection_is_replaced_and_the_statement_retried(postgres: S
 
         wait_until(all_are_terminated)
         assert database.fetch_one(probe("SELECT 2")) == (2,)
-        assert database.retries == 1
+        # The connection is checked when it is taken from the pool, so the statement is sent once.
+        assert database.retries == 0
+
+
+def test_connection_that_the_server_closed_while_it_was_idle_is_replaced(postgres: Server) -> None:
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as admin:
+        name = sql.Identifier(admin.info.dbname)
+        admin.execute(sql.SQL("ALTER DATABASE {} SET idle_session_timeout = '50ms'").format(name))
+        with Database(url, max_connections=1) as database:
+            for _ in range(3):
+                assert database.execute_many(probe("SELECT 1"), [{}, {}]).rows == 2
+                (used,) = database.fetch_one(probe("SELECT pg_backend_pid()"))
+                wait_until(lambda used=used: used not in sessions(admin, "crdbvec"))  # type: ignore[misc]
+            assert database.retries == 0
 
 
 def test_settings_of_one_statement_are_reset_to_those_of_the_session(url: str) -> None:
@@ -208,8 +221,15 @@ def test_error_for_a_slash_in_a_password_does_not_quote_the_password() -> None:
 
 
 def test_error_names_a_missing_database(server: Server) -> None:
-    with pytest.raises(DatabaseError, match='database "not_there" does not exist'):
+    with pytest.raises(ConnectionRejected, match='database "not_there" does not exist'):
         Database(server.url_of("not_there"))
+
+
+def test_error_names_a_missing_role_and_a_host_that_is_not_known(url: str) -> None:
+    with pytest.raises(ConnectionRejected, match='role "not_there" does not exist'):
+        Database(psycopg.conninfo.make_conninfo(url, user="not_there"))
+    with pytest.raises(ConnectionRejected, match=r"not-there\.invalid"):
+        Database("postgresql://me:geheim@not-there.invalid/db")
 
 
 def test_unavailable_server_is_reported_and_used_again_after_its_restart(

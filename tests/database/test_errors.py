@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crdbvec_pipelines.database import sqlstate
 from crdbvec_pipelines.database.errors import (
+    ConnectionRejected,
     DatabaseError,
     DatabaseUnavailable,
     is_duplicate_object,
@@ -13,9 +15,10 @@ from crdbvec_pipelines.database.errors import (
     is_retryable,
     redact,
     translate,
+    translate_connecting,
 )
 
-LOST = ["08000", "08003", "08006", "57P01", "57P02", "57P03"]
+LOST = ["08000", "08003", "08006", "57P01", "57P02", "57P03", "57P05"]
 
 
 def error_with(state: str) -> psycopg.Error:
@@ -36,7 +39,7 @@ def test_client_error_without_sqlstate_is_a_lost_connection() -> None:
     assert not is_lost_connection(ValueError("not an error of psycopg"))
 
 
-@pytest.mark.parametrize("state", ["40001", "40P01", "40003"])
+@pytest.mark.parametrize("state", ["40001", "40P01", "40003", "53300"])
 def test_retryable_error_is_not_a_lost_connection(state: str) -> None:
     assert is_retryable(error_with(state))
     assert not is_lost_connection(error_with(state))
@@ -48,6 +51,51 @@ def test_retryable_error_is_not_a_lost_connection(state: str) -> None:
 )
 def test_other_errors_are_not_retryable(state: str) -> None:
     assert not is_retryable(error_with(state))
+
+
+@pytest.mark.parametrize("state", ["58C00", "58C01"])
+def test_lost_connection_between_nodes_of_cockroachdb(state: str) -> None:
+    """The code is unknown to psycopg, whose error is an OperationalError because of its first two characters."""
+    assert issubclass(psycopg.errors.get_base_exception(state), psycopg.OperationalError)
+    assert sqlstate.is_lost_connection(state)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'connection to server at "127.0.0.1", port 5432 failed: FATAL:  password authentication failed for user "me"',
+        'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "me", database "db", no encryption',
+        "fe_sendauth: no password supplied",
+        'FATAL:  role "me" does not exist',
+        'FATAL:  database "db" does not exist',
+        'FATAL:  role "me" is not permitted to log in',
+        "failed to resolve host 'db.example': [Errno -2] Name or service not known",
+        "SSL error: certificate verify failed",
+        'server certificate for "a.example" does not match host name "b.example"',
+        'root certificate file "/x/root.crt" does not exist',
+        "server does not support SSL, but SSL was required",
+    ],
+)
+def test_connection_that_is_rejected_for_good_exits_with_code_2(message: str) -> None:
+    error = translate_connecting(psycopg.OperationalError(message))
+    assert isinstance(error, ConnectionRejected)
+    assert (error.exit_code, error.is_retryable) == (2, False)
+    assert "Run the same command again" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'connection to server at "127.0.0.1", port 1 failed: Connection refused',
+        "connection timeout expired",
+        "failed to resolve host 'db.example': [Errno -3] Temporary failure in name resolution",
+        "FATAL:  the database system is starting up",
+        "FATAL:  sorry, too many clients already",
+        'connection to server on socket "/x/.s.PGSQL.5432" failed: No such file or directory',
+    ],
+)
+def test_connection_that_may_be_opened_later_is_unavailable(message: str) -> None:
+    assert isinstance(translate_connecting(psycopg.OperationalError(message)), DatabaseUnavailable)
 
 
 @pytest.mark.parametrize("state", ["42701", "42710", "42P07", "23505"])

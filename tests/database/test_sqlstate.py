@@ -19,6 +19,9 @@ OTHER_CODES = ["00000", "0A000", "28P01", "42501", "42601", "42703", "42P01", "5
         ("57P01", True),  # admin shutdown
         ("57P02", True),  # crash shutdown
         ("57P03", True),  # cannot connect now
+        ("57P05", True),  # idle session timeout
+        ("58C00", True),  # CockroachDB: connection between nodes
+        ("58C01", True),
         ("08P01", False),  # protocol violation
         ("57014", False),  # query canceled
         ("57P04", False),  # database dropped
@@ -36,6 +39,7 @@ def test_is_lost_connection(code: str | None, is_lost: bool) -> None:
         ("40001", True),  # serialization failure
         ("40P01", True),  # deadlock detected
         ("40003", True),  # statement completion unknown
+        ("53300", True),  # too many connections
         (None, False),
         ("40000", False),  # transaction rollback
         ("40002", False),  # transaction integrity constraint violation

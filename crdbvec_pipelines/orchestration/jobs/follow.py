@@ -90,15 +90,10 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
                         f"{done.report.rows_locked:,} rows of {spec.table} are still pending because other "
                         "transactions have locked them."
                     )
-<<<<<<< HEAD
-                if is_over or (done.report.rows_embedded == 0 and not done.report.rows_locked):
-                    break
-=======
                 # A row that was edited since it was read, or whose update was discarded, is found by a further round.
                 is_done = not (done.report.rows_embedded or done.report.rows_changed or done.report.rows_locked)
                 if is_over or is_done:
-                    return
->>>>>>> 3700cd9 (Rows that do not settle are recorded and deferred, and embed makes further passes)
+                    break
                 if done.has_changed_rows:
                     pause = _MIN_PAUSE_SECONDS
                 else:
