@@ -71,5 +71,3 @@ def main() -> None:
     """Keep vector columns of CockroachDB and PostgreSQL tables fresh, and search them."""
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    # The warnings of psycopg's pool are about connections that this project replaces, and name no remedy.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -44,6 +44,9 @@ T = TypeVar("T")
 Parameters = Mapping[str, object]
 Row = tuple[Any, ...]
 
+# The warnings of psycopg quote errors of the server with their DETAIL, or are about connections that are replaced here.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
+
 APPLICATION_NAME = "crdbvec"
 # Covers a TLS handshake over a slow network; an unreachable host is still reported soon.
 CONNECT_TIMEOUT_SECONDS = 10
@@ -360,7 +363,8 @@ class Database:
                 "No work is lost. Run the same command again when the database is available."
             ) from None
         except psycopg.Error as error:
-            raise translate(error, action) from error
+            # Without the error as cause, because tracebacks and logs show its DETAIL, which can quote a row.
+            raise translate(error, action) from None
 
     def _retrying(self) -> Retrying:
         return Retrying(

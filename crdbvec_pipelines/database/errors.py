@@ -1,6 +1,7 @@
 """Errors of the database layer, and the classification of psycopg's errors (`sqlstate` has the codes).
 
-Messages contain the server's primary message and its SQLSTATE, never its DETAIL, which can quote a whole row.
+Messages contain the server's primary message and its SQLSTATE, never its DETAIL, which can quote a whole row. They do
+not contain the primary message either if it can quote a value, and an error has no cause that does.
 """
 
 import re
@@ -20,13 +21,16 @@ class DatabaseError(CrdbvecError):
 
     Attributes:
         sqlstate: The SQLSTATE of the server's error; None if the connection failed.
+        server_message: The server's primary message, also if it quotes a value. It is shown only if the value is one
+            that the user has typed.
     """
 
     remedy = "Correct what the server's message names, such as a missing privilege, and run it again."
 
-    def __init__(self, message: str, code: str | None = None) -> None:
+    def __init__(self, message: str, code: str | None = None, server_message: str = "") -> None:
         super().__init__(message)
         self.sqlstate = code
+        self.server_message = server_message
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -87,7 +91,7 @@ def is_retryable(error: BaseException) -> bool:
     return is_lost_connection(error) or (isinstance(error, psycopg.Error) and sqlstate.is_retryable(error.sqlstate))
 
 
-def is_duplicate_object(error: psycopg.Error) -> bool:
+def is_duplicate_object(error: psycopg.Error | DatabaseError) -> bool:
     """Return whether a DDL statement failed because another session has already run it."""
     return sqlstate.is_duplicate_object(error.sqlstate)
 
@@ -143,10 +147,11 @@ def translate(error: psycopg.Error, action: str) -> DatabaseError:
         action: What failed, as the message names it after "while", such as `connecting`.
     """
     reason = _reason(error)
+    shown = "its message is not shown, because it can quote a row" if _may_quote_row(error) else reason
     state = error.sqlstate
     if is_retryable(error):
         return DatabaseUnavailable(
-            f"The database could not be reached, or every attempt ended in a retryable error, while {action}: {reason}"
+            f"The database could not be reached, or every attempt ended in a retryable error, while {action}: {shown}"
             + (f" (SQLSTATE {state})" if state else "")
             + ". No work is lost. Run the same command again when the database is available.",
             state,
@@ -156,4 +161,13 @@ def translate(error: psycopg.Error, action: str) -> DatabaseError:
         return UnconvertibleValue(
             f"A value of the database cannot be represented in Python while {action}. {UnconvertibleValue.remedy}"
         )
-    return DatabaseError(f"The database rejected a statement while {action}: {reason} (SQLSTATE {state}).", state)
+    return DatabaseError(
+        f"The database rejected a statement while {action}: {shown} (SQLSTATE {state}).", state, reason
+    )
+
+
+def _may_quote_row(error: psycopg.Error) -> bool:
+    """Return whether the primary message can quote a value: that of a data exception, or one that a function raised."""
+    # The source that PostgreSQL names, and the context of both servers, tell RAISE from an error of the server itself.
+    is_raised = error.diag.source_function == "exec_stmt_raise" or "at RAISE" in (error.diag.context or "")
+    return is_raised or sqlstate.may_quote_value(error.sqlstate)

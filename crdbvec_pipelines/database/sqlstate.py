@@ -58,6 +58,8 @@ _ROW_FAILURES: Sequence[tuple[re.Pattern[str], FailureStatus]] = (
 # that the user wrote (2F, 38, 39, P0, and other codes that it may raise), damaged data, or a value that is too large
 # for the memory of the server (XX).
 _UNREADABLE_ROW = re.compile(r"(21|22|2F|38|39|54|P0|XX)...|[6-9I-OQ-WYZ]....")
+# Data exceptions ('invalid input syntax for type integer: "text"'), and what functions of the user raise.
+_QUOTES_VALUE = re.compile(r"(21|22|2F|38|39|P0)...|[6-9I-OQ-WYZ]....")
 _TABLE_REMEDIES: Sequence[tuple[re.Pattern[str], str]] = (
     (
         re.compile(r"55..."),
@@ -116,6 +118,11 @@ def is_not_supported(sqlstate: str | None) -> bool:
 def is_unreadable_row(sqlstate: str | None) -> bool:
     """Return whether one row may be the reason why a page of rows could not be read."""
     return bool(_UNREADABLE_ROW.fullmatch(sqlstate or ""))
+
+
+def may_quote_value(sqlstate: str | None) -> bool:
+    """Return whether the server's primary message of this code can quote a value of a row."""
+    return bool(_QUOTES_VALUE.fullmatch(sqlstate or ""))
 
 
 def is_data_exception(sqlstate: str | None) -> bool:

@@ -192,8 +192,14 @@ class Encoder:
         Raises:
             ModelError: The model cannot be loaded, or an input is not text.
         """
-        backend = self._load_backend()
-        return None if backend is None else backend.count_tokens([self._text(value) for value in inputs])
+        return self._count_tokens(self._load_backend(), inputs)
+
+    def _count_tokens(self, backend: Backend | None, inputs: Sequence[object]) -> list[int] | None:
+        if backend is None:
+            return None
+        texts = [self._text(value) for value in inputs]
+        with translate_wrapper_errors(self.name, "count_tokens", gets_inputs=True):
+            return backend.count_tokens(texts)
 
     def read_tokens(self, inputs: Sequence[object]) -> list[TokenCount] | None:
         """Return the tokens of each input: all, those within the model's window, and the share of unknown ones.
@@ -211,9 +217,9 @@ class Encoder:
         function = function or getattr(backend, "tokens", None)
         if function is not None:
             texts = [self._text(value) for value in inputs]
-            with translate_wrapper_errors(self.name, "embedding_tokens"), self._call_lock:
+            with translate_wrapper_errors(self.name, "embedding_tokens", gets_inputs=True), self._call_lock:
                 return [TokenCount(*count) for count in function(texts)]
-        counts = None if backend is None else backend.count_tokens([self._text(value) for value in inputs])
+        counts = self._count_tokens(backend, inputs)
         return None if counts is None else [TokenCount(count) for count in counts]
 
     def encode_query(self, text: str) -> Vectors:

@@ -13,7 +13,7 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
     """Translate the exceptions that a wrapper raises while it encodes.
 
     A `CrdbvecError` or a `MemoryError` is raised unchanged. The messages contain the class of the exception but not its
-    text, which may contain the text of a row.
+    text, which may contain the text of a row. For the same reason, an error that is raised here has no cause.
 
     Args:
         where: The model and the batch, for the start of the message.
@@ -30,26 +30,31 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
     except ImportError as error:
         raise ModelError(
             f"{where}: {error.name or 'a module'} cannot be imported. Install the package that contains it."
-        ) from error
+        ) from None
     except Exception as error:
         reason = _reason(error)
         if isinstance(error, OSError) and reason is Reason.REJECTED:
-            raise EncoderUnavailable(f"{where}: the model failed with {_describe(error)}.") from error
+            raise EncoderUnavailable(f"{where}: the model failed with {_describe(error)}.") from None
         name = type(error).__name__
-        raise InputRejected(
-            f"{where}: the model rejected the input with {name}.", reason=reason, detail=name
-        ) from error
+        raise InputRejected(f"{where}: the model rejected the input with {name}.", reason=reason, detail=name) from None
 
 
 @contextmanager
-def translate_wrapper_errors(model: str, function: str) -> Iterator[None]:
-    """Translate the exceptions of functions that describe the model or load its weights into a `ModelError`."""
+def translate_wrapper_errors(model: str, function: str, *, gets_inputs: bool = False) -> Iterator[None]:
+    """Translate the exceptions of functions that describe the model or load its weights into a `ModelError`.
+
+    Args:
+        model: The name of the model.
+        function: The function, for the message.
+        gets_inputs: Whether the function gets inputs, so that the text of the exception can contain the text of a row.
+    """
     try:
         yield
     except (CrdbvecError, MemoryError):
         raise
     except Exception as error:
-        raise ModelError(f"The model {model} failed in {function} with {type(error).__name__}: {error}") from error
+        shown = type(error).__name__ if gets_inputs else f"{type(error).__name__}: {error}"
+        raise ModelError(f"The model {model} failed in {function} with {shown}") from None
 
 
 def _describe(error: OSError) -> str:

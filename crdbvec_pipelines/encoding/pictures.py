@@ -71,16 +71,16 @@ def _open(content: bytes) -> "ImageFile":
 
     try:
         return Image.open(io.BytesIO(content))
-    except Image.DecompressionBombError as error:
-        raise InputRejected(reason=Reason.TOO_MANY_PIXELS) from error
-    except UnidentifiedImageError as error:
+    except Image.DecompressionBombError:
+        raise InputRejected(reason=Reason.TOO_MANY_PIXELS) from None
+    except UnidentifiedImageError:
         reason = Reason.DAMAGED if content.startswith(_SIGNATURES) else Reason.UNSUPPORTED_FORMAT
-        raise InputRejected(reason=reason) from error
+        raise InputRejected(reason=reason) from None
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception:
         # The plug-ins raise errors of many classes for a damaged header.
-        raise InputRejected(reason=Reason.DAMAGED) from error
+        raise InputRejected(reason=Reason.DAMAGED) from None
 
 
 def _judge(opened: "ImageFile", side: int, max_pixels: int) -> None:
@@ -108,8 +108,8 @@ def _reduced(opened: "ImageFile", side: int) -> "Image":
         return picture.convert("RGBA")
     except MemoryError:
         raise
-    except Exception as error:
-        raise InputRejected(reason=Reason.DAMAGED) from error
+    except Exception:
+        raise InputRejected(reason=Reason.DAMAGED) from None
 
 
 def _with_8_bits(opened: "ImageFile", side: int) -> "Image":

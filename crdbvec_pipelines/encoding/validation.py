@@ -67,8 +67,8 @@ def check_vector(vector: object, dim: int, where: str) -> Vectors:
     try:
         with np.errstate(over="ignore"):
             array = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise EncodingError(f"{where}: the vector is not a list of numbers.", detail="not numbers") from error
+    except (TypeError, ValueError):
+        raise EncodingError(f"{where}: the vector is not a list of numbers.", detail="not numbers") from None
     if array.shape != (dim,):
         raise EncodingError(
             f"{where}: the vector has the shape {array.shape}; the dimension of the model is {dim}.",

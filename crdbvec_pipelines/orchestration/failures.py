@@ -1,4 +1,9 @@
-"""This project's errors as Dagster failures: the message as description, and no retry of what a retry cannot fix."""
+"""Errors as Dagster failures: the message as description, and no retry of what a retry cannot fix.
+
+Dagster stores the texts of an exception and of its causes in the event log. The message of an error of this project
+contains no text of a row. That of any other exception can, such as one of a model wrapper or of a library, so only its
+class and its traceback, which has no values, are stored.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +15,20 @@ from crdbvec_pipelines.errors import CrdbvecError
 
 @contextmanager
 def as_dagster_failures() -> Iterator[None]:
-    """Raise `dg.Failure` for this project's errors; any other exception is a bug and keeps its traceback."""
+    """Raise `dg.Failure` for every error; it has the traceback of the error, but not the error as its cause."""
     try:
         yield
+    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
+        raise
     except CrdbvecError as error:
-        raise dg.Failure(str(error), allow_retries=error.is_retryable) from error
+        failure = dg.Failure(str(error), allow_retries=error.is_retryable)
+        raise failure.with_traceback(error.__traceback__) from None
+    except Exception as error:
+        failure = dg.Failure(
+            f"An unexpected {type(error).__name__} ended the work. Its text is not shown, because it can quote a row; "
+            "see the traceback."
+        )
+        raise failure.with_traceback(error.__traceback__) from None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The connection: detects the dialect, retries retryable errors, shows no password, closes all sessions."""
 
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +186,25 @@ def test_rejected_statement_is_not_retried_and_its_message_contains_no_row(datab
     assert caught.value.sqlstate == "23514"
     assert "Failing row" not in str(caught.value)
     assert database.retries == 0
+
+
+@pytest.mark.parametrize("state", ["P0001", "40001", "42501", "23514"])
+def test_message_that_a_function_raises_is_not_shown(url: str, connection: psycopg.Connection, state: str) -> None:
+    """It can quote a row, whatever its SQLSTATE; so the error has no cause that does either."""
+    connection.execute(
+        "CREATE FUNCTION quote() RETURNS INT8 LANGUAGE plpgsql AS "
+        f"$$BEGIN RAISE EXCEPTION 'not geheim' USING ERRCODE = '{state}', DETAIL = 'geheim'; END$$".encode()
+    )
+    with Database(url, attempts=1) as database, pytest.raises(DatabaseError, match=f"SQLSTATE {state}") as caught:
+        database.fetch(probe("SELECT quote()"))
+    assert "geheim" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_value_that_a_data_exception_quotes_is_not_shown(database: Database) -> None:
+    parameters = {"value": "geheim"}
+    with pytest.raises(DatabaseError, match="SQLSTATE 22P02") as caught:
+        database.fetch(probe("SELECT %(value)s::text::int8"), parameters)
+    assert "geheim" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

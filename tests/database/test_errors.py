@@ -86,7 +86,7 @@ def test_connection_that_is_rejected_for_good_exits_with_code_2(message: str) ->
 @pytest.mark.parametrize(
     "message",
     [
-        'connection to server at "127.0.0.1", port 1 failed: Connection refused',
+        'connection to server at "127.0.0.1", port 1 failed: Connection reset by peer',
         "connection timeout expired",
         "failed to resolve host 'db.example': [Errno -3] Temporary failure in name resolution",
         "FATAL:  the database system is starting up",

@@ -2,7 +2,6 @@
 
 import logging
 
-import psycopg
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from crdbvec_pipelines.database.connection import Database
@@ -43,7 +42,7 @@ def change_schema(database: Database, ddl: Statement) -> None:
                 "command again after it has ended.",
                 error.sqlstate,
             ) from error
-        if not (isinstance(error.__cause__, psycopg.Error) and is_duplicate_object(error.__cause__)):
+        if not is_duplicate_object(error):
             raise
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
@@ -235,10 +234,9 @@ def _translate_invalid_values() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        cause = error.__cause__
-        if not isinstance(cause, psycopg.Error) or not is_data_exception(error.sqlstate):
+        if not is_data_exception(error.sqlstate):
             raise
-        raise TableError(f"A value is not valid for the type of its column: {cause.diag.message_primary}.") from error
+        raise TableError(f"A value is not valid for the type of its column: {error.server_message}.") from None
 
 
 def _literal(value: object) -> str:

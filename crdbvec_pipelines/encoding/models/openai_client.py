@@ -84,18 +84,18 @@ class EmbeddingsClient:
     def _post(self, body: dict[str, object], count: int) -> Vectors:
         try:
             response = self._http.post(self._url, json=body)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise ModelError(
                 "CRDBVEC_OPENAI_BASE_URL is not a valid URL. Set it to a URL such as http://localhost:8080/v1."
-            ) from error
+            ) from None
         except httpx.RequestError as error:
-            raise EncoderUnavailable(f"The embeddings server is unavailable ({type(error).__name__}).") from error
+            raise EncoderUnavailable(f"The embeddings server is unavailable ({type(error).__name__}).") from None
         if not response.is_success:
             raise _failure(response)
         try:
             content = response.json()
-        except (ValueError, RecursionError) as error:
-            raise _malformed("is not JSON") from error
+        except (ValueError, RecursionError):
+            raise _malformed("is not JSON") from None
         return _vectors(content, count)
 
 
@@ -173,8 +173,8 @@ def _vectors(response: Any, count: int) -> Vectors:
         entries = sorted(response["data"], key=lambda entry: int(entry["index"]))
         is_complete = [int(entry["index"]) for entry in entries] == list(range(count))
         vectors = np.array([entry["embedding"] for entry in entries], dtype=np.float32)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _malformed("has no valid `data`, `index` and `embedding`") from error
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise _malformed("has no valid `data`, `index` and `embedding`") from None
     if not is_complete:
         raise _malformed(f"has {len(vectors)} vectors for {count} texts")
     if vectors.ndim != 2 or not vectors.size:
