@@ -43,6 +43,17 @@ def _jsonable(value: object) -> object:
     return value_text(value)
 
 
+def printable(text: str) -> str:
+    """Return a text of a row without characters that control a terminal, which are shown as escape sequences.
+
+    Line ends and tabs are kept.
+    """
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def key_text(key: Iterable[object]) -> str:
     """Return the values of a primary key, separated by commas, each as it can be typed on the command line."""
     return ", ".join(map(value_text, key))

@@ -1,11 +1,20 @@
 """`crdbvec search`: the rows nearest to a text or to another row."""
 
+import math
+
 import click
 
-from crdbvec_pipelines.cli.output import key_text, print_info, print_json, value_text
+from crdbvec_pipelines.cli.output import key_text, print_info, print_json, printable, value_text
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search.searcher import Hit, Searcher, SearchQuery, SearchResult
+
+
+def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """Return a value that is a number; no distance is less than NaN, so it would exclude every row."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("NaN is not a distance. Write a number.")
+    return value
 
 
 @click.command()
@@ -35,7 +44,7 @@ from crdbvec_pipelines.search.searcher import Hit, Searcher, SearchQuery, Search
     type=click.IntRange(1),
     help="Search effort: beam size (CockroachDB) or ef_search (PostgreSQL).",
 )
-@click.option("--max-distance", type=float, help="Exclude rows at a greater distance.")
+@click.option("--max-distance", type=float, callback=_number, help="Exclude rows at a greater distance.")
 @click.option("--columns", help="Further columns to show, separated by commas.")
 @click.option(
     "--follower-read", is_flag=True, help="Read data a few seconds old from the nearest replica (CockroachDB only)."
@@ -118,7 +127,7 @@ def hit_text(hit: Hit) -> str:
     lines = [f"{hit.distance} --> {key_text(hit.key.values())}", str(shown)]
     if hit.columns:
         lines.append(", ".join(f"{name}: {value_text(value)}" for name, value in hit.columns.items()))
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _parse_filters(where: tuple[str, ...]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from crdbvec_pipelines.config.messages import validation_messages
 from crdbvec_pipelines.config.schema import DatabaseSpec, ModelsSpec, ProjectConfig, VectorColumn
 from crdbvec_pipelines.config.sections import ChecksSpec, FollowSpec, FreshnessSpec, IndexSpec, PartitionsSpec
+from crdbvec_pipelines.config.yaml_file import read_yaml
 from crdbvec_pipelines.errors import ConfigurationError
 
 CONFIG_VARIABLE = "CRDBVEC_CONFIG"
@@ -33,7 +34,7 @@ def load_config(path: Path | None = None) -> ProjectConfig:
     """
     file = find_config(path)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
             f"There is no configuration file {file}; create it, or name one with --config or {CONFIG_VARIABLE}."
@@ -46,6 +47,8 @@ def load_config(path: Path | None = None) -> ProjectConfig:
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or type(error).__name__
         raise ConfigurationError(f"{file} is not valid YAML{place}: {problem}.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{file} is nested too deeply to be read. Remove the inner brackets.") from None
     if not isinstance(data, dict):
         raise ConfigurationError(f"{file} is empty or not a mapping; it needs at least the entry vectors.")
     return parse_config(data, str(file), file.parent)

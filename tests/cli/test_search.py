@@ -7,6 +7,8 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.cli.output import key_text
+from crdbvec_pipelines.cli.search import hit_text
+from crdbvec_pipelines.search.searcher import Hit
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import stub_vector
 from tests.support.projects import write_config
@@ -101,3 +103,14 @@ def test_binary_input_is_shown_as_its_size_and_as_hexadecimal_in_json(
     invoke("embed")
     assert read_json("search", "anything")[0]["input"] == "\\x00ff10"
     assert invoke("search", "anything").stdout.splitlines()[2] == "<3 bytes>"
+
+
+def test_characters_that_control_a_terminal_are_shown_as_escape_sequences() -> None:
+    hit = Hit(0.5, {"id": 1}, "a\x1b]0;title\x07b\x9b31m\u202ec\n\td é 東", {"note": "\x1b[2J"})
+    assert hit_text(hit) == "0.5 --> 1\na\\x1b]0;title\\x07b\\x9b31m\\u202ec\n\td é 東\nnote: \\x1b[2J"
+
+
+def test_a_distance_is_a_number(invoke: Invoke) -> None:
+    result = invoke("search", "--max-distance", "nan", "text")
+    assert result.exit_code == 2
+    assert "NaN is not a distance. Write a number." in result.output

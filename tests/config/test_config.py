@@ -117,6 +117,35 @@ def test_folder_and_binary_file_are_rejected(tmp_path: Path) -> None:
             load_config(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vectors: []\nvectors: []\n",
+        "vectors:\n  - {table: a, output: v, table: b}\n",
+        "database:\n  url: one\n  'url': geheim\n",
+    ],
+)
+def test_key_that_is_there_twice_is_rejected(write: Write, text: str) -> None:
+    """YAML forbids it, and the last one would silently be used."""
+    with pytest.raises(ConfigurationError, match=r"YAML in line \d, column \d+: a key .* is there twice") as caught:
+        load_config(write(text))
+    assert "geheim" not in str(caught.value)
+
+
+def test_file_that_is_nested_too_deeply_is_rejected_in_one_sentence(write: Write) -> None:
+    with pytest.raises(ConfigurationError, match=r"is nested too deeply to be read\."):
+        load_config(write("[" * 5_000))
+
+
+def test_merge_keys_may_be_overridden(write: Write) -> None:
+    text = """
+        vectors:
+          - &first {table: public.a, input: passage, output: v, model: m}
+          - {<<: *first, output: w}
+        """
+    assert [column.output for column in load_config(write(text)).vectors] == ["v", "w"]
+
+
 def test_yaml_error_has_a_position_but_no_quotation(write: Write) -> None:
     file = write("vectors: []\ndatabase: {url: postgresql://me:secret@host/db: }}\n")
     with pytest.raises(ConfigurationError, match=r"crdbvec\.yaml is not valid YAML in line 2, column \d+: ") as caught:
