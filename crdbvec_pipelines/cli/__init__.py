@@ -1,7 +1,11 @@
 """The command `crdbvec`: the command group, and the exit codes of errors. Each subcommand is a module."""
 
+import contextlib
+import errno
+import io
 import logging
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -60,9 +64,29 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            # Otherwise an error of the last output would only show when the interpreter ends.
+            sys.stdout.flush()
+            return result
         except CrdbvecError as error:
             raise _Failure(error) from error
+        except MemoryError:
+            raise click.ClickException(
+                "The process ran out of memory; no work is lost. Lower batch_size, workers or memory_budget_mb, and "
+                "run the command again."
+            ) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _discard_output()
+            raise click.ClickException("The output cannot be written, because the device has no space left.") from None
+
+
+def _discard_output() -> None:
+    """Discard what is left in the buffer of stdout, which would fail again when the interpreter ends."""
+    # Without a file descriptor, stdout is an object of the caller.
+    with contextlib.suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

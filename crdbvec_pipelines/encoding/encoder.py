@@ -19,6 +19,7 @@ from crdbvec_pipelines.config import METRICS, Metric
 from crdbvec_pipelines.encoding.backends import Backend, EncodedTexts, TokenCount, Vectors
 from crdbvec_pipelines.encoding.error_translation import translate_encoding_errors, translate_wrapper_errors
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError, RowsRejected
+from crdbvec_pipelines.encoding.reasons import Reason
 from crdbvec_pipelines.encoding.validation import (
     check_flags,
     check_unknown_shares,
@@ -180,11 +181,25 @@ class Encoder:
                 check_flags(texts.truncated, len(batch), where),
                 check_unknown_shares(texts.unknown_shares, len(batch), where),
             )
-            return _accepted(encoded, {**unusable, **texts.failures}, where)
+            return _accepted(encoded, {**self._zero_vectors(vectors, where), **unusable, **texts.failures}, where)
         with translate_encoding_errors(where), self._call_lock:
             pairs = list(self._module.embedding_encode_batch(batch_index, batch, verbose))
         vectors, failures = vectors_in_key_order(pairs, [key for key, _ in batch], self.dim, where)
+        failures = {**self._zero_vectors(vectors, where), **failures}
         return _accepted(EncodedBatch(vectors, np.zeros(len(batch), np.bool_)), failures, where)
+
+    def _zero_vectors(self, vectors: Vectors, where: str) -> dict[int, InputRejected]:
+        """Return an error for each vector of zeros, which has no angle to others, by its position."""
+        if self.metric != "cosine":
+            return {}
+        return {
+            int(position): InputRejected(
+                f"{where}: the vector at position {position} consists of zeros, so it has no cosine distance.",
+                reason=Reason.UNUSABLE_VECTOR,
+                detail="zeros",
+            )
+            for position in np.flatnonzero(~vectors.any(axis=1))
+        }
 
     def count_tokens(self, inputs: Sequence[object]) -> list[int] | None:
         """Return the number of tokens of each input, untruncated; None if the model does not count tokens.

@@ -19,7 +19,7 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
         where: The model and the batch, for the start of the message.
 
     Raises:
-        ModelError: A module that the wrapper imports is not installed.
+        ModelError: A module that the wrapper imports is not installed, or the wrapper calls `sys.exit`.
         EncoderUnavailable: An OSError: a connection, a file or a timeout.
         InputRejected: Any other exception, and those of Pillow.
     """
@@ -27,6 +27,8 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
         yield
     except (CrdbvecError, MemoryError):
         raise
+    except SystemExit:
+        raise _ends_process(where) from None
     except ImportError as error:
         raise ModelError(
             f"{where}: {error.name or 'a module'} cannot be imported. Install the package that contains it."
@@ -52,9 +54,16 @@ def translate_wrapper_errors(model: str, function: str, *, gets_inputs: bool = F
         yield
     except (CrdbvecError, MemoryError):
         raise
+    except SystemExit:
+        raise _ends_process(f"The model {model}") from None
     except Exception as error:
         shown = type(error).__name__ if gets_inputs else f"{type(error).__name__}: {error}"
         raise ModelError(f"The model {model} failed in {function} with {shown}") from None
+
+
+def _ends_process(where: str) -> ModelError:
+    """Return the error of a wrapper that calls `sys.exit`, with which a command would end as if it had succeeded."""
+    return ModelError(f"{where}: the wrapper tried to end the process. Remove the call of sys.exit from it.")
 
 
 def _describe(error: OSError) -> str:

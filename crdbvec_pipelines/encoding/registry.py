@@ -126,7 +126,7 @@ class ModelRegistry:
                 module.embedding_configure(settings)
             except CrdbvecError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise ModelError(
                     f"The model {name} rejects its settings (models.settings.{name}): {type(error).__name__}: {error}"
                 ) from error
@@ -171,7 +171,7 @@ def _import(source: ModelSource) -> ModuleType:
     except ModelError:
         sys.modules.pop(module_name, None)
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(module_name, None)
         raise ModelError(
             f"The model {source.name} cannot be imported from {source.origin}: {type(error).__name__}: {error}"

@@ -1,6 +1,8 @@
 """What is printed: strict JSON, and keys that can be typed on the command line again."""
 
 import json
+import subprocess
+import sys
 import uuid
 from datetime import date
 from decimal import Decimal
@@ -114,3 +116,28 @@ def test_suggestion_ends_with_one_punctuation_mark(
     assert invoke("status", "-u", url).output.endswith("did you mean public.Passage?\n")
     write_config(project, {"table": "public.Passage", "input": "pasage"})
     assert invoke("status", "-u", url).output.endswith("did you mean passage?\n")
+
+
+def test_full_device_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from crdbvec_pipelines.cli import main; main()", "model", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: The output cannot be written, because the device has no space left.\n",
+    )
+
+
+def test_lack_of_memory_is_one_sentence(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("crdbvec_pipelines.cli.target.Selection.resolve", fail)
+    result = invoke("embed")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: The process ran out of memory; no work is lost. Lower batch_size")

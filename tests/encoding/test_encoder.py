@@ -17,6 +17,7 @@ from crdbvec_pipelines.encoding import (
     InputTooLong,
     ModelError,
     ModelRegistry,
+    RowsRejected,
 )
 from tests.support.waiting import wait_until
 
@@ -246,7 +247,7 @@ def test_only_a_backend_counts_tokens(encoder: Callable[..., Encoder]) -> None:
 
 
 def test_concurrent_threads_load_the_backend_once(write_wrapper: Callable[..., Path]) -> None:
-    extra = _FAKE_BACKEND.replace("VECTORS", "np.zeros((len(texts), 2))").replace(
+    extra = _FAKE_BACKEND.replace("VECTORS", "np.ones((len(texts), 2))").replace(
         "        loads", "        import time; time.sleep(0.02); loads"
     )
     encoder = ModelRegistry([write_wrapper("fake", extra + "    def embedding_id(): return str(loads)\n")]).load("fake")
@@ -278,3 +279,38 @@ def test_input_of_a_backend_must_be_text(write_wrapper: Callable[..., Path]) -> 
     registry = ModelRegistry([write_wrapper("fake", _FAKE_BACKEND)])
     with pytest.raises(ModelError, match="encodes text, but the input has the type bytes"):
         registry.load("fake").encode([(1, b"not text")])
+
+
+@pytest.mark.parametrize("code", ["sys.exit(0)", "sys.exit()", "raise SystemExit('done')"])
+def test_wrapper_that_ends_the_process_is_a_model_error(encoder: Callable[..., Encoder], code: str) -> None:
+    """Otherwise a command would exit with 0 although it has done nothing."""
+    tiny = encoder(
+        f"""
+        import sys
+        def embedding_encode_batch(batch_index, batch, verbose=False): {code}
+        def embedding_id(): {code}
+        """
+    )
+    with pytest.raises(
+        ModelError, match=r"the wrapper tried to end the process\. Remove the call of sys\.exit from it\."
+    ):
+        tiny.encode(BATCH)
+    with pytest.raises(ModelError, match="tried to end the process"):
+        _ = tiny.model_id
+
+
+def test_wrapper_that_ends_the_process_when_it_is_imported_is_a_model_error(encoder: Callable[..., Encoder]) -> None:
+    with pytest.raises(ModelError, match=r"cannot be imported from .*: SystemExit: 0"):
+        encoder("raise SystemExit(0)")
+
+
+def test_vector_of_zeros_is_a_failed_row_only_if_the_distance_is_an_angle(encoder: Callable[..., Encoder]) -> None:
+    zeros = """
+def embedding_encode_batch(batch_index, batch, verbose=False):
+    return [(key, [0, 0] if value == "three" else [1, 2]) for key, value in batch]
+"""
+    with pytest.raises(RowsRejected, match=r"the first at position 1: unusable_vector: .* \(zeros\)\.") as caught:
+        encoder(zeros).encode(BATCH)
+    assert list(caught.value.failures) == [1]
+    l2 = encoder(zeros + "def embedding_metric(): return 'l2'\n")
+    assert l2.encode(BATCH).vectors.tolist() == [[1, 2], [0, 0], [1, 2]]
