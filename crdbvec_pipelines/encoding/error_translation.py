@@ -1,5 +1,6 @@
 """Translation of the exceptions of model wrappers into the errors of this layer."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,7 +34,13 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
         raise ModelError(
             f"{where}: {error.name or 'a module'} cannot be imported. Install the package that contains it."
         ) from None
-    except Exception as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # Libraries in Rust raise a `PanicException`, which is not an `Exception`. What a signal handler raises arrives
+        # in the main thread.
+        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+            raise
         reason = _reason(error)
         if isinstance(error, OSError) and reason is Reason.REJECTED:
             raise EncoderUnavailable(f"{where}: the model failed with {_describe(error)}.") from None
@@ -71,7 +78,7 @@ def _describe(error: OSError) -> str:
     return f"{type(error).__name__} ({error.strerror})" if error.errno and error.strerror else type(error).__name__
 
 
-def _reason(error: Exception) -> Reason:
+def _reason(error: BaseException) -> Reason:
     """Return the reason that the class of an exception states; `REJECTED` if it states none.
 
     Pillow raises OSError for a picture that it cannot decode. Without an errno, such an error does not come from the
@@ -92,7 +99,7 @@ def _is_of_pillow(module: str) -> bool:
     return module.partition(".")[0] == "PIL"
 
 
-def _raising_module(error: Exception) -> str:
+def _raising_module(error: BaseException) -> str:
     """Return the name of the module that raised an exception."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

@@ -314,3 +314,19 @@ def embedding_encode_batch(batch_index, batch, verbose=False):
     assert list(caught.value.failures) == [1]
     l2 = encoder(zeros + "def embedding_metric(): return 'l2'\n")
     assert l2.encode(BATCH).vectors.tolist() == [[1, 2], [0, 0], [1, 2]]
+
+
+def test_panic_of_a_library_in_a_thread_is_a_rejected_input(encoder: Callable[..., Encoder]) -> None:
+    """As in a refresh, whose threads encode; an exception that is not an `Exception` would end the process."""
+    tiny = encoder(
+        """
+        class PanicException(BaseException): pass
+        def embedding_encode_batch(batch_index, batch, verbose=False): raise PanicException(batch)
+        """
+    )
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(InputRejected, match="rejected the input with PanicException") as e,
+    ):
+        pool.submit(tiny.encode, [("key", SECRET)]).result()
+    assert SECRET not in str(e.value)
