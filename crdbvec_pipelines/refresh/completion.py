@@ -108,10 +108,10 @@ def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange,
             return Completion(report, state, is_claimed=True, is_done=False)
         if done.rows_locked and not state.is_complete:
             return Completion(report, state, is_claimed=False, is_done=False, rows_locked=done.rows_locked)
-        if options.stop.is_set() or options.max_batches is not None:
-            return Completion(report, state, is_claimed=False, is_done=state.is_complete)
         if settling.unsettled and not state.current:
             raise UnsettledRows(settling.unsettled, rows.spec.table, rows.spec.output)
+        if options.stop.is_set() or options.max_batches is not None:
+            return Completion(report, state, is_claimed=False, is_done=state.is_complete)
     return Completion(report, state, is_claimed=False, is_done=True)
 
 
