@@ -73,6 +73,8 @@ def test_two_databases_and_a_table_asset_of_the_project(project: DgProject) -> N
     # The table is one asset, not two.
     assert "public/article" not in assets
     assert assets["public/article/body_vector"]["dependency_keys"] == ["analytics/article"]
+    assert assets["public/article/body_vector"]["group_name"] == "search"
+    assert assets["public/article/body_vector"]["owners"] == [{"team": "search"}]
     jobs = {each["name"] for each in found["jobs"]}
     assert {"body_vector__sync_partitions", "products__body_vector__sync_partitions"} <= jobs
 
