@@ -69,7 +69,9 @@ def test_estimate_lists_the_statements_that_the_refresh_runs(
     connection.execute("ALTER TABLE passage ADD COLUMN changed TIMESTAMPTZ DEFAULT now()")
     spec = column(model="stub_hash", staleness="trigger", updated_at="changed")
     *changes, write = estimate(database, spec).statements
-    assert write.startswith('UPDATE "public"."passage" AS "crdbvec_row" SET "passage_vector" = %(vector)s::vector')
+    assert write.startswith(
+        'UPDATE "public"."passage" AS "crdbvec_row" SET "passage_vector" = %(vector)s::"public".vector'
+    )
     for text in changes:
         connection.execute(text.encode())
     assert estimate(database, spec).statements == (write,)

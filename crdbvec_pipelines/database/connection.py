@@ -138,9 +138,9 @@ class Database:
             if self.dialect.find_vector_schema is not None:
                 connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
                 found = connection.execute(find_vector_schema(self.dialect).query).fetchone() or (schema,)
-                self.dialect.vector_schema = found[0] or self.dialect.vector_schema
+                self.dialect.vector_schema = _text(found[0]) or self.dialect.vector_schema
         self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout}
-        self.role_path: Settings = {"search_path": role_search_path(str(path))}
+        self.role_path: Settings = {"search_path": role_search_path(_text(path))}
         self.write_settings: Settings = {**self.dialect.write_lock_settings, **self.role_path}
         self._pool = ConnectionPool(
             self._url,
@@ -188,7 +188,7 @@ class Database:
         found = self.fetch(find_vector_schema(self.dialect))
         if not found:
             return None
-        self.dialect.vector_schema = str(found[0][0])
+        self.dialect.vector_schema = _text(found[0][0])
         return self.dialect.vector_schema
 
     def fetch(
@@ -383,6 +383,11 @@ class Database:
         if error is not None and is_lost_connection(error):
             # After a restart of the server usually all connections are lost, so the pool replaces those that are.
             self._pool.check()
+
+
+def _text(value: str | bytes | None) -> str:
+    """Return a text as psycopg returns it from a session whose encoding is not set yet; empty for NULL."""
+    return value.decode() if isinstance(value, bytes) else value or ""
 
 
 def _check_idle(connection: psycopg.Connection) -> None:

@@ -79,7 +79,7 @@ def test_estimate_names_what_the_model_does_not_read(
     output = invoke("plan", "-u", url).output
     assert "about 16 tokens, " in output
     assert "truncated" not in output
-    assert "unknown" not in output
+    assert "unknown to the model" not in output
 
 
 def test_estimate_names_deferred_rows(

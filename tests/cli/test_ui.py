@@ -124,6 +124,16 @@ class Ui:
             self.kill_all(process.pid)
             process.wait()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no call of the model end, so that a run does not end when it is canceled."""
+        file = self.folder / "calls.jsonl.held"
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
+
     def is_serving(self) -> bool:
         with suppress(httpx.HTTPError):
             return "crdbvec_pipelines" in self.query(_LOCATIONS)
@@ -281,7 +291,7 @@ def test_signals_cancel_a_run_and_keep_queued_runs(ui: Ui, number: signal.Signal
     settings["concurrency"]["runs"]["max_concurrent_runs"] = 1
     (ui.folder / "dagster.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     with ui.running() as daemon:
-        with ui.column(daemon) as column, column.locked(column.partitions[0]):
+        with ui.column(daemon) as column, ui.held():
             first = ui.launch(column.partitions[0])
             column.wait_until(lambda: len(column.batches()) > 0)
             partition = column.partitions[1]
@@ -307,7 +317,7 @@ def test_second_ctrl_c_kills_a_run_that_does_not_end(ui: Ui) -> None:
         ui.running() as daemon,
         suppress(psycopg.OperationalError),
         ui.column(daemon) as column,
-        column.locked(column.partitions[0]),
+        ui.held(),
     ):
         run_id = ui.launch(column.partitions[0])
         column.wait_until(lambda: len(column.batches()) > 0)
@@ -328,7 +338,7 @@ def test_second_ctrl_c_kills_a_run_that_does_not_end(ui: Ui) -> None:
 
 def test_processes_of_a_killed_command_stop_in_order(ui: Ui) -> None:
     with ui.running() as daemon:
-        with ui.column(daemon) as column, column.locked(column.partitions[0]):
+        with ui.column(daemon) as column, ui.held():
             run_id = ui.launch(column.partitions[0])
             column.wait_until(lambda: len(column.batches()) > 0)
             assert len(ui.processes(daemon.process.pid)) > 5

@@ -196,7 +196,7 @@ def test_message_that_a_function_raises_is_not_shown(url: str, connection: psyco
         f"$$BEGIN RAISE EXCEPTION 'not geheim' USING ERRCODE = '{state}', DETAIL = 'geheim'; END$$".encode()
     )
     with Database(url, attempts=1) as database, pytest.raises(DatabaseError, match=f"SQLSTATE {state}") as caught:
-        database.fetch(probe("SELECT quote()"))
+        database.fetch(probe("SELECT public.quote()"))
     assert "geheim" not in "".join(traceback.format_exception(caught.value))
 
 

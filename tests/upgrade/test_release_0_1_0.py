@@ -99,7 +99,13 @@ def test_status_and_plan_report_the_same_counts(unchanged: Restored, name: str) 
     assert [statement.split()[0] for statement in expected["plan"]["statements"]] == ["UPDATE"]
     *needed, write = plan["statements"]
     schema = f'"{unchanged.column(name).table.schema}"'
-    assert needed == [statement.format(schema=schema) for statement in UPGRADE]
+    upgrade = [statement.format(schema=schema) for statement in UPGRADE]
+    assert needed[: len(upgrade)] == upgrade
+    # The trigger function of 0.1.0 has no search path of its own, so it is replaced.
+    replaced = [statement.split("(")[0] for statement in needed[len(upgrade) :]]
+    if replaced or unchanged.column(name).staleness == "trigger":
+        assert len(replaced) == 3
+        assert all("FUNCTION" in statement or "TRIGGER" in statement for statement in replaced)
     assert write.startswith("UPDATE ")
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -35,4 +36,7 @@ def embedding_encode_batch(
     finally:
         os.close(file)
     time.sleep(0.05)
+    # While this file exists, no call ends.
+    while Path(f"{os.environ['CRDBVEC_TEST_CALLS']}.held").exists():
+        time.sleep(0.05)
     return [(key, embedding_encode(value)) for key, value in pairs]

@@ -101,6 +101,8 @@ def test_checks_that_warn_do_not_fail_the_run(
         "drift": True,
         "vector_health": True,
         "row_errors": False,
+        "unreadable": True,
+        "truncated": True,
     }
     errors = found["row_errors"]
     assert errors is not None
