@@ -18,7 +18,7 @@ from crdbvec_pipelines.database.errors import TableError
 from tests.support.models import stub_vector
 from tests.support.processes import ROOT
 from tests.support.servers import Server
-from tests.support.tables import column
+from tests.support.tables import column, schema_objects
 from tests.support.work import embed, prepare
 
 PAGE = ROOT / "docs" / "tables.md"
@@ -262,13 +262,13 @@ def outcome(server: Server, case: Kind) -> str:
     with server.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         for statement in case.create:
             connection.execute(statement.encode())
-        before = objects(connection)
+        before = schema_objects(connection)
         spec = column(**case.entry)
         with Database(url) as database:
             try:
                 prepare(database, spec)
             except TableError as error:
-                assert objects(connection) == before
+                assert schema_objects(connection) == before
                 return "rejected: " + re.sub(r"^the command line[\w.]*: ", "", str(error))
             connection.execute(f"INSERT INTO passage {case.insert}".encode())
             report = embed(database, spec)
@@ -287,18 +287,6 @@ def expected(case: Kind) -> Sequence[float]:
     """Return the recomputed vector, as exact as the column is."""
     computed = stub_vector(case.embedded)
     return [float(value) for value in (computed.astype("float16") if "half" in case.title else computed)]
-
-
-def objects(connection: psycopg.Connection) -> list[tuple[object, ...]]:
-    """Return all columns, indexes, triggers, functions and extensions of the database."""
-    found = connection.execute(
-        "SELECT c.oid, c.relname, a.attname FROM pg_class AS c LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid "
-        "WHERE c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, "
-        "'pg_toast'::regnamespace) UNION ALL SELECT oid, tgname, NULL FROM pg_trigger "
-        "UNION ALL SELECT oid, proname, NULL FROM pg_proc UNION ALL SELECT oid, extname, NULL FROM pg_extension "
-        "ORDER BY 1, 2, 3"
-    )
-    return found.fetchall()
 
 
 @pytest.mark.usefixtures("calls")

@@ -142,3 +142,15 @@ def vectors(
         sql.SQL("SELECT {}::TEXT, {} FROM {}").format(sql.Identifier(output), keys, table)
     ).fetchall()
     return {tuple(key): None if vector is None else np.array(json.loads(vector), np.float32) for vector, *key in rows}
+
+
+def schema_objects(connection: psycopg.Connection) -> list[tuple[object, ...]]:
+    """Return all columns, indexes, triggers, functions and extensions of a database on PostgreSQL."""
+    found = connection.execute(
+        "SELECT c.oid, c.relname, a.attname FROM pg_class AS c LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid "
+        "WHERE c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, "
+        "'pg_toast'::regnamespace) UNION ALL SELECT oid, tgname, NULL FROM pg_trigger "
+        "UNION ALL SELECT oid, proname, NULL FROM pg_proc UNION ALL SELECT oid, extname, NULL FROM pg_extension "
+        "ORDER BY 1, 2, 3"
+    )
+    return found.fetchall()

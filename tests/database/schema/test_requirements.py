@@ -11,7 +11,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import TableError
 from tests.support.models import CallLog
 from tests.support.servers import Server
-from tests.support.tables import column
+from tests.support.tables import column, schema_objects
 from tests.support.work import embed, prepare
 
 pytestmark = pytest.mark.usefixtures("calls")
@@ -24,17 +24,6 @@ def url(postgres: Server) -> Iterator[str]:
     """The URL of a new database on PostgreSQL, which has all of these kinds of tables."""
     with postgres.new_database() as new:
         yield new
-
-
-def schema(connection: psycopg.Connection) -> list[tuple[object, ...]]:
-    """Return all columns, indexes, triggers and functions of the users' schemas."""
-    found = connection.execute(
-        "SELECT c.oid, c.relname, a.attname FROM pg_class AS c LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid "
-        "WHERE c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, "
-        "'pg_toast'::regnamespace) UNION ALL SELECT oid, tgname, NULL FROM pg_trigger "
-        "UNION ALL SELECT oid, extname, NULL FROM pg_extension ORDER BY 1, 2, 3"
-    )
-    return found.fetchall()
 
 
 def pending_indexes(connection: psycopg.Connection) -> dict[str, bool]:
@@ -71,14 +60,14 @@ def assert_rejected(
     url: str, connection: psycopg.Connection, message: str, spec: VectorColumn = SPEC, user: str | None = None
 ) -> None:
     """Assert that a table is rejected with a message, and that nothing has been changed."""
-    before = schema(connection)
+    before = schema_objects(connection)
     with (
         Database(psycopg.conninfo.make_conninfo(url, **({"user": user} if user else {}))) as database,
         pytest.raises(TableError, match=message) as raised,
     ):
         prepare(database, spec)
     assert "\n" not in str(raised.value)
-    assert schema(connection) == before
+    assert schema_objects(connection) == before
 
 
 @pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
