@@ -1,7 +1,7 @@
 """Rows that an application has locked: no other row waits for them, and the application never waits for a refresh."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import LiteralString
@@ -10,7 +10,9 @@ import numpy as np
 import psycopg
 import pytest
 
-from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.connection import Database, Parameters, Row
+from crdbvec_pipelines.database.dialects.vector_support import Settings
+from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
@@ -303,3 +305,29 @@ def test_follower_that_finds_only_a_locked_row_ends_when_it_is_idle(
     report = Follower([followed], stop=threading.Event(), max_idle=0.5).run()
     assert report.rows_embedded == ROWS - 1
     assert report.rows_locked > 0
+
+
+def test_slow_server_is_not_taken_for_locked_rows(
+    database: Database, connection: psycopg.Connection, calls: CallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table(connection, texts=texts(10))
+    rows = prepare(database, column())
+    pending = rows.read(KeyRange(), rows.all_passes[0], None, ROWS)
+    connection.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_catalog.pg_sleep(0.11); RETURN NEW; END'"
+    )
+    connection.execute("CREATE TRIGGER slow BEFORE UPDATE ON passage FOR EACH ROW EXECUTE FUNCTION slow()")
+    skipping: list[int] = []
+    write_unlocked = database.fetch_each
+
+    def counted(statement: Statement, parameters: Sequence[Parameters], settings: Settings) -> Sequence[Row]:
+        skipping.append(len(parameters))
+        return write_unlocked(statement, parameters, settings)
+
+    monkeypatch.setattr(database, "fetch_each", counted)
+    vectors_of_rows = np.stack([stub_vector(row.input) for row in pending])
+    written = [rows.write(pending[n : n + 1], vectors_of_rows[n : n + 1]) for n in range(len(pending))]
+    assert [each.rows for each in written] == [1] * len(pending)
+    # One group finds out that no row is locked.
+    assert skipping == [1]

@@ -17,6 +17,9 @@ from crdbvec_pipelines.database.statement import Statement
 # After a group with a locked row, this many groups skip locked rows from the start, because the application probably
 # still changes the table. To skip locked rows costs the server some work for each row, so it is not the default.
 _CAREFUL_GROUPS = 20
+# A slow group may have waited for several locks, each for less than the timeout, or the server is slow. The next group
+# skips locked rows to find out which. If it finds none, slow groups are not examined again for this many groups.
+_UNEXAMINED_GROUPS = 20
 # Rows that are tried one by one wait for their lock. After this many waits the others count as locked, so that the
 # attempt ends within a second or two even if the whole table is locked.
 _MAX_WAITS = 10
@@ -54,6 +57,7 @@ class GuardedWrites:
         self._update_unlocked = update_unlocked
         self._settings = database.write_settings
         self._careful_groups = 0
+        self._unexamined_groups = 0
         self._can_skip_locked = True
 
     def write(self, parameters: Sequence[Parameters], *, one_by_one: bool = False) -> Written:
@@ -81,6 +85,7 @@ class GuardedWrites:
 
     def _write_group(self, size: WriteSize, group: Sequence[Parameters]) -> Written:
         started = time.perf_counter()
+        self._unexamined_groups = max(0, self._unexamined_groups - 1)
         if self._careful_groups:
             self._careful_groups -= 1
         else:
@@ -93,9 +98,9 @@ class GuardedWrites:
             else:
                 seconds = time.perf_counter() - started
                 size.adjust(len(group), seconds, retries)
-                if seconds > SLOW_SECONDS:
-                    # Several waits, each shorter than the timeout, may have added up.
-                    self._careful_groups = _CAREFUL_GROUPS
+                if seconds > SLOW_SECONDS and not self._unexamined_groups:
+                    self._careful_groups = 1
+                    self._unexamined_groups = _UNEXAMINED_GROUPS
                 return Written(rows)
             started = time.perf_counter()
         done = self._write_unlocked(group)

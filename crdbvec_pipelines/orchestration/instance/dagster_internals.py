@@ -1,7 +1,7 @@
 """The private names of Dagster 1.13 that this project needs, imported in this module only.
 
-Dagster has no public name for the class data of a configurable storage, for the statuses of backfills, nor for what a
-run launcher is given, returns and raises.
+Dagster has no public name for the class data of a configurable storage, for the statuses of backfills, for the tags and
+statuses of runs that its daemon reads, nor for what a run launcher is given, returns and raises.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,8 @@ from dagster._core.errors import (
     DagsterUserCodeUnreachableError,
 )
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import BACKFILL_ID_TAG, GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._serdes import ConfigurableClassData
 
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from dagster._core.workspace.context import IWorkspaceProcessContext
 
 __all__ = [
+    "BACKFILL_ID_TAG",
     "GRPC_INFO_TAG",
+    "NOT_FINISHED_STATUSES",
+    "WILL_RETRY_TAG",
     "CheckRunHealthResult",
     "ConfigurableClassData",
     "DagsterCodeLocationLoadError",

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
 from crdbvec_pipelines.orchestration.instance.dagster_internals import ConfigurableClassData, UserConfigSchema
+from crdbvec_pipelines.orchestration.instance.run_storage import RunStorage
 
 URL_VARIABLE = "DAGSTER_PG_URL"
 DATABASE = "dagster"
@@ -40,6 +41,11 @@ class PostgresStorage(DagsterPostgresStorage):
     The embedded server keeps its data in the working directory, so that `dagster dev -w workspace.yaml` runs on a bare
     checkout with the same kind of storage as in production.
     """
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        # The storage of the base class has created the tables.
+        self._run_storage = RunStorage(postgres_url, should_autocreate_tables=False)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
