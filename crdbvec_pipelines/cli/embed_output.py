@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 
-from crdbvec_pipelines.cli.output import failed_text, key_text, print_info
+from crdbvec_pipelines.cli.output import failed_text, print_info
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+from crdbvec_pipelines.value_text import key_text
 
 # As in the CockroachDB Vector Embedding Toolkit.
 _SHOWN_CHARACTERS = 40

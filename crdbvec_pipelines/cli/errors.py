@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import key_text, print_json
+from crdbvec_pipelines.cli.output import print_json
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.reasons import reason_in
+from crdbvec_pipelines.value_text import key_text
 
 
 @click.group()

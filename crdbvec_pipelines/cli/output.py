@@ -1,17 +1,13 @@
 """Output of the commands: text or JSON on stdout, notices and progress on stderr."""
 
 import json
-import math
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
 
 import click
 
-# An element of an array or a composite value that needs no quotation marks.
-_PLAIN_ELEMENT = re.compile(r"(?!(?i:null)$)[\w.+:-]+")
+from crdbvec_pipelines.value_text import jsonable
 
 
 def print_info(line: str) -> None:
@@ -26,21 +22,7 @@ def print_json(value: object) -> None:
     "Infinity", "-Infinity". Binary values are printed as they are typed in SQL and on the command line, in hexadecimal
     digits after a backslash and an x.
     """
-    click.echo(json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=False))
-
-
-def _jsonable(value: object) -> object:
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else value_text(value)
-    if isinstance(value, Mapping):
-        return {str(name): _jsonable(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_jsonable(each) for each in value]
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    return value_text(value)
+    click.echo(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False))
 
 
 def printable(text: str) -> str:
@@ -52,37 +34,6 @@ def printable(text: str) -> str:
         character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
         for character in text
     )
-
-
-def key_text(key: Iterable[object]) -> str:
-    """Return the values of a primary key, separated by commas, each as it can be typed on the command line."""
-    return ", ".join(map(value_text, key))
-
-
-def value_text(value: object) -> str:
-    """Return a value as text that the database reads as this value again."""
-    if isinstance(value, (bytes, memoryview)):
-        return "\\x" + bytes(value).hex()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, list):
-        return "{" + ",".join("NULL" if each is None else _element_text(each) for each in value) + "}"
-    if isinstance(value, tuple):
-        return "(" + ",".join("" if each is None else _quoted(value_text(each)) for each in value) + ")"
-    # A composite value that was read from JSON, which does not keep the order of its fields.
-    return json.dumps(_jsonable(value), ensure_ascii=False) if isinstance(value, Mapping) else str(value)
-
-
-def _element_text(value: object) -> str:
-    """Return an element of an array; an inner array is not in quotation marks."""
-    return value_text(value) if isinstance(value, list) else _quoted(value_text(value))
-
-
-def _quoted(text: str) -> str:
-    """Return a part of an array or a composite value, in quotation marks if it is not a plain word."""
-    if _PLAIN_ELEMENT.fullmatch(text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def bytes_text(count: float) -> str:

@@ -4,10 +4,11 @@ import math
 
 import click
 
-from crdbvec_pipelines.cli.output import key_text, print_info, print_json, printable, value_text
+from crdbvec_pipelines.cli.output import print_info, print_json, printable
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search.searcher import Hit, Searcher, SearchQuery, SearchResult
+from crdbvec_pipelines.value_text import key_text, value_text
 
 
 def _number(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:

@@ -51,7 +51,7 @@ def load_config(path: Path | None = None) -> ProjectConfig:
         raise ConfigurationError(f"{file} is nested too deeply to be read. Remove the inner brackets.") from None
     if not isinstance(data, dict):
         raise ConfigurationError(f"{file} is empty or not a mapping; it needs at least the entry vectors.")
-    return parse_config(data, str(file), file.parent)
+    return parse_config(data, str(file), file.parent).read_from(file)
 
 
 def parse_config(data: dict[str, Any], source: str, folder: Path) -> ProjectConfig:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from crdbvec_pipelines.config.cron import check_cron
 from crdbvec_pipelines.config.sections import (
@@ -256,6 +256,11 @@ class VectorColumn(Spec):
         default=(), description="The owners of the assets in Dagster: e-mail addresses, or `team:name`."
     )
     tags: Mapping[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster.")
+    pool: _Word | None = Field(
+        default=None,
+        description="The concurrency pool of Dagster of the assets' steps, of which as many run at the same time as "
+        "the pool has slots; by default none.",
+    )
     follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
     checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")
@@ -340,6 +345,17 @@ class ProjectConfig(Spec):
     vectors: tuple[VectorColumn, ...] = Field(
         min_length=1, description="A list with one entry per vector column; at least one."
     )
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the configuration was read from; None if it comes from another source."""
+        return self._file
+
+    def read_from(self, file: Path) -> Self:
+        """Set the file that the configuration was read from, and return the configuration."""
+        self._file = file
+        return self
 
     @model_validator(mode="after")
     def _check_unique(self) -> Self:

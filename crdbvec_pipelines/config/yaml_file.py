@@ -34,3 +34,11 @@ def read_yaml(text: str) -> Any:
         RecursionError: The document is nested too deeply.
     """
     return yaml.load(text, _Loader)  # noqa: S506
+
+
+def lines_of_entries(text: str, key: str) -> list[int]:
+    """Return the lines, from 1, in which the entries of a list begin, which is the value of a key of the document."""
+    document = yaml.compose(text, _Loader)
+    entries = document.value if isinstance(document, yaml.MappingNode) else []
+    lists = [node for name, node in entries if name.value == key and isinstance(node, yaml.SequenceNode)]
+    return [entry.start_mark.line + 1 for node in lists for entry in node.value]

@@ -1,13 +1,15 @@
 """The names of each vector column in Dagster. Pure text: two columns never share a name."""
 
+import hashlib
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from crdbvec_pipelines.config import ProjectConfig
+from crdbvec_pipelines.config import ProjectConfig, VectorColumn
 
 K = TypeVar("K", bound=Hashable)
 
@@ -30,6 +32,7 @@ class AssetNames:
         partitions: The name of the dynamic partitions, which is global in a Dagster instance.
         group: The group in the UI.
         resource: The key of the database's resource.
+        code_version: The code version of the assets, which changes with what determines the vectors.
     """
 
     source: tuple[str, ...]
@@ -40,6 +43,7 @@ class AssetNames:
     partitions: str
     group: str
     resource: str
+    code_version: str
 
     @property
     def resource_for_ticks(self) -> str:
@@ -79,8 +83,16 @@ def asset_names(config: ProjectConfig) -> Mapping[str, AssetNames]:
             partitions="crdbvec/" + "/".join(asset),
             group=vector.group or _word(vector.table.name),
             resource=config.resource_key,
+            code_version=_code_version(vector, config.models.settings.get(vector.model, {})),
         )
     return names
+
+
+def _code_version(spec: VectorColumn, settings: Mapping[str, object]) -> str:
+    """Return a version that changes with the model, its settings, and the input; made without importing the model."""
+    source = spec.template or list(spec.input_columns)
+    text = json.dumps([spec.model, settings, source, spec.output], sort_keys=True, default=str)
+    return f"{spec.model}-{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]}"
 
 
 def _legal(paths: Mapping[K, Sequence[str]], taken: set[str]) -> dict[K, tuple[str, ...]]:

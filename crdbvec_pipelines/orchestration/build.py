@@ -8,6 +8,7 @@ from crdbvec_pipelines.config import ProjectConfig
 from crdbvec_pipelines.encoding.registry import check_models, load_registry
 from crdbvec_pipelines.orchestration.asset_names import asset_names
 from crdbvec_pipelines.orchestration.assets.checks import build_checks
+from crdbvec_pipelines.orchestration.assets.code_references import with_code_references
 from crdbvec_pipelines.orchestration.assets.freshness import with_freshness
 from crdbvec_pipelines.orchestration.assets.index import build_index_definitions
 from crdbvec_pipelines.orchestration.assets.vector_column import build_source, build_vector_asset
@@ -53,4 +54,5 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
         resources={config.resource_key: resource, f"{config.resource_key}_for_ticks": resource_for_ticks},
         executor=dg.in_process_executor,
     )
-    return with_freshness(dg.Definitions.merge(shared, *parts), config, names)
+    definitions = with_freshness(dg.Definitions.merge(shared, *parts), config, names)
+    return with_code_references(definitions, config, names, registry)

@@ -32,6 +32,7 @@ class EncodedRows:
         unreadable: How many of their inputs consist of unknown tokens to a larger share than accepted.
         deduplicated: How many were given the vector of an equal input instead of being encoded.
         failures: The rows that the model rejected.
+        seconds: How long the encoding took.
     """
 
     rows: list[PendingRow]
@@ -40,6 +41,7 @@ class EncodedRows:
     unreadable: int
     deduplicated: int
     failures: list[RowFailure]
+    seconds: float
 
 
 def encode_rows(
@@ -89,8 +91,9 @@ def encode_rows(
         on_failed=failure_run.failed,
     )
     failure_run.finish()
+    seconds = time.perf_counter() - started
     if stored is not None:
-        stored.encoded(len(positions), time.perf_counter() - started)
+        stored.encoded(len(positions), seconds)
     for part, encoded in result.results:
         shares = np.zeros(len(part), np.float32) if encoded.unknown_shares is None else encoded.unknown_shares
         for position, vector, truncated, share in zip(part, encoded.vectors, encoded.truncated, shares, strict=True):
@@ -108,6 +111,7 @@ def encode_rows(
         unreadable=sum(cached[row.fingerprint].unknown_share > max_unknown for row in encoded_rows),
         deduplicated=len(encoded_rows) - encoded_inputs,
         failures=[_row_failure(row, *errors[row.fingerprint]) for row in rows if row.fingerprint in errors],
+        seconds=seconds,
     )
 
 

@@ -16,7 +16,7 @@ from crdbvec_pipelines.database.rows.row_errors import RowFailure
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
-from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.keyspace import Bound, KeyRange
 from crdbvec_pipelines.refresh.batches import EncodedRows, encode_rows, write_rows
 from crdbvec_pipelines.refresh.bisect import PartSize
 from crdbvec_pipelines.refresh.channel import Channel
@@ -221,6 +221,8 @@ class _Refresh:
             rows_unreadable=encoded.unreadable,
             rows_deduplicated=encoded.deduplicated,
             rows_failed=len(failures),
+            slowest_batch_seconds=encoded.seconds,
+            failed_keys=_keys(failures),
         )
 
     def _unsettled(self, done: Sequence[PendingRow]) -> list[RowFailure]:
@@ -249,8 +251,13 @@ class _Refresh:
             rows_embedded=embedded,
             rows_changed=changed,
             rows_failed=len(failures),
+            failed_keys=_keys(failures),
             rows_cleared=retried.cleared,
         )
+
+
+def _keys(failures: Sequence[RowFailure]) -> tuple[Bound, ...]:
+    return tuple(failure.key for failure in failures)
 
 
 def _without_unsettled(embedded: int, changed: int, unsettled: int) -> tuple[int, int]:

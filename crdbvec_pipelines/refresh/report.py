@@ -6,12 +6,14 @@ from dataclasses import dataclass, fields, replace
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow
 from crdbvec_pipelines.keyspace import Bound
 
+_MAX_FAILED_KEYS = 5
+
 
 @dataclass(frozen=True)
 class RefreshReport:
     """The counts of one refresh.
 
-    Adding two reports sums the counts and keeps the longer time, because the two refreshes may have run concurrently.
+    Adding two reports sums the counts and keeps the longer times, because the two refreshes may have run concurrently.
 
     Attributes:
         batches: Batches written.
@@ -28,6 +30,8 @@ class RefreshReport:
         retries: Statements that were sent again after an error.
         ranges_skipped: Key ranges whose rows were left to another process that is embedding them.
         seconds: Wall-clock time.
+        slowest_batch_seconds: The longest time for which a batch was encoded.
+        failed_keys: The keys of some failed rows.
     """
 
     batches: int = 0
@@ -43,10 +47,19 @@ class RefreshReport:
     ranges_skipped: int = 0
     rows_unreadable: int = 0
     seconds: float = 0.0
+    slowest_batch_seconds: float = 0.0
+    failed_keys: tuple[Bound, ...] = ()
 
     def __add__(self, other: "RefreshReport") -> "RefreshReport":
         sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
-        return RefreshReport(**{**sums, "seconds": max(self.seconds, other.seconds)})
+        return RefreshReport(
+            **{
+                **sums,
+                "seconds": max(self.seconds, other.seconds),
+                "slowest_batch_seconds": max(self.slowest_batch_seconds, other.slowest_batch_seconds),
+                "failed_keys": sums["failed_keys"][:_MAX_FAILED_KEYS],
+            }
+        )
 
     def followed_by(self, other: "RefreshReport") -> "RefreshReport":
         """Return the report of this refresh and another one after it; counts and times are added."""

@@ -81,6 +81,7 @@ def follow_round(
             rows_read=0 if batch.is_late else len(batch.rows),
             rows_embedded=batch.embedded,
             rows_failed=len(batch.failed),
+            failed_keys=tuple(batch.failed),
         )
         # A row edited between read and write is counted here although it was not written; the next round embeds it.
         if ranges:

@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crdbvec_pipelines.cli.output import key_text
 from crdbvec_pipelines.refresh import options
 from crdbvec_pipelines.refresh.report import RefreshReport
+from crdbvec_pipelines.value_text import key_text
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import WRAPPERS, CallLog
 from tests.support.processes import run_crdbvec

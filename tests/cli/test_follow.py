@@ -11,7 +11,7 @@ import pytest
 
 from crdbvec_pipelines.config import load_config
 from crdbvec_pipelines.orchestration.asset_names import asset_names
-from crdbvec_pipelines.orchestration.assets.metadata import STATE_NUMBERS
+from crdbvec_pipelines.orchestration.assets.metadata import COUNTS
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import CallLog, stub_vector
 from tests.support.processes import run_crdbvec, start_crdbvec
@@ -100,5 +100,5 @@ def test_touched_partitions_are_reported_to_dagster_if_dagster_home_is_set(
         latest, *earlier = [record.asset_materialization for record in events]
         assert latest is not None
         assert (latest.partition, latest.metadata["rows_embedded"].value) == (high, 1)
-        assert latest.metadata.keys() >= STATE_NUMBERS | {"rows_per_second", "server", "dagster/column_schema"}
+        assert latest.metadata.keys() >= {COUNTS, "rows_per_second", "rows_pending", "server", "dagster/column_schema"}
         assert len(earlier) == 2

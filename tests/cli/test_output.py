@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from crdbvec_pipelines.cli.output import key_text, print_json
+from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.value_text import key_text
 from tests.cli.conftest import Invoke, Json
 from tests.support.projects import write_config
 

@@ -6,9 +6,9 @@ import numpy as np
 import psycopg
 import pytest
 
-from crdbvec_pipelines.cli.output import key_text
 from crdbvec_pipelines.cli.search import hit_text
 from crdbvec_pipelines.search.searcher import Hit
+from crdbvec_pipelines.value_text import key_text
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import stub_vector
 from tests.support.projects import write_config

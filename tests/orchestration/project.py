@@ -119,13 +119,14 @@ class Project:
         self.instance.add_dynamic_partitions(self.names.partitions, keys)
 
     def materialized(self) -> dict[str, dict[str, Any]]:
-        """Return the materialized partitions, with the metadata of their last materialization."""
+        """Return the materialized partitions, with the metadata and the counts of their last materialization."""
         found = {}
         for record in self.instance.fetch_materializations(self.asset, limit=1_000, ascending=True).records:
             event = record.asset_materialization
             assert event is not None
             assert event.partition is not None
-            found[event.partition] = {key: value.value for key, value in event.metadata.items()}
+            values = {key: value.value for key, value in event.metadata.items()}
+            found[event.partition] = {**values, **values["counts"]}  # type: ignore[dict-item]
         assert set(self.instance.get_materialized_partitions(self.asset)) == set(found)
         return found
 

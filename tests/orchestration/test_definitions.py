@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from crdbvec_pipelines.bundled import bundled
+from crdbvec_pipelines.config import load_config
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.orchestration.build import build_definitions
 from tests.orchestration.project import UNUSED_URL, configuration
@@ -75,6 +76,32 @@ def test_asset_has_the_metadata_of_its_entry() -> None:
         "output": "passage_vector",
         "staleness": "fingerprint",
     }
+
+
+def test_assets_refer_to_their_entry_and_to_the_wrapper_of_their_model(tmp_path: Path) -> None:
+    file = tmp_path / "crdbvec.yaml"
+    file.write_text(
+        "models: {directories: [wrappers]}\n"
+        "vectors:\n"
+        "  - {table: a, input: i, output: o, model: own, index: {}}\n"
+        "\n"
+        "  - {table: b, input: i, output: o, model: own}\n",
+        encoding="utf-8",
+    )
+    wrapper = tmp_path / "wrappers" / "own.py"
+    wrapper.parent.mkdir()
+    wrapper.touch()
+    specs = {spec.key.to_user_string(): spec for spec in build_definitions(load_config(file)).resolve_all_asset_specs()}
+    for key, line in {"public/a/o": 3, "public/a/o_index": 3, "public/b/o": 5}.items():
+        references = specs[key].metadata["dagster/code_references"].code_references
+        assert [(each.file_path, each.line_number) for each in references] == [(str(file), line), (str(wrapper), 1)]
+
+
+def test_steps_of_a_column_are_in_its_pool() -> None:
+    definitions = build_definitions(configuration(UNUSED_URL, {"pool": "gpu", "index": {}}))
+    graph = definitions.resolve_asset_graph()
+    pools = {key.to_user_string(): graph.get(key).pools for key in graph.executable_asset_keys}
+    assert pools == {"public/passage/passage_vector": {"gpu"}, "public/passage/passage_vector_index": {"gpu"}}
 
 
 def test_unknown_model_is_reported_with_its_entry_when_definitions_load() -> None:

@@ -4,11 +4,13 @@ It computes in float32; on CUDA in float16 unless full precision is configured.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends import EncodedTexts, TokenCount
 from crdbvec_pipelines.encoding.errors import ModelError
@@ -23,6 +25,10 @@ _BATCH_ROWS = {"cpu": 32, "cuda": 256, "mps": 64}
 
 class TorchBackend:
     """A `SentenceTransformer` with a lock, because neither its tokenizer nor a GPU is faster with several threads.
+
+    It does what `SentenceTransformer.encode` does, with two differences: the tokens of a text are also counted, without
+    a second pass over all texts; and the results stay on the device until all batches are launched, so that a GPU
+    computes one batch while the next is tokenized.
 
     Args:
         weights: The folder and the digest of the model.
@@ -52,17 +58,50 @@ class TorchBackend:
         self._lock = threading.Lock()
 
     def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """Encode texts with `SentenceTransformer.encode`; see `Backend.encode`."""
-        with self._lock:
-            counts = self._counts(texts)
-            vectors = self._model.encode(
-                list(texts), batch_size=self._batch_rows, convert_to_numpy=True, show_progress_bar=False
-            )
-        return EncodedTexts(
-            np.asarray(vectors, dtype=np.float32),
-            np.array([count.total > (count.encoded or 0) for count in counts], dtype=np.bool_),
-            np.array([count.unknown_share for count in counts], dtype=np.float32),
-        )
+        """Encode texts with the vectors of `SentenceTransformer.encode`; see `Backend.encode`."""
+        if not texts:
+            return EncodedTexts(np.empty((0, 0), np.float32), np.zeros(0, np.bool_), np.zeros(0, np.float32))
+        import torch
+
+        # The longest first, as sentence-transformers: texts of similar length need little padding.
+        order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))
+        vectors: list[Any] = []
+        truncated = np.zeros(len(texts), np.bool_)
+        unknown_shares = np.zeros(len(texts), np.float32)
+        with self._lock, torch.inference_mode():
+            for start in range(0, len(order), self._batch_rows):
+                positions = order[start : start + self._batch_rows]
+                batch = [texts[position] for position in positions]
+                features = self._model.preprocess(batch, prompt=self._prompt)
+                truncated[positions], unknown_shares[positions] = self._read(features, batch)
+                vectors.append(self._forward(features))
+            in_order = torch.cat(vectors).float().cpu().numpy()
+        sorted_back = np.empty_like(in_order)
+        sorted_back[order] = in_order
+        return EncodedTexts(sorted_back, truncated, unknown_shares)
+
+    def _forward(self, features: Mapping[str, Any]) -> Any:
+        """Return the vectors of a batch as a tensor on the device."""
+        from sentence_transformers.util import batch_to_device
+
+        vectors = self._model(batch_to_device(dict(features), self._model.device))["sentence_embedding"]
+        return vectors if self._model.truncate_dim is None else vectors[:, : self._model.truncate_dim]
+
+    def _read(self, features: Mapping[str, Any], texts: list[str]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Return which texts of a batch are truncated, and the share of unknown tokens of each."""
+        ids, mask = features["input_ids"].numpy(), features["attention_mask"].numpy().astype(bool)
+        encoded = mask.sum(axis=1)
+        truncated = np.zeros(len(texts), np.bool_)
+        limit = self._model.max_seq_length
+        if limit is not None:
+            # Only a text that fills the window may be longer.
+            (full,) = np.nonzero(encoded >= limit)
+            if len(full):
+                counts = self._counts([(self._prompt or "") + texts[position] for position in full])
+                truncated[full] = [count.total > limit for count in counts]
+        words = encoded - self._special_tokens
+        unknown = ((ids == self._unknown_id) & mask).sum(axis=1) if self._unknown_id is not None else 0 * encoded
+        return truncated, np.divide(unknown, words, out=np.zeros(len(texts)), where=words > 0).astype(np.float32)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text; see `Backend.count_tokens`."""
@@ -73,23 +112,38 @@ class TorchBackend:
         with self._lock:
             return self._counts(texts)
 
+    @property
+    def _prompt(self) -> str | None:
+        """The text that the model's configuration puts before each input."""
+        prompt: str | None = self._model.prompts.get(self._model.default_prompt_name or "")
+        return prompt or None
+
+    @cached_property
+    def _unknown_id(self) -> int | None:
+        """The id of unknown tokens; None if the tokenizer has none."""
+        tokenizer: Any = self._model.tokenizer
+        unknown: int | None = tokenizer.unk_token_id
+        # Some tokenizers name one of their markers as the unknown token and never use it for a part of a text.
+        markers = {tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id}
+        return None if unknown in markers else unknown
+
+    @cached_property
+    def _special_tokens(self) -> int:
+        tokenizer: Any = self._model.tokenizer
+        return int(tokenizer.num_special_tokens_to_add())
+
     def _counts(self, texts: Sequence[str]) -> list[TokenCount]:
         if not texts:
             return []
         tokenizer: Any = self._model.tokenizer
-        unknown_id = tokenizer.unk_token_id
-        # Some tokenizers name one of their markers as the unknown token and never use it for a part of a text.
-        if unknown_id in {tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id}:
-            unknown_id = None
-        special_tokens = tokenizer.num_special_tokens_to_add()
         encoded = tokenizer(list(texts), truncation=False, padding=False, verbose=False)["input_ids"]
-        return [self._count(ids, unknown_id, special_tokens) for ids in encoded]
+        return [self._count(ids) for ids in encoded]
 
-    def _count(self, ids: list[int], unknown_id: int | None, special_tokens: int) -> TokenCount:
+    def _count(self, ids: list[int]) -> TokenCount:
         limit = self._model.max_seq_length
         encoded = len(ids) if limit is None else min(len(ids), limit)
-        words = encoded - special_tokens
-        unknown = 0 if unknown_id is None else ids[:encoded].count(unknown_id)
+        words = encoded - self._special_tokens
+        unknown = 0 if self._unknown_id is None else ids[:encoded].count(self._unknown_id)
         return TokenCount(len(ids), encoded, unknown / words if words > 0 else 0.0)
 
 

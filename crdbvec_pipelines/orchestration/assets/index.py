@@ -17,7 +17,6 @@ from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.assets.metadata import code_version
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.search.index_build import build_when_covered
@@ -58,7 +57,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
                 dg.AssetKey(names.asset), partition_mapping=dg.SpecificPartitionsPartitionMapping(partition_keys=[])
             )
         ],
-        code_version=code_version(spec, registry),
+        code_version=names.code_version,
         group_name=names.group,
         kinds={"sql"},
         owners=spec.owners,
@@ -66,6 +65,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
         metadata={"dagster/table_name": str(spec.table)},
         description=f"The vector index over {spec.output} of {spec.table}, built once enough rows are embedded.",
         required_resource_keys={names.resource},
+        pool=spec.pool,
         op_tags={"crdbvec/vector_column": names.stem},
     )
     def vector_index(context: dg.AssetExecutionContext, config: IndexConfig) -> dg.MaterializeResult[Any]:

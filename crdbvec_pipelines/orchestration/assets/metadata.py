@@ -1,7 +1,5 @@
 """The metadata of a vector column in the UI: numbers that it plots, and facts about the table and the column."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 
 import dagster as dg
@@ -9,35 +7,21 @@ import dagster as dg
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
-from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.refresh.completion import Completion
 from crdbvec_pipelines.refresh.report import RefreshReport
+from crdbvec_pipelines.value_text import key_text
 
-Metadata = dict[str, int | float]
+ROW_COUNT = "dagster/partition_row_count"
+"""The number of rows of a partition, which Dagster shows as such."""
 
-STATE_NUMBERS = frozenset(
-    {
-        "rows_pending",
-        "rows_failed_recorded",
-        "rows_deferred",
-        "rows_blank",
-        "rows_arrived_meanwhile",
-        "dagster/partition_row_count",
-    }
+COUNTS = "counts"
+"""The metadata with the numbers that are not plotted, as JSON."""
+
+STATE_COUNTS = frozenset(
+    {"rows_stale", "rows_failed_recorded", "rows_deferred", "rows_blank", "rows_arrived_meanwhile"}
 )
-"""The numbers of a materialization that describe the rows of its partition, and not what was done."""
-
-
-def code_version(spec: VectorColumn, registry: ModelRegistry) -> str:
-    """Return a version that changes with what determines the vectors: the model, its settings, and the input.
-
-    It is made without the model, which is not imported when definitions load.
-    """
-    settings = registry.specification.settings.get(spec.model, {})
-    source = spec.template or list(spec.input_columns)
-    text = json.dumps([spec.model, settings, source, spec.output], sort_keys=True, default=str)
-    return f"{spec.model}-{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]}"
+"""The numbers under `COUNTS` that describe the rows of the partition, and not what was done."""
 
 
 def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, str | dg.TableColumnLineage]:
@@ -59,52 +43,90 @@ def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, s
     }
 
 
-def column_schema(spec: VectorColumn, dimension: int) -> dg.TableSchema:
-    """Return the columns that this project adds to the table."""
-    columns = [dg.TableColumn(spec.output, f"VECTOR({dimension})", description=f"embedding by {spec.model}")]
+def column_schema(column: BoundColumn) -> dg.TableSchema:
+    """Return the columns of the table, followed by those that this project has added."""
+    spec = column.spec
+    added = {
+        spec.output: dg.TableColumn(
+            spec.output, f"VECTOR({column.model.dim})", description=f"embedding by {spec.model}"
+        )
+    }
     if spec.fingerprint_column:
-        columns.append(dg.TableColumn(spec.fingerprint_column, "TEXT", description="md5 over model and input"))
-    return dg.TableSchema(columns)
+        added[spec.fingerprint_column] = dg.TableColumn(
+            spec.fingerprint_column, "TEXT", description="md5 over model and input"
+        )
+    key = {each.name for each in column.table.key}
+    present = [
+        dg.TableColumn(
+            each.name,
+            each.cast.upper(),
+            description="primary key" if each.name in key else None,
+            constraints=dg.TableColumnConstraints(nullable=each.is_nullable),
+        )
+        for each in column.table.columns.values()
+        if each.name not in added
+    ]
+    return dg.TableSchema([*present, *added.values()])
 
 
-def run_metadata(report: RefreshReport, state: RangeState) -> Metadata:
-    """Return the numbers of one materialization, always all of them: only ints and floats are plotted."""
+def run_metadata(done: Completion, rows_embedded: int) -> Mapping[str, int | float | dg.MetadataValue]:
+    """Return the numbers of one materialization, always all of them.
+
+    The UI plots each number that is a metadata value of its own, so those that are usually 0 are one JSON value.
+    """
+    report, state = done.report, done.state
     return {
-        "rows_embedded": report.rows_embedded,
+        "rows_embedded": rows_embedded,
         "rows_per_second": round(report.rows_per_second, 1),
         "rows_pending": state.pending,
         "rows_failed": report.rows_failed,
-        "rows_failed_recorded": state.failed,
-        "rows_deferred": state.deferred,
-        "rows_changed_meanwhile": report.rows_changed,
-        "rows_truncated": report.rows_truncated,
-        "rows_unreadable": report.rows_unreadable,
-        "rows_deduplicated": report.rows_deduplicated,
-        "rows_cleared": report.rows_cleared,
-        "rows_blank": state.blank,
-        "batches": report.batches,
-        "retries": report.retries,
         "seconds": round(report.seconds, 3),
-        "dagster/partition_row_count": state.rows,
+        ROW_COUNT: state.rows,
+        COUNTS: dg.MetadataValue.json(
+            {
+                "rows_read": report.rows_read,
+                "rows_stale": state.stale,
+                "rows_failed_recorded": state.failed,
+                "rows_deferred": state.deferred,
+                "rows_blank": state.blank,
+                "rows_arrived_meanwhile": done.rows_arrived,
+                "rows_changed_meanwhile": report.rows_changed,
+                "rows_truncated": report.rows_truncated,
+                "rows_unreadable": report.rows_unreadable,
+                "rows_deduplicated": report.rows_deduplicated,
+                "rows_cleared": report.rows_cleared,
+                "batches": report.batches,
+                "retries": report.retries,
+            }
+        ),
     }
 
 
 def summary(report: RefreshReport, state: RangeState, rows_embedded: int) -> str:
-    """Return what was done and what the partition contains, as a table in Markdown."""
+    """Return what was done and what the partition contains, as a table in Markdown; without texts of rows."""
     numbers = {
         "rows read": report.rows_read,
         "embedded": rows_embedded,
         "of these, with the vector of an equal input": report.rows_deduplicated,
         "of these, with a truncated input": report.rows_truncated,
+        "of these, with mostly unknown tokens": report.rows_unreadable,
         "failed": report.rows_failed,
         "edited or deleted between read and write": report.rows_changed,
         "vectors cleared": report.rows_cleared,
         "rows of the partition": state.rows,
         "of these, pending": state.pending,
+        "of these, deferred after a failure": state.deferred,
+        "of these, without an input": state.blank,
     }
     rows = "\n".join(f"| {name} | {number:,} |" for name, number in numbers.items())
-    speed = f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s"
-    return f"| | |\n|---|---:|\n{rows}\n\n{speed}"
+    lines = [
+        f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s, {report.batches:,} batches, the slowest "
+        f"{report.slowest_batch_seconds:,.2f} s"
+    ]
+    if report.failed_keys:
+        keys = "; ".join(key_text(key) for key in report.failed_keys)
+        lines.append(f"Failed rows, for example those with the keys `{keys}`: run `crdbvec errors list`.")
+    return f"| | |\n|---|---:|\n{rows}\n\n" + "\n\n".join(lines)
 
 
 def materialization(
@@ -113,6 +135,7 @@ def materialization(
     partition: str,
     done: Completion,
     *,
+    versions: Mapping[str, str],
     rows_embedded: int | None = None,
 ) -> dg.AssetMaterialization:
     """Return the event that marks a completed partition as materialized.
@@ -122,19 +145,18 @@ def materialization(
         column: The column.
         partition: The partition key.
         done: What became of the partition.
+        versions: The tags of `version_tags`, or of `outdated` if some vectors are outdated.
         rows_embedded: The rows embedded in the partition, if not only by `done`.
     """
+    embedded = done.report.rows_embedded if rows_embedded is None else rows_embedded
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey(names.asset),
         partition=partition,
         metadata={
-            **run_metadata(done.report, done.state),
-            **({} if rows_embedded is None else {"rows_embedded": rows_embedded}),
-            "rows_arrived_meanwhile": done.rows_arrived,
-            "summary": dg.MetadataValue.md(
-                summary(done.report, done.state, done.report.rows_embedded if rows_embedded is None else rows_embedded)
-            ),
+            **run_metadata(done, embedded),
+            "summary": dg.MetadataValue.md(summary(done.report, done.state, embedded)),
             "server": column.database.server,
-            "dagster/column_schema": column_schema(column.spec, column.model.dim),
+            "dagster/column_schema": column_schema(column),
         },
+        tags=versions,
     )

@@ -22,7 +22,7 @@ from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.check_results import log_partition_checks, log_run_checks
 from crdbvec_pipelines.orchestration.assets.embedded_rows import EmbeddedRows
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
-from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_materialized_by
+from crdbvec_pipelines.orchestration.instance.dagster_internals import partitions_materialized_by, version_tags
 from crdbvec_pipelines.orchestration.progress import ProgressLog
 from crdbvec_pipelines.refresh.completion import CLAIM_POLL_SECONDS, Completion, LockedOut, complete_range
 from crdbvec_pipelines.refresh.engine import BatchEncoder
@@ -68,6 +68,7 @@ class PartitionRun:
         self._progress = ProgressLog(context, str(column), len(ranges))
         self._embedded = EmbeddedRows(context)
         self._options = replace(options, stop=self._stop)
+        self._versions = version_tags(context.instance, names)
         self._total = RangeState()
         self._completed = 0
         self._rows_locked = 0
@@ -167,6 +168,7 @@ class PartitionRun:
             self._column,
             key,
             completion,
+            versions=self._versions,
             rows_embedded=self._embedded.of(key),
         )
         self._context.log_event(event)

@@ -14,7 +14,8 @@ from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
 from crdbvec_pipelines.keyspace import KeyRange, partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.check_results import report_touched_checks
-from crdbvec_pipelines.orchestration.assets.metadata import STATE_NUMBERS, materialization
+from crdbvec_pipelines.orchestration.assets.metadata import COUNTS, ROW_COUNT, STATE_COUNTS, materialization
+from crdbvec_pipelines.orchestration.instance.dagster_internals import outdated, version_tags
 from crdbvec_pipelines.refresh.completion import Completion
 from crdbvec_pipelines.refresh.report import RefreshReport
 
@@ -39,6 +40,7 @@ class TouchedPartitions:
         self._instance = instance
         self._names = names
         self._column = column
+        self._versions = version_tags(instance, names)
         self._started = time.monotonic()
         self._reading_seconds = 0.0
         self.states: dict[str, RangeState] = {}
@@ -59,7 +61,8 @@ class TouchedPartitions:
             if state is None:
                 state = self.states[key] = self._read(key_range)
             done = Completion(report, state, is_claimed=False, is_done=True)
-            yield materialization(self._names, self._column, key, done, rows_embedded=rows_embedded)
+            versions = outdated(self._versions) if state.stale else self._versions
+            yield materialization(self._names, self._column, key, done, versions=versions, rows_embedded=rows_embedded)
 
     def report_checks(self) -> None:
         """Evaluate the checks again, after the events of `materializations` have been logged."""
@@ -79,13 +82,21 @@ class TouchedPartitions:
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(self._names.asset), asset_partitions=[key])
         for record in self._instance.fetch_materializations(wanted, limit=1).records:
             event = record.asset_materialization
-            if event is not None and event.metadata.keys() >= STATE_NUMBERS:
-                numbers = {name: int(str(event.metadata[name].value)) for name in STATE_NUMBERS}
+            counts = None if event is None else event.metadata.get(COUNTS)
+            if event is None or not isinstance(counts, dg.JsonMetadataValue):
+                continue
+            state = dict(counts.data) if isinstance(counts.data, Mapping) else {}
+            if state.keys() >= STATE_COUNTS:
                 return RangeState(
-                    rows=numbers["dagster/partition_row_count"],
-                    unembedded=numbers["rows_pending"] + numbers["rows_deferred"],
-                    failed=numbers["rows_failed_recorded"],
-                    deferred=numbers["rows_deferred"],
-                    blank=numbers["rows_blank"],
+                    rows=_number(event, ROW_COUNT),
+                    unembedded=_number(event, "rows_pending") + state["rows_deferred"] - state["rows_stale"],
+                    stale=state["rows_stale"],
+                    failed=state["rows_failed_recorded"],
+                    deferred=state["rows_deferred"],
+                    blank=state["rows_blank"],
                 )
         return None
+
+
+def _number(event: dg.AssetMaterialization, name: str) -> int:
+    return int(str(event.metadata[name].value))

@@ -16,7 +16,7 @@ from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.assets.metadata import code_version, definition_metadata
+from crdbvec_pipelines.orchestration.assets.metadata import definition_metadata
 from crdbvec_pipelines.orchestration.assets.partition_run import PartitionRun
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures, retrying
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
@@ -89,6 +89,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
     # The name of an asset's op, which run configs contain, is made of the parts of its key.
     @dg.op(
         name="__".join(names.asset),
+        pool=spec.pool,
         ins={"source": dg.In(dg.Nothing)},
         out=dg.Out(dg.Nothing, is_required=False),
         required_resource_keys={names.resource},
@@ -127,7 +128,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
         return found.replace_attributes(
             description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}. "
             f"While it has no partitions, launch the job {names.job('sync_partitions')} first.",
-            code_version=code_version(spec, registry),
+            code_version=names.code_version,
             group_name=names.group,
             kinds={"sql", "python"},
             owners=list(spec.owners),

@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    compute_logical_data_version,
+    extract_data_version_from_entry,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
 from dagster._core.errors import (
     DagsterCodeLocationLoadError,
     DagsterLaunchFailedError,
@@ -46,10 +55,12 @@ __all__ = [
     "all_unfinished_backfills",
     "last_check_result",
     "materialized_partitions",
+    "outdated",
     "partitions_failing_check",
     "partitions_materialized_by",
     "ping_code_server",
     "unfinished_backfills",
+    "version_tags",
     "worker_starts",
 ]
 
@@ -211,3 +222,29 @@ def materialized_partitions(instance: dg.DagsterInstance, names: AssetNames, key
     definition = dg.DynamicPartitionsDefinition(name=names.partitions)
     found = instance.get_status_by_partition(dg.AssetKey(names.asset), keys, definition) or {}
     return frozenset(key for key, status in found.items() if status == AssetPartitionStatus.MATERIALIZED)
+
+
+def version_tags(instance: dg.DagsterInstance, names: AssetNames) -> Mapping[str, str]:
+    """Return the tags of a materialization that tell Dagster with which code and of which source it was made.
+
+    Dagster adds them to the outputs of a step, but not to materializations that are logged. With them, the UI shows
+    that the code version has changed since.
+    """
+    source = dg.AssetKey(names.source)
+    record = instance.get_latest_data_version_record(source)
+    version = extract_data_version_from_entry(record.event_log_entry) if record else None
+    version = version or DEFAULT_DATA_VERSION
+    return {
+        CODE_VERSION_TAG: names.code_version,
+        DATA_VERSION_TAG: compute_logical_data_version(names.code_version, {source: version}).value,
+        get_input_data_version_tag(source): version.value,
+        get_input_event_pointer_tag(source): str(record.storage_id) if record else "NULL",
+    }
+
+
+def outdated(versions: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the tags of a materialization of a partition in which some vectors are still outdated.
+
+    Without a code version, Dagster would show the partition as up to date.
+    """
+    return {**versions, CODE_VERSION_TAG: "outdated"}

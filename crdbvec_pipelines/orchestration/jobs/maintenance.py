@@ -16,7 +16,7 @@ from crdbvec_pipelines.orchestration.assets.check_results import report_checks
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions
+from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions, version_tags
 from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import database_of
@@ -42,6 +42,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             context.log.info(str(plan))
             materialized = materialized_partitions(context.instance, names, plan.keys)
+            versions = version_tags(context.instance, names)
             total = RangeState()
             for key in plan.keys:
                 done = complete_range(rows, encoder, parse_partition_key(key, spec.table), options_for(spec))
@@ -50,7 +51,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
                 # A partition may be complete and not materialized: the command line embedded it, its run was canceled
                 # after the last row, or it was split. The last one's is logged in any case, for the freshness policy.
                 if done.is_done and (changed or key not in materialized or key == plan.keys[-1]):
-                    context.log_event(materialization(names, column, key, done))
+                    context.log_event(materialization(names, column, key, done, versions=versions))
                 elif done.rows_locked:
                     context.log.warning(
                         f"{done.rows_locked:,} rows of partition {key} are still pending because other transactions "

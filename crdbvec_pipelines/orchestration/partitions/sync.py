@@ -10,6 +10,7 @@ from crdbvec_pipelines.keyspace import KeyRange, PartitionKeyError, parse_partit
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
+from crdbvec_pipelines.orchestration.instance.dagster_internals import version_tags
 from crdbvec_pipelines.orchestration.instance.in_progress import targeted_partitions
 from crdbvec_pipelines.orchestration.partitions.owner import claim_ownership
 from crdbvec_pipelines.partitioning import PartitionPlan, plan_partitions
@@ -67,11 +68,12 @@ def _materialize_complete(
     instance: dg.DagsterInstance, column: BoundColumn, names: AssetNames, plan: PartitionPlan
 ) -> None:
     """Mark those parts of a materialized partition as materialized that have no pending rows."""
+    versions = version_tags(instance, names)
     for key in plan.added:
         state = range_state(column, parse_partition_key(key, column.table.name))
         if state.is_complete:
             done = Completion(RefreshReport(), state, is_claimed=False, is_done=True)
-            instance.report_runless_asset_event(materialization(names, column, key, done))
+            instance.report_runless_asset_event(materialization(names, column, key, done, versions=versions))
 
 
 def key_range_or_none(key: str, table: TableName) -> KeyRange | None:

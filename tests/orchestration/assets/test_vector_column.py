@@ -4,26 +4,33 @@ import dagster as dg
 import psycopg
 import pytest
 
+from crdbvec_pipelines.value_text import key_text
 from tests.orchestration.project import UNUSED_URL, BuildProject, Project
 from tests.support.models import CallLog
 from tests.support.tables import COMPOSITE_SHAPE, INT_SHAPE, SHAPES, KeyShape, create_table, set_text, vectors
 
-NUMBERS = {
+PLOTTED = {
     "rows_embedded",
     "rows_per_second",
     "rows_pending",
     "rows_failed",
-    "rows_changed_meanwhile",
-    "rows_failed_recorded",
-    "rows_deferred",
-    "rows_truncated",
-    "rows_unreadable",
-    "rows_cleared",
-    "rows_blank",
-    "batches",
-    "retries",
     "seconds",
     "dagster/partition_row_count",
+}
+COUNTS = {
+    "rows_read",
+    "rows_stale",
+    "rows_failed_recorded",
+    "rows_deferred",
+    "rows_blank",
+    "rows_arrived_meanwhile",
+    "rows_changed_meanwhile",
+    "rows_truncated",
+    "rows_unreadable",
+    "rows_deduplicated",
+    "rows_cleared",
+    "batches",
+    "retries",
 }
 WHOLE = "public:passage::min::max"
 
@@ -83,14 +90,20 @@ def test_materialization_has_the_numbers_that_the_ui_plots(
     project = with_whole_table(build_project(url, batch_size=10))
     project.run("encode_in_process", partition_key=WHOLE)
     (numbers,) = project.materialized().values()
-    assert set(numbers) >= NUMBERS
-    assert all(isinstance(numbers[name], (int, float)) for name in NUMBERS)
+    (record,) = project.instance.fetch_materializations(project.asset, limit=1).records
+    assert record.asset_materialization is not None
+    metadata = record.asset_materialization.metadata
+    plotted = (dg.IntMetadataValue, dg.FloatMetadataValue)
+    assert {name for name, value in metadata.items() if isinstance(value, plotted)} == PLOTTED
+    assert numbers["counts"].keys() == COUNTS
     assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["batches"]) == (25, 0, 3)
     assert (numbers["dagster/partition_row_count"], numbers["rows_blank"]) == (26, 1)
     assert "| embedded | 25 |" in numbers["summary"]
     assert "| rows of the partition | 26 |" in numbers["summary"]
-    columns = {column.name: column.type for column in numbers["dagster/column_schema"].columns}
-    assert columns == {"passage_vector": "VECTOR(8)", "passage_vector_fingerprint": "TEXT"}
+    columns = {column.name: column for column in numbers["dagster/column_schema"].columns}
+    assert list(columns) == ["id", "passage", "passage_vector", "passage_vector_fingerprint"]
+    assert [column.type.casefold() for column in columns.values()][1:] == ["text", "vector(8)", "text"]
+    assert (columns["id"].description, columns["id"].constraints.nullable) == ("primary key", False)
     project.run("encode_in_process", partition_key=WHOLE)
     (numbers,) = project.materialized().values()
     assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["rows_per_second"]) == (0, 0, 0)
@@ -106,6 +119,9 @@ def test_materialization_names_the_failed_rows_of_earlier_runs(
         (numbers,) = project.materialized().values()
         assert numbers["rows_failed"] == failed
         assert (numbers["rows_failed_recorded"], numbers["rows_deferred"]) == (1, 1)
+        key = key_text(INT_SHAPE.key(1))
+        assert (f"for example those with the keys `{key}`" in numbers["summary"]) == bool(failed)
+        assert "REJECTED" not in numbers["summary"]
 
 
 def test_table_that_accepts_no_vector_fails_the_run_without_a_retry(

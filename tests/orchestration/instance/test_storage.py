@@ -159,3 +159,24 @@ def test_embedded_server_in_the_working_directory_is_used_without_the_variable(
     server = EmbeddedServer(folder / ".crdbvec" / "postgres")
     assert os.environ["DAGSTER_PG_URL"] == sqlalchemy_url(server.url("dagster"))
     server.stop()
+
+
+@dg.op
+def logging_op(context: dg.OpExecutionContext) -> None:
+    context.log.info("words")
+
+
+@dg.job
+def logging_job() -> None:
+    logging_op()
+
+
+def test_console_shows_messages_but_not_the_events_of_dagster(
+    tokyo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_URL", tokyo)
+    with open_instance(tmp_path / "home") as instance:
+        result = logging_job.execute_in_process(instance=instance)
+        stored = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_OUTPUT)
+    printed = capfd.readouterr().err
+    assert (printed.count("words"), printed.count("DEBUG"), len(stored)) == (1, 0, 1)
