@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from hypothesis import strategies as st
@@ -76,6 +76,7 @@ KEY_KINDS = (
     Kind("BYTEA", st.binary(max_size=12)),
 )
 
+Hindrance = Literal["none", "discard", "rewrite"]
 Key = tuple[Any, ...]
 Values = tuple[Any, ...]
 
@@ -96,6 +97,8 @@ class GeneratedTable:
         edited: New values of some of the first rows.
         deleted: Keys of first rows that are deleted.
         batch_size: Rows per batch.
+        is_followed: Whether the changed rows are embedded by a follower, and not by a run.
+        hindrance: What a trigger of the application does with each update: nothing, discard it, or change the input.
     """
 
     schema: str
@@ -109,6 +112,8 @@ class GeneratedTable:
     edited: dict[Key, Values]
     deleted: frozenset[Key]
     batch_size: int
+    is_followed: bool
+    hindrance: Hindrance
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -168,6 +173,27 @@ class GeneratedTable:
             )
         )
         self.insert(connection, self.rows)
+        if self.hindrance != "none":
+            self._hinder(connection)
+
+    def _hinder(self, connection: psycopg.Connection) -> None:
+        """Create the trigger that hinders updates."""
+        function = sql.Identifier(self.schema, "hinder")
+        first = sql.Identifier(next(iter(self.inputs)))
+        body = {
+            "discard": sql.SQL("BEGIN RETURN NULL; END"),
+            "rewrite": sql.SQL("BEGIN NEW.{0} := NEW.{0} || '!'; RETURN NEW; END").format(first),
+        }[self.hindrance]
+        connection.execute(
+            sql.SQL("CREATE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql AS {}").format(
+                function, sql.Literal(body.as_string(connection))
+            )
+        )
+        connection.execute(
+            sql.SQL("CREATE TRIGGER hinder BEFORE UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
+                self.identifier, function
+            )
+        )
 
     def insert(self, connection: psycopg.Connection, rows: dict[Key, Values]) -> None:
         """Insert rows. Values are literals, because psycopg takes a percent sign in a name for a parameter."""
@@ -233,6 +259,9 @@ def generated_tables(draw: st.DrawFn) -> GeneratedTable:
     found = draw(st.dictionaries(st.tuples(*(kind.values for kind in keys.values())), values, max_size=14))
     split = draw(st.integers(0, len(found)))
     rows, inserted = dict(list(found.items())[:split]), dict(list(found.items())[split:])
+    # Only a text can be changed by each update.
+    can_be_rewritten = form == "column" and next(iter(inputs.values())).sql_type == "TEXT"
+    hindrances: tuple[Hindrance, ...] = (*("none",) * 6, "discard", "rewrite" if can_be_rewritten else "none")
     chosen = st.sets(st.sampled_from(sorted(rows, key=repr)), max_size=4) if rows else st.just(set[Key]())
     return GeneratedTable(
         schema=draw(st.sampled_from([name for name in NAMES if name != "user"])),
@@ -246,4 +275,6 @@ def generated_tables(draw: st.DrawFn) -> GeneratedTable:
         edited={key: draw(values) for key in draw(chosen)},
         deleted=frozenset(draw(chosen)),
         batch_size=draw(st.integers(1, 6)),
+        is_followed=draw(st.booleans()),
+        hindrance=draw(st.sampled_from(hindrances)),
     )
