@@ -18,9 +18,10 @@ demo: $(READY) ## Embed 2,000 dictionary glosses with Dagster on an embedded Pos
 ui: $(READY) ## Open Dagster's UI for the demo data at http://localhost:3000.
 	$(BIN)/crdbvec ui
 
-# Two processes, because the tests often wait for servers, daemons and locks. All tests of a file run in one process.
+# Two processes, because the tests often wait for servers, daemons and locks. All tests of a file run in one process, and
+# tests/conftest.py determines the order of the files.
 test: $(READY) ## Run the tests on the embedded PostgreSQL, and on CockroachDB if it is available.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The seconds of each of the six scenarios. `make test` runs them in a short form.
 CRDBVEC_STRESS_SECONDS ?= 60

@@ -24,12 +24,36 @@ from tests.support.servers import (
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+# The files and folders whose tests take minutes, because they start and kill servers. They are started first, so that
+# at the end no process is left with one of them.
+_SLOWEST_FIRST = (
+    "cli/test_ui.py",
+    "test_benchmarks.py",
+    "chaos",
+    "orchestration/test_recovery.py",
+    "orchestration/test_backfills.py",
+    "orchestration/test_daemon.py",
+    "orchestration/test_dg_project.py",
+    "orchestration",
+    "cli",
+)
 _USER_VARIABLES = ("CRDBVEC_URL", "CRDBVEC_CONFIG", "DAGSTER_HOME", "DAGSTER_PG_URL")
 
 
 def pytest_configure() -> None:
     """Let child processes receive SIGINT even if the test suite is a background job."""
     restore_default_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slowest files first."""
+    folder = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        names = [item.path.relative_to(folder), *item.path.relative_to(folder).parents]
+        return min((number for number, slow in enumerate(_SLOWEST_FIRST) if Path(slow) in names), default=99)
+
+    items.sort(key=rank)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -24,7 +24,8 @@ def test_daemon_is_killed(open_scenario: OpenScenario, finish: Finish) -> None:
     finish(scenario)
 
 
-@pytest.mark.parametrize("layout", [APART, pytest.param("api-grpc", marks=long_form)])
+@long_form
+@pytest.mark.parametrize("layout", [APART, "api-grpc"])
 def test_code_server_is_killed_with_runs_in_the_queue(
     open_scenario: OpenScenario, finish: Finish, layout: Layout
 ) -> None:

@@ -33,7 +33,7 @@ from tests.support.models import registry, stub, stub_vector
 from tests.support.servers import Server
 from tests.support.work import embed, prepare, prepared
 
-# Of a follower of a table that nobody changes.
+# Of a follower of a table that no other process changes.
 MAX_ROUNDS = 20
 EXAMPLES = int(os.environ.get("CRDBVEC_GENERATED_TABLES", "50"))
 
