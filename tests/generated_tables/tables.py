@@ -141,7 +141,8 @@ class GeneratedTable:
         kinds = list(self.inputs.values())
         if not any(kind.has_content(value) for kind, value in zip(kinds, values, strict=True)):
             return None
-        if self.form == "column":
+        # A list of one column is that column.
+        if self.form != "template" and len(values) == 1:
             return values[0]
         texts = [None if value is None else kind.text(value) for kind, value in zip(kinds, values, strict=True)]
         if self.form == "template":

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.search.query import SearchQuery
-from crdbvec_pipelines.keyspace import parse_partition_key
+from crdbvec_pipelines.keyspace import KeyRange, parse_partition_key
 from crdbvec_pipelines.partitioning import plan_partitions
+from crdbvec_pipelines.refresh.completion import UnsettledRows, refresh_and_settle
 from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
+from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
 from crdbvec_pipelines.refresh.rounds import RoundResult
 from crdbvec_pipelines.search.searcher import Searcher
@@ -103,11 +106,14 @@ def check_embedding(
 
 
 def check_hindered(database: Database, connection: psycopg.Connection, table: GeneratedTable) -> None:
-    """Follow a table whose trigger hinders updates: the follower comes to rest, and a further run reads no row.
+    """Follow a table whose trigger hinders updates, and embed it: the follower and the run come to rest.
 
-    Each row has either the vector of its present input or a recorded failure.
+    A further run reads no row. Each row has either the vector of its present input or a recorded failure.
     """
     follow(database, table.column)
+    options = options_for(table.column)
+    with suppress(UnsettledRows):
+        refresh_and_settle(prepare(database, table.column), stub("stub_hash"), KeyRange(), options, lambda: None)
     again = embed(database, table.column)
     assert (again.rows_read, again.rows_cleared) == (0, 0)
     present = select(connection, table, sql.Identifier(next(iter(table.inputs))))
