@@ -7,11 +7,14 @@ import importlib
 import os
 import pkgutil
 import re
+import signal
 from collections.abc import Iterator
 
+import click
 import pytest
 
 import crdbvec_pipelines
+from crdbvec_pipelines.cli.signals import exit_code_of
 from crdbvec_pipelines.errors import CrdbvecError
 from tests.support.processes import ROOT
 
@@ -22,9 +25,29 @@ SENTENCE = re.compile(r"[A-Z][^\n|]*\.")
 _HEAD = """\
 # Errors
 
-The message of an error says what happened, which object is concerned, and what to do. The command line prints the
-message and exits with the code in the table; an unknown option or argument also exits with code 2. In Python, all
-errors derive from `CrdbvecError`.
+The message of an error says what happened, which object is concerned, and what to do. The command line prints it on
+stderr; stdout contains only the output of the command.
+
+## Exit codes
+
+| exit code | what happened | what to do |
+|---|---|---|
+| 0 | The command has finished. Rows that the model or the database rejected are recorded and do not change the code. \
+`embed -F` and `ui` also end with 0 after one signal. | If the output names failed rows, run `crdbvec errors list`. |
+| 1 | The command failed, but may succeed when it is run again: an outage, locked rows, a lack of memory or space. \
+What was written before is kept. | Follow the message, then run the same command again. |
+| 2 | The command cannot succeed as it is: an option, an argument, an entry of `crdbvec.yaml`, the URL, a model, a \
+table or a privilege is wrong. `crdbvec doctor` also ends with 2 if it has found an error. | Correct what the message \
+names. |
+| 130 | SIGINT (Ctrl-C) ended the command. What was written before is kept. | Run the same command again to continue. |
+| 143 | SIGTERM ended the command. What was written before is kept. | Run the same command again to continue. |
+
+The first signal ends a command in order: it finishes the current batch, or cancels the statement for which it waits. A
+second one ends the process at once, whatever it waits for; then the system may report the signal instead of the code.
+
+## Classes
+
+In Python, all errors derive from `CrdbvecError`.
 
 | class | exit code | what happened | what to do |
 |---|---|---|---|
@@ -63,6 +86,16 @@ def test_page_is_up_to_date(errors: list[type[CrdbvecError]]) -> None:
     assert PAGE.read_text(encoding="utf-8") == page, (
         f"the errors have changed: run this test with {UPDATE_VARIABLE}=1 and review the difference before a commit"
     )
+
+
+def test_every_exit_code_is_documented(errors: list[type[CrdbvecError]]) -> None:
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", _HEAD, re.MULTILINE)}
+    of_signals = {exit_code_of(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    assert documented == {0, *(error.exit_code for error in errors), click.UsageError.exit_code, *of_signals}
+
+
+def test_only_errors_that_another_attempt_does_not_fix_exit_with_2(errors: list[type[CrdbvecError]]) -> None:
+    assert [error.__name__ for error in errors if error.exit_code == 2 and error.is_retryable] == []
 
 
 def test_every_error_says_in_one_sentence_what_happened(errors: list[type[CrdbvecError]]) -> None:

@@ -1,17 +1,19 @@
 """The command `crdbvec`: the command group, and the exit codes of errors. Each subcommand is a module."""
 
-import contextlib
 import errno
-import io
 import logging
 import os
+import signal
 import sys
+import traceback
 import warnings
 from typing import Any
 
 import click
 
 from crdbvec_pipelines import __version__
+from crdbvec_pipelines.cli.output import discard_output, open_standard_descriptors
+from crdbvec_pipelines.cli.signals import ended_by_signals, exit_code_of
 from crdbvec_pipelines.errors import CrdbvecError
 
 # A command is imported when it is used, so that `crdbvec --help` and `crdbvec model list` start quickly. The texts
@@ -40,6 +42,12 @@ class _Failure(click.ClickException):
 class _Commands(click.Group):
     """A group that imports a command on first use and reports a `CrdbvecError` by its message and exit code."""
 
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command as this process, which signals end; `main` runs one in the process of its caller."""
+        open_standard_descriptors()
+        with ended_by_signals():
+            return super().__call__(*arguments, **options)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
 
@@ -66,27 +74,45 @@ class _Commands(click.Group):
         try:
             result = super().invoke(ctx)
             # Otherwise an error of the last output would only show when the interpreter ends.
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return result
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except CrdbvecError as error:
             raise _Failure(error) from error
+        except KeyboardInterrupt as interrupt:
+            number = getattr(interrupt, "number", signal.SIGINT)
+            click.echo(
+                f"Interrupted by {signal.Signals(number).name}. What was written before is kept; run the same command "
+                "again to continue.",
+                err=True,
+            )
+            raise click.exceptions.Exit(exit_code_of(number)) from None
         except MemoryError:
             raise click.ClickException(
                 "The process ran out of memory; no work is lost. Lower batch_size, workers or memory_budget_mb, and "
                 "run the command again."
             ) from None
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                # The reader of the output has ended, which is reported to no one.
                 raise
-            _discard_output()
-            raise click.ClickException("The output cannot be written, because the device has no space left.") from None
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                discard_output(sys.stdout)
+                raise click.ClickException(
+                    "The output cannot be written, because the device has no space left."
+                ) from None
+            raise click.ClickException(_unexpected(error)) from None
 
 
-def _discard_output() -> None:
-    """Discard what is left in the buffer of stdout, which would fail again when the interpreter ends."""
-    # Without a file descriptor, stdout is an object of the caller.
-    with contextlib.suppress(io.UnsupportedOperation):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _unexpected(error: Exception) -> str:
+    """Return the message for the error of a defect: its class and where it was raised, without values of rows."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return (
+        f"An unexpected {type(error).__name__} ended the command. Its text is not shown, because it can quote a row. "
+        f"Please report it with these lines:\n{frames}"
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -13,6 +13,7 @@ from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.cli.home import folder_option, open_home
 from crdbvec_pipelines.cli.output import failed_text, progress
 from crdbvec_pipelines.cli.search import hit_text
+from crdbvec_pipelines.cli.signals import raise_if_interrupted
 from crdbvec_pipelines.config import VectorColumn, load_config
 from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
@@ -30,7 +31,8 @@ from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
 QUERIES = ("a cake eaten for dessert", "a doctor who looks after eyes", "how bright a star is")
 # Short enough for a smooth progress bar; each poll counts the rows of the table.
 _POLL_SECONDS = 0.5
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+# The event log has all messages, and the error of a failed run.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @click.command()
@@ -83,6 +85,7 @@ def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, what: str, partiti
         partition_key=partition_key, instance=instance, run_config=_QUIET, raise_on_error=False
     )
     if not result.success:
+        raise_if_interrupted()
         raise CrdbvecError(
             f"Run {result.run_id[:8]} {what} failed. Run `crdbvec ui` and open the run to see the error."
         )

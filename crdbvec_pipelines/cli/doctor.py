@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import open_column
@@ -41,7 +41,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
         for finding in findings:
             subject = "" if finding.subject is None else f"{finding.subject}: "
             remedy = "" if finding.remedy is None else f" {finding.remedy}"
-            click.echo(f"{finding.level:8}{finding.check:12}{subject}{finding.message}{remedy}")
+            print_text(f"{finding.level:8}{finding.check:12}{subject}{finding.message}{remedy}")
     context.exit(2 if has_error else 0)
 
 

@@ -7,7 +7,7 @@ import click
 
 from crdbvec_pipelines.cli.embed_output import numbers, print_large_backfill_hint, print_rows, summary
 from crdbvec_pipelines.cli.follow import follow_target
-from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, progress, seconds_text
+from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, print_text, progress, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, ExistingVectors, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
@@ -84,7 +84,7 @@ def command(
         else:
             seconds = seconds_text(report.seconds)
             recorded = f" Recorded in all runs: {failed_text(failed, deferred)}." if failed else ""
-            click.echo(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.{recorded}")
+            print_text(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.{recorded}")
         return
     with target.open() as database:
         target.check(database)
@@ -94,7 +94,7 @@ def command(
         _print_json(results)
     else:
         for column, report, counts in results:
-            click.echo(summary(column, report, counts))
+            print_text(summary(column, report, counts))
     for column, report, counts in results:
         if report.rows_locked and counts.pending:
             raise LockedOut(min(report.rows_locked, counts.pending), column.table)

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.output import output_stream, print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
@@ -56,13 +56,13 @@ def list_errors(
         )
         return
     if not found:
-        click.echo("No rows have failed.")
+        print_text("No rows have failed.")
         return
     output = Table("column", "key", "status", "attempts", "next retry (UTC)", "reason", box=None)
     for column, error in found:
         next_retry = error.next_retry_at.strftime("%Y-%m-%d %H:%M:%S")
         output.add_row(str(column), key_text(error.key), error.status, str(error.attempts), next_retry, error.message)
-    Console().print(output)
+    Console(file=output_stream()).print(output)
 
 
 @command.command("retry")
@@ -91,7 +91,7 @@ def retry(
     if as_json:
         print_json({"released": released})
     else:
-        click.echo(f"{released:,} failed rows released; the next refresh tries them again.")
+        print_text(f"{released:,} failed rows released; the next refresh tries them again.")
 
 
 def _bind(database: Database, target: Target, column: VectorColumn) -> BoundColumn:

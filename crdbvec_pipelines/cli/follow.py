@@ -1,15 +1,13 @@
 """`crdbvec embed --follow`: a process that keeps the model loaded and embeds new rows until Ctrl-C or SIGTERM."""
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
+from crdbvec_pipelines.cli.signals import stop_event
 from crdbvec_pipelines.cli.target import Target
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.row_errors import ErrorCounts
@@ -34,7 +32,7 @@ def follow_target(
     Returns:
         The total, and for each column the failed rows that are recorded, those of earlier runs included.
     """
-    with stopped_by_signals() as stop, target.open() as database, _reporters(target) as reporters:
+    with target.open() as database, _reporters(target) as reporters:
         columns = [_open_followed(database, target, position, reporters) for position in range(len(target.columns))]
 
         def on_round(followed: FollowedColumn, done: RoundResult) -> None:
@@ -45,24 +43,9 @@ def follow_target(
 
         names = ", ".join(map(str, target.columns))
         click.echo(f"Following {names}. Ctrl-C stops after the current batch.", err=True)
-        report = Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round).run()
+        with stop_event() as stop:
+            report = Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round).run()
         return report, [followed.rows.errors.count() for followed in columns]
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, so that the process can finish its current work."""
-    stop = threading.Event()
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
 
 
 def _open_followed(database: Database, target: Target, position: int, reporters: Reporters) -> FollowedColumn:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import bytes_text, print_info, print_json
+from crdbvec_pipelines.cli.output import bytes_text, output_stream, print_info, print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
@@ -18,6 +18,13 @@ from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.search.index_build import build_when_covered
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import DEFAULT_K, DEFAULT_QUERIES, RecallCurve, measure_recall
+
+
+def _new_file(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Return a path in a folder that exists; the measurement, which takes long, comes before the file is written."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"There is no folder {path.parent}.")
+    return path
 
 
 @click.group()
@@ -51,18 +58,18 @@ def status(selection: Selection, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{column}: index {index.name} {'exists' if definition else 'does not exist'}")
+    print_text(f"{column}: index {index.name} {'exists' if definition else 'does not exist'}")
     if definition is not None:
-        click.echo(f"  {definition.operator_class}, prefix {', '.join(definition.prefix) or 'none'}")
-    click.echo(
+        print_text(f"  {definition.operator_class}, prefix {', '.join(definition.prefix) or 'none'}")
+    print_text(
         f"  table with indexes: {_size_text(sizes.table_bytes)}"
         + (f"; index: {_size_text(sizes.index_bytes)}" if definition is not None else "")
         + f"; {sizes.vectors:,} vectors in full precision: {bytes_text(sizes.full_precision_bytes)}"
     )
     for other in others:
-        click.echo(f"  another vector index over this column: {other}")
+        print_text(f"  another vector index over this column: {other}")
     if differences:
-        click.echo(
+        print_text(
             f"  The index differs from the configuration ({'; '.join(differences)}). "
             "Run `crdbvec index build --replace`."
         )
@@ -90,7 +97,7 @@ def build(selection: Selection, replace: bool, as_json: bool) -> None:
     if as_json:
         print_json({"index": name, "built": built})
     else:
-        click.echo(f"The index {name} {'has been built' if built else 'is up to date'}.")
+        print_text(f"The index {name} {'has been built' if built else 'is up to date'}.")
 
 
 @command.command("tune")
@@ -101,7 +108,13 @@ def build(selection: Selection, replace: bool, as_json: bool) -> None:
 @click.option(
     "-k", "k", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Nearest rows to compare per query."
 )
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Write a plot of recall to this PNG file.")
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_new_file,
+    help="Write a plot of recall to this PNG file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_json: bool) -> None:
     """Measure recall and latency of the index at several efforts.
@@ -121,14 +134,14 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
         smallest_effort = smallest.effort if smallest else None
         print_json({**asdict(curve), "target_recall": target_recall, "smallest_effort": smallest_effort})
         return
-    Console().print(_table(curve, k))
+    Console(file=output_stream()).print(_table(curve, k))
     without_index = ", ".join(str(each.effort) for each in curve.measurements if not each.used_index)
     if without_index:
-        click.echo(
+        print_text(
             f"At {curve.setting} {without_index} the server did not use the index for every query. "
             "Run `crdbvec search --explain` for a query plan."
         )
-    click.echo(
+    print_text(
         f"{curve.setting} {smallest.effort} is the smallest value that reaches the target recall of {target_recall:g}; "
         f"an exact scan takes {curve.exact_p50_ms:,.1f} ms."
         if smallest

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import model_options, read_config
 from crdbvec_pipelines.encoding.registry import load_registry
 
@@ -28,7 +28,7 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
         print_json([{"name": name, "label": label} for name, label in models])
         return
     for name, label in models:
-        click.echo(f"{name}\t{label}")
+        print_text(f"{name}\t{label}")
 
 
 @command.command("desc")
@@ -46,5 +46,5 @@ def describe(config_path: Path | None, name: str, as_json: bool) -> None:
         print_json({**facts, "description": encoder.description})
         return
     frame = "-" * (len(encoder.label) + 4)
-    click.echo(f"{frame}\n| {encoder.label} |\n{frame}\n{encoder.description.strip()}\n")
-    click.echo(f"Dimension {encoder.dim}, metric {encoder.metric}.")
+    print_text(f"{frame}\n| {encoder.label} |\n{frame}\n{encoder.description.strip()}\n")
+    print_text(f"Dimension {encoder.dim}, metric {encoder.metric}.")

@@ -1,13 +1,101 @@
-"""Output of the commands: text or JSON on stdout, notices and progress on stderr."""
+"""Output of the commands: text or JSON on stdout, notices and progress on stderr.
 
+While a command runs, stdout holds only its own output. What a model wrapper or a library prints goes to stderr.
+"""
+
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TextIO
 
 import click
 
 from crdbvec_pipelines.value_text import jsonable
+
+
+_STDIN_DESCRIPTOR, _STDOUT_DESCRIPTOR, _STDERR_DESCRIPTOR = 0, 1, 2
+
+_reserved: TextIO | None = None
+
+
+def open_standard_descriptors() -> None:
+    """Open the standard descriptors that the process was started without.
+
+    Otherwise the first connection or file would get their number, and C code would print into it.
+    """
+    for descriptor in (_STDIN_DESCRIPTOR, _STDOUT_DESCRIPTOR, _STDERR_DESCRIPTOR):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The system assigns the lowest free number.
+            os.open(os.devnull, os.O_RDWR)
+
+
+@contextmanager
+def reserved_stdout() -> Iterator[None]:
+    """Reserve stdout for the output of this module, and send what other code prints to stderr.
+
+    For a process, this includes the output of C code, which has buffers of its own: it writes them when the process
+    ends, so the descriptor of stdout is not restored.
+    """
+    global _reserved
+    stdout = sys.stdout
+    if stdout is None:
+        # The process was started without one.
+        yield
+        return
+    _reserved = _moved(stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        reserved, _reserved = _reserved, None
+        try:
+            reserved.flush()
+        except OSError:
+            discard_output(reserved)
+            raise
+        finally:
+            if reserved is not stdout:
+                reserved.close()
+
+
+def _moved(stdout: TextIO) -> TextIO:
+    """Return a stream to stdout with another descriptor; that of stdout then leads to stderr."""
+    stdout.flush()
+    with suppress(io.UnsupportedOperation):
+        if stdout.fileno() == _STDOUT_DESCRIPTOR:
+            moved = os.fdopen(
+                os.dup(_STDOUT_DESCRIPTOR),
+                "w",
+                encoding=stdout.encoding,
+                errors=stdout.errors,
+                buffering=1 if stdout.isatty() else -1,
+            )
+            os.dup2(_STDERR_DESCRIPTOR, _STDOUT_DESCRIPTOR)
+            return moved
+    # An object of the caller.
+    return stdout
+
+
+def output_stream() -> TextIO:
+    """Return the stream for the output of a command."""
+    return _reserved or sys.stdout
+
+
+def discard_output(stream: TextIO) -> None:
+    """Discard what is left in the buffer of a stream, which would fail again when the stream is closed."""
+    # Without a file descriptor, it is an object of the caller.
+    with suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def print_text(text: str = "") -> None:
+    """Print text and a line end on stdout."""
+    click.echo(text, file=output_stream())
 
 
 def print_info(line: str) -> None:
@@ -16,13 +104,13 @@ def print_info(line: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON; nothing else is printed on stdout.
+    """Print a value as JSON; nothing else is on stdout.
 
     The JSON is that of RFC 8259. It has no NaN and no infinity, which are printed as text, as PostgreSQL does: "NaN",
     "Infinity", "-Infinity". Binary values are printed as they are typed in SQL and on the command line, in hexadecimal
     digits after a backslash and an x.
     """
-    click.echo(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False))
+    print_text(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False))
 
 
 def printable(text: str) -> str:

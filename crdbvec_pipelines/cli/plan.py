@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from crdbvec_pipelines.cli.output import bytes_text, print_json, seconds_text, share_text
+from crdbvec_pipelines.cli.output import bytes_text, print_json, print_text, seconds_text, share_text
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.estimate import Estimate, estimate_refresh
 
@@ -43,8 +43,8 @@ def command(
         )
         return
     for column, estimate in estimates:
-        click.echo(f"{column} by {column.model}")
-        click.echo("".join(f"  {line}\n" for line in _lines(estimate)))
+        print_text(f"{column} by {column.model}")
+        print_text("".join(f"  {line}\n" for line in _lines(estimate)))
 
 
 def _lines(estimate: Estimate) -> list[str]:

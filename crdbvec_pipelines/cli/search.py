@@ -4,7 +4,7 @@ import math
 
 import click
 
-from crdbvec_pipelines.cli.output import print_info, print_json, printable
+from crdbvec_pipelines.cli.output import print_info, print_json, print_text, printable
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search.searcher import Hit, Searcher, SearchQuery, SearchResult
@@ -102,7 +102,7 @@ def command(
             print_info(f"{database.dialect.display_name} has no follower reads; the search reads current data.")
         if as_sql or explain:
             query_plans = map("\n".join, searcher.explain(texts, query, like))
-            click.echo("\n\n".join(searcher.sql(texts, query, like) if as_sql else query_plans))
+            print_text("\n\n".join(searcher.sql(texts, query, like) if as_sql else query_plans))
             return
         results = [searcher.search_like(like, query)] if like else searcher.search_texts(texts, query)
     if as_json:
@@ -117,9 +117,9 @@ def command(
 
 def _print(result: SearchResult, *, with_query: bool) -> None:
     if with_query:
-        click.echo(f"\n{result.query}:")
+        print_text(f"\n{result.query}:")
     for hit in result.hits:
-        click.echo(f"\n{hit_text(hit)}")
+        print_text(f"\n{hit_text(hit)}")
 
 
 def hit_text(hit: Hit) -> str:

@@ -90,6 +90,7 @@ class Services:
                 runs.interrupt(processes)
                 time.sleep(_POLL_SECONDS)
         finally:
+            signals.is_killing = True
             self.kill()
         if not signals.stop_at_once:
             end_dead_runs(self.instance)

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import failed_text, print_json, share_text
+from crdbvec_pipelines.cli.output import failed_text, output_stream, print_json, print_text, share_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import open_column
@@ -42,10 +42,10 @@ def command(
         shown = (facts[name] for name in _SHOWN)
         output.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in shown))
     # Names may contain brackets and colons, which rich would interpret.
-    Console(markup=False, emoji=False).print(output)
+    Console(markup=False, emoji=False, file=output_stream()).print(output)
     for facts in columns:
         for note in _notes(facts):
-            click.echo(note)
+            print_text(note)
 
 
 def _notes(facts: dict[str, Any]) -> Iterator[str]:

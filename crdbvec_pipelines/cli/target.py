@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from crdbvec_pipelines.cli.output import reserved_stdout
 from crdbvec_pipelines.config import (
     CONFIG_VARIABLE,
     DatabaseSpec,
@@ -72,14 +73,21 @@ class Target:
 
 
 def model_options(command: F) -> F:
-    """Add the option --config to a command."""
-    return click.option(
+    """Add the option --config to a command, which may import model wrappers: what they print goes to stderr."""
+
+    @functools.wraps(command)
+    def with_reserved_stdout(*args: Any, **options: Any) -> Any:
+        with reserved_stdout():
+            return command(*args, **options)
+
+    decorated: F = click.option(
         "-c",
         "--config",
         "config_path",
         type=click.Path(path_type=Path),
         help="The configuration file.  [default: $CRDBVEC_CONFIG, otherwise crdbvec.yaml if it exists]",
-    )(command)
+    )(with_reserved_stdout)
+    return decorated
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,12 @@ from filelock import FileLock, Timeout
 
 from crdbvec_pipelines.cli.home import folder_option, open_home
 from crdbvec_pipelines.cli.services import Services, say
-from crdbvec_pipelines.cli.signals import StopSignals, received_stop_signals
+from crdbvec_pipelines.cli.signals import StopSignals, exit_code_of, received_stop_signals
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.orchestration.instance.shutdown import end_dead_runs
 
 # The longest delay between Ctrl-C and the start of stopping.
 _POLL_SECONDS = 0.2
-# What a shell reports for a process that Ctrl-C has ended.
-_EXIT_CODE_OF_SIGINT = 130
 
 
 @click.command()
@@ -31,7 +29,7 @@ def command(folder: Path, port: int, host: str) -> None:
     """Open Dagster's UI for the demo data.
 
     Ctrl-C cancels the runs in progress and stops Dagster and the embedded PostgreSQL. Queued runs and unfinished
-    backfills continue at the next start. A second Ctrl-C kills what has not ended yet.
+    backfills continue at the next start. A second Ctrl-C or SIGTERM kills what has not ended yet.
     """
     folder = folder.resolve()
     with received_stop_signals() as signals, _only_one(folder):
@@ -41,7 +39,7 @@ def command(folder: Path, port: int, host: str) -> None:
                 _run(Services(folder, instance), host, port, signals)
         finally:
             home.server.stop()
-    sys.exit(_EXIT_CODE_OF_SIGINT if signals.stop_at_once else 0)
+    sys.exit(exit_code_of(signals.number) if signals.stop_at_once else 0)
 
 
 def _run(services: Services, host: str, port: int, signals: StopSignals) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from crdbvec_pipelines.cli.output import print_json
+from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.database.column import bind_column
 from crdbvec_pipelines.database.connection import Database
@@ -47,15 +47,15 @@ def command(selection: Selection, drop_column: bool, yes: bool, as_json: bool) -
         return
     for name, planned in found:
         if not planned.removals:
-            click.echo(f"{name}: nothing to remove; the column is not recorded as managed.")
+            print_text(f"{name}: nothing to remove; the column is not recorded as managed.")
             continue
-        click.echo(f"{name}: {'removed' if yes else 'would be removed'}:")
+        print_text(f"{name}: {'removed' if yes else 'would be removed'}:")
         for each in planned.removals:
-            click.echo(f"  {each.what}: {each.statement.text};")
+            print_text(f"  {each.what}: {each.statement.text};")
         for sentence in planned.kept:
-            click.echo(f"  {sentence}")
+            print_text(f"  {sentence}")
     if not yes and any(planned.removals for _, planned in found):
-        click.echo("Nothing was changed. Run the command again with --yes to remove this.")
+        print_text("Nothing was changed. Run the command again with --yes to remove this.")
 
 
 def _plan(database: Database, target: Target, drop_column: bool) -> list[tuple[str, Uninstallation]]:

@@ -37,6 +37,7 @@ from crdbvec_pipelines.database.session import (
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.database.url import invalid_option, libpq_url
 from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
+from crdbvec_pipelines.shutdown import shutdown_requested
 
 logger = logging.getLogger(__name__)
 
@@ -368,7 +369,7 @@ class Database:
 
     def _retrying(self) -> Retrying:
         return Retrying(
-            retry=retry_if_exception(is_retryable),
+            retry=retry_if_exception(_may_succeed_again),
             stop=stop_after_attempt(self._attempts),
             wait=wait_random_exponential(multiplier=0.05, max=MAX_RETRY_WAIT_SECONDS),
             before_sleep=self._before_retry,
@@ -383,6 +384,11 @@ class Database:
         if error is not None and is_lost_connection(error):
             # After a restart of the server usually all connections are lost, so the pool replaces those that are.
             self._pool.check()
+
+
+def _may_succeed_again(error: BaseException) -> bool:
+    """Return whether to send a statement again; the end of a process does not wait for an unavailable server."""
+    return is_retryable(error) and not (shutdown_requested.is_set() and is_lost_connection(error))
 
 
 def _text(value: str | bytes | None) -> str:

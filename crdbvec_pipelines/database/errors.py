@@ -50,6 +50,14 @@ class ConnectionRejected(DatabaseError):
         super().__init__(f"No connection to the database can be opened: {reason}. {self.remedy}")
 
 
+class MissingPrivilege(DatabaseError):
+    """The role lacks a privilege that the statement needs."""
+
+    exit_code = 2
+    is_retryable = False
+    remedy = "Run `crdbvec doctor`, which prints the GRANT for each privilege that the role lacks."
+
+
 class UnconvertibleValue(DatabaseError):
     """A value of the database cannot be represented in Python, or the other way round."""
 
@@ -161,9 +169,10 @@ def translate(error: psycopg.Error, action: str) -> DatabaseError:
         return UnconvertibleValue(
             f"A value of the database cannot be represented in Python while {action}. {UnconvertibleValue.remedy}"
         )
-    return DatabaseError(
-        f"The database rejected a statement while {action}: {shown} (SQLSTATE {state}).", state, reason
-    )
+    rejected = f"The database rejected a statement while {action}: {shown} (SQLSTATE {state})."
+    if sqlstate.is_missing_privilege(state):
+        return MissingPrivilege(f"{rejected} {MissingPrivilege.remedy}", state, reason)
+    return DatabaseError(rejected, state, reason)
 
 
 def _may_quote_row(error: psycopg.Error) -> bool:

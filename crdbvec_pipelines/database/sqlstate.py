@@ -35,6 +35,7 @@ _DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
 # Another session changes the same object at the moment: function or trigger missing, created again, or still in use;
 # XX000 is PostgreSQL's "tuple concurrently updated".
 _CONCURRENT_CHANGE = frozenset({"42883", "42704", "42723", "2BP01", "XX000"})
+_INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
 _FEATURE_NOT_SUPPORTED = "0A000"
 _DATA_EXCEPTION_CLASS = "22"
@@ -98,6 +99,11 @@ def is_duplicate_object(sqlstate: str | None) -> bool:
 def is_concurrent_change(sqlstate: str | None) -> bool:
     """Return whether a DDL statement failed because another session changed the same object at the same time."""
     return sqlstate in _CONCURRENT_CHANGE
+
+
+def is_missing_privilege(sqlstate: str | None) -> bool:
+    """Return whether a privilege is missing, or a row-level security policy rejected the row."""
+    return sqlstate == _INSUFFICIENT_PRIVILEGE
 
 
 def is_lock_timeout(sqlstate: str | None) -> bool:

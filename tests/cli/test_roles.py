@@ -60,7 +60,7 @@ def succeeds(invoke: Invoke, *commands: list[str]) -> None:
 def is_rejected(invoke: Invoke, *commands: list[str]) -> None:
     for command in commands:
         result = invoke(*command)
-        assert (result.exit_code, "permission denied" in result.stderr) == (1, True), f"{command}: {result.output}"
+        assert (result.exit_code, "permission denied" in result.stderr) == (2, True), f"{command}: {result.output}"
 
 
 def test_the_role_that_searches_reads_the_table_only(

@@ -10,6 +10,7 @@ from crdbvec_pipelines.database.errors import (
     ConnectionRejected,
     DatabaseError,
     DatabaseUnavailable,
+    MissingPrivilege,
     is_duplicate_object,
     is_lost_connection,
     is_retryable,
@@ -117,10 +118,19 @@ def test_message_of_a_retryable_error_says_that_no_work_is_lost() -> None:
 
 
 def test_message_of_a_rejected_statement_contains_the_sqlstate() -> None:
-    error = translate(error_with("42501"), "reading public.passage")
+    error = translate(error_with("42703"), "reading public.passage")
     assert type(error) is DatabaseError
     assert str(error) == (
-        "The database rejected a statement while reading public.passage: the server's message (SQLSTATE 42501)."
+        "The database rejected a statement while reading public.passage: the server's message (SQLSTATE 42703)."
+    )
+
+
+def test_missing_privilege_is_permanent_and_has_a_remedy() -> None:
+    error = translate(error_with("42501"), "reading public.passage")
+    assert type(error) is MissingPrivilege
+    assert (error.exit_code, error.is_retryable) == (2, False)
+    assert str(error).endswith(
+        "(SQLSTATE 42501). Run `crdbvec doctor`, which prints the GRANT for each privilege that the role lacks."
     )
 
 

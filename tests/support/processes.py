@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240
 """A child process is killed before pytest-timeout ends the test, which then fails with the output of the child."""
 
-_CRDBVEC = (sys.executable, "-c", "from crdbvec_pipelines.cli import main; main()")
+CRDBVEC = (sys.executable, "-c", "from crdbvec_pipelines.cli import main; main()")
+"""The command `crdbvec`, without the script that pip installs."""
 
 
 def restore_default_signals() -> None:
@@ -41,7 +42,7 @@ def start_crdbvec(
         variables: Further environment variables.
     """
     process = subprocess.Popen(
-        [*_CRDBVEC, *arguments],
+        [*CRDBVEC, *arguments],
         cwd=folder,
         env={**os.environ, **variables},
         stdin=subprocess.DEVNULL,
@@ -58,7 +59,7 @@ def start_crdbvec(
 
 def run_crdbvec(arguments: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `crdbvec` in a working directory and return its exit code and output."""
-    return run([*_CRDBVEC, *arguments], folder, variables)
+    return run([*CRDBVEC, *arguments], folder, variables)
 
 
 def run_python(source: str, folder: Path, **variables: str) -> str:
