@@ -16,6 +16,7 @@ from crdbvec_pipelines.database.diagnosis.finding import Finding
 from crdbvec_pipelines.database.diagnosis.server import server_findings
 from crdbvec_pipelines.database.diagnosis.table import table_findings
 from crdbvec_pipelines.database.dialects import CockroachDialect
+from crdbvec_pipelines.database.errors import SharedSessions
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE
 
@@ -49,7 +50,7 @@ def _database(target: Target) -> Iterator[Finding]:
     try:
         database = Database(target.url)
     except CrdbvecError as error:
-        yield _failed("connection", None, error)
+        yield _failed("pooler" if isinstance(error, SharedSessions) else "connection", None, error)
         return
     with database:
         yield from _caught("server", None, server_findings(database))

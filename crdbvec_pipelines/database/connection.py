@@ -9,6 +9,7 @@ import selectors
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
@@ -24,11 +25,11 @@ from crdbvec_pipelines.database.errors import (
     translate,
     translate_connecting,
 )
+from crdbvec_pipelines.database.pooler import find_pooler
 from crdbvec_pipelines.database.session import (
     SAFE_SEARCH_PATH,
     SESSION_SETTINGS,
     find_vector_schema,
-    read_backend_pid,
     read_role_path,
     reset_session,
     role_search_path,
@@ -49,6 +50,8 @@ Row = tuple[Any, ...]
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 APPLICATION_NAME = "crdbvec"
+# That of libpq.
+_DEFAULT_SSL_MODE = "prefer"
 # Covers a TLS handshake over a slow network; an unreachable host is still reported soon.
 CONNECT_TIMEOUT_SECONDS = 10
 # Each attempt waits up to three connect timeouts for a connection, so eight attempts take up to four minutes, which is
@@ -72,18 +75,18 @@ class Executed(NamedTuple):
     retries: int
 
 
-class BackendPids(NamedTuple):
-    """The server processes of a connection, which show whether a connection pooler is in between.
+class Transport(NamedTuple):
+    """How a connection reaches the server.
 
     Attributes:
-        announced: The process that the server or the pooler announced at connecting; None if the server has none.
-        first: The process that ran the first statement.
-        again: The process that ran a later statement, while another connection kept a transaction open.
+        is_local: Whether it does not leave this machine.
+        is_encrypted: Whether it uses TLS.
+        sslmode: The setting that decides what is verified.
     """
 
-    announced: int | None
-    first: int
-    again: int
+    is_local: bool
+    is_encrypted: bool
+    sslmode: str
 
 
 class Database:
@@ -101,6 +104,7 @@ class Database:
     Attributes:
         dialect: The dialect of the server.
         name: The name of the database.
+        has_pooler: Whether a connection pooler is in between.
         retries: How often any thread has sent a statement again so far.
         role_path: The session settings with the search path of the role, which functions of a user's triggers may need.
         write_settings: The session settings of a guarded write: those, and a short lock timeout.
@@ -108,6 +112,7 @@ class Database:
     Raises:
         ConfigurationError: The URL is not valid.
         ConnectionRejected: The server rejects the connection, or its name or certificate is wrong.
+        SharedSessions: A connection pooler shares the sessions of the server between its connections.
         DatabaseUnavailable: The server cannot be reached.
     """
 
@@ -133,6 +138,8 @@ class Database:
         self._retries_lock = threading.Lock()
         with self._first_connection() as connection:
             self.dialect: Dialect = detect(connection)
+            # Before the first setting of the session, which would be one of the sessions that the pooler shares.
+            self.has_pooler: bool = self.dialect.announces_backend_pid and find_pooler(connection, self._connect)
             self.name: str = connection.info.dbname
             self.server: str = self.dialect.describe_server(connection)
             path, schema = connection.execute(read_role_path().query).fetchone() or ("", None)
@@ -171,16 +178,14 @@ class Database:
         """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
         self._pool.drain()
 
-    def backend_pids(self) -> BackendPids:
-        """Return which processes of the server run the statements of one connection."""
-        query = read_backend_pid().query
-        with self._pool.connection() as one, self._pool.connection() as other:
-            ((first,),) = one.execute(query).fetchall()
-            with other.transaction():
-                other.execute(query)
-                ((again,),) = one.execute(query).fetchall()
-            announced = one.info.backend_pid if self.dialect.announces_backend_pid else None
-        return BackendPids(announced, first, again)
+    def transport(self) -> Transport:
+        """Return how the connections reach the server."""
+        with self._pool.connection() as connection:
+            info = connection.info
+            # The name of a folder, in which the socket is, or an address; the host may be a name of this machine.
+            is_local = info.host.startswith(("/", "@")) or ip_address(info.hostaddr).is_loopback
+            mode = info.get_parameters().get("sslmode", _DEFAULT_SSL_MODE)
+            return Transport(is_local, bool(connection.pgconn.ssl_in_use), mode)
 
     def read_vector_schema(self) -> str | None:
         """Return the schema of the VECTOR type, which the dialect then qualifies it with; None without the type."""
@@ -338,14 +343,19 @@ class Database:
             # psycopg would use a prepared statement that does not exist if its preparation was in a failed pipeline.
             connection.execute(restore.query, prepare=False)
 
-    @contextmanager
-    def _first_connection(self) -> Iterator[psycopg.Connection]:
+    def _connect(self) -> psycopg.Connection:
         try:
-            connection = psycopg.connect(self._url, **self._connection_arguments)
+            return psycopg.connect(self._url, **self._connection_arguments)
         except psycopg.Error as error:
             raise invalid_option(str(error)) or translate_connecting(error) from None
-        with connection:
-            yield connection
+
+    @contextmanager
+    def _first_connection(self) -> Iterator[psycopg.Connection]:
+        with self._connect() as connection:
+            try:
+                yield connection
+            except psycopg.Error as error:
+                raise translate_connecting(error) from None
 
     def _run(
         self, work: Callable[[psycopg.Connection], T], statement: Statement, retrying: Retrying | None = None

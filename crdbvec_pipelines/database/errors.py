@@ -50,6 +50,20 @@ class ConnectionRejected(DatabaseError):
         super().__init__(f"No connection to the database can be opened: {reason}. {self.remedy}")
 
 
+class SharedSessions(DatabaseError):
+    """A connection pooler runs the statements of one connection in changing sessions of the server."""
+
+    exit_code = 2
+    is_retryable = False
+    remedy = "Connect to the server directly, or set pool_mode = session for this database in PgBouncer."
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A connection pooler runs each transaction in another session of the server, which loses the settings of "
+            f"the session, or gives them to your application. {self.remedy}"
+        )
+
+
 class MissingPrivilege(DatabaseError):
     """The role lacks a privilege that the statement needs."""
 
@@ -91,7 +105,7 @@ def is_lost_connection(error: BaseException) -> bool:
         return False
     if isinstance(error, PoolClosed):
         return False
-    return sqlstate.is_lost_connection(error.sqlstate)
+    return sqlstate.is_lost_connection(error.sqlstate, is_fatal=error.diag.severity == "FATAL")
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -17,17 +17,20 @@ _RETRYABLE = frozenset({"40001", "40P01", "40003", "53300"})
 # Connection exceptions, a server that shuts down or starts, and one that closes idle sessions (57P05); 08P01 is a
 # protocol violation and would happen again. 58C00 and 58C01 are those of CockroachDB between its nodes.
 _LOST_CONNECTION = re.compile(r"08(?!P01)...|57P0[1235]|58C0[01]")
+# A message that is too large for CockroachDB. As a fatal error, what PgBouncer reports when it has lost its connection
+# to the server, or gets none.
+_PROTOCOL = "08P01"
 # What libpq and the server say when they reject a connection for good. An error of a connection that was not opened has
 # no SQLSTATE, so only the text is known, which is in English unless the server has another `lc_messages`. A name that
 # could not be resolved for the moment ("Temporary failure") is not among them.
 _REJECTED_CONNECTION = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|pg_hba\.conf rejects"
     r"|(?:role|database|user) .* does not exist|is not permitted to log in|permission denied for database"
-    r"|does not have CONNECT privilege|is not currently accepting connections"
+    r"|does not have CONNECT privilege|no such (?:database|user)|is not currently accepting connections"
     r"|Name or service not known|nodename nor servname provided|No address associated with hostname"
     r"|No such host is known|certificate verify failed|certificate .* (?:does not exist|does not match|has expired)"
     r"|could not (?:read|load) (?:root certificate|certificate|private key)|does not support SSL"
-    r"|SSL (?:connection )?is required|unsupported frontend protocol",
+    r"|SSL (?:connection )?(?:is )?required|unsupported frontend protocol",
     re.IGNORECASE,
 )
 # Another session has already run the same DDL: duplicate column, object, table, or a unique violation in the catalog.
@@ -76,9 +79,14 @@ _TABLE_REMEDIES: Sequence[tuple[re.Pattern[str], str]] = (
 _OTHER_TABLE_REMEDY = "Look for a trigger or a rule of the table that rejects every update."
 
 
-def is_lost_connection(sqlstate: str | None) -> bool:
-    """Return whether the connection, not the statement, failed. Client-side errors of the connection have no code."""
-    return sqlstate is None or bool(_LOST_CONNECTION.fullmatch(sqlstate))
+def is_lost_connection(sqlstate: str | None, *, is_fatal: bool = False) -> bool:
+    """Return whether the connection, not the statement, failed. Client-side errors of the connection have no code.
+
+    Args:
+        sqlstate: The code.
+        is_fatal: Whether the severity is FATAL, with which the connection ends.
+    """
+    return sqlstate is None or bool(_LOST_CONNECTION.fullmatch(sqlstate)) or (is_fatal and sqlstate == _PROTOCOL)
 
 
 def is_rejected_connection(message: str) -> bool:

@@ -10,9 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crdbvec_pipelines.database.connection import BackendPids
 from crdbvec_pipelines.database.diagnosis import server as server_module
-from crdbvec_pipelines.database.diagnosis.server import pooler_finding
 from tests.cli.conftest import Invoke
 from tests.support.pooler import pooler
 from tests.support.projects import write_config
@@ -71,7 +69,8 @@ def test_nothing_is_wrong_before_and_after_the_table_is_prepared(owner: psycopg.
     assert doctor(invoke, 0) == []
     checks = [each["check"] for each in json.loads(invoke("doctor", "--json").stdout)["findings"]]
     assert checks == [
-        "connection", "server", "pooler", "settings", "clock", "table", "privileges", "triggers", "schema", "dagster"
+        "connection", "tls", "server", "pooler", "settings", "clock", "table", "privileges", "triggers", "schema",
+        "dagster",
     ]  # fmt: skip
 
 
@@ -182,20 +181,6 @@ def test_different_clocks_are_reported(
     (finding,) = doctor(invoke, 0)
     assert finding["check"] == "clock"
     assert "differ by 3,600 s" in finding["message"]
-
-
-@pytest.mark.parametrize(
-    ("pids", "level", "words"),
-    [
-        (BackendPids(7, 7, 7), "ok", "No connection pooler"),
-        (BackendPids(None, 7, 7), "ok", "No connection pooler"),
-        (BackendPids(3, 7, 7), "ok", "keeps one session"),
-        (BackendPids(3, 7, 8), "error", "in another session"),
-    ],
-)
-def test_a_pooler_is_recognized_by_the_processes_of_the_server(pids: BackendPids, level: str, words: str) -> None:
-    finding = pooler_finding(pids)
-    assert (finding.level, words in finding.message) == (level, True)
 
 
 def test_a_pooler_that_keeps_sessions_prevents_nothing(

@@ -1,9 +1,9 @@
-"""Findings about the connection and the server: version, pooler, settings, clocks."""
+"""Findings about the connection and the server: encryption, version, pooler, settings, clocks."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from crdbvec_pipelines.database.connection import BackendPids, Database
+from crdbvec_pipelines.database.connection import Database, Transport
 from crdbvec_pipelines.database.diagnosis.finding import Finding
 from crdbvec_pipelines.database.diagnosis.statements import read_clock, read_role_settings
 
@@ -16,26 +16,36 @@ _MIN_STATEMENT_TIMEOUT_MS = 30_000
 def server_findings(database: Database) -> Iterator[Finding]:
     """Yield the findings about an open database."""
     yield Finding("ok", "connection", None, f"Connected to the database {database.name}.")
+    yield tls_finding(database.transport())
     yield _version(database)
-    yield pooler_finding(database.backend_pids())
+    yield _pooler(database)
     yield from _settings(database)
     yield _clock(database)
 
 
-def pooler_finding(pids: BackendPids) -> Finding:
-    """Return whether a connection pooler is in between, and whether it keeps a session for a connection."""
-    if pids.first != pids.again:
+def tls_finding(transport: Transport) -> Finding:
+    """Return whether the connection is encrypted, and whether the server is verified."""
+    remedy = "Set sslmode=verify-full in the URL, and sslrootcert to the file of the authority's certificate."
+    if transport.is_encrypted and transport.sslmode == "verify-full":
+        return Finding("ok", "tls", None, "The connection is encrypted, and the name of the server is verified.")
+    if transport.is_local:
+        return Finding("ok", "tls", None, "The connection does not leave this machine.")
+    if not transport.is_encrypted:
         return Finding(
-            "error",
-            "pooler",
-            None,
-            "A connection pooler runs each transaction of a connection in another session of the server, which loses "
-            "the settings and the prepared statements of the session.",
-            "Connect to the server directly, or set pool_mode = session for this database in PgBouncer.",
+            "warning", "tls", None, "The connection is not encrypted, so the network can read the rows.", remedy
         )
-    if pids.announced not in (None, pids.first):
-        return Finding("ok", "pooler", None, "A connection pooler keeps one session of the server for each connection.")
-    return Finding("ok", "pooler", None, "No connection pooler that shares sessions is in between.")
+    verified = "certificate of the server, but not its name" if transport.sslmode == "verify-ca" else ""
+    message = (
+        f"The connection is encrypted, and verifies the {verified}."
+        if verified
+        else f"The connection is encrypted, but does not verify the server (sslmode={transport.sslmode})."
+    )
+    return Finding("warning", "tls", None, message, remedy)
+
+
+def _pooler(database: Database) -> Finding:
+    message = "A connection pooler keeps one session of the server for each connection."
+    return Finding("ok", "pooler", None, message if database.has_pooler else "No connection pooler is in between.")
 
 
 def _version(database: Database) -> Finding:
