@@ -1,5 +1,6 @@
 """Translation of the exceptions of model wrappers into the errors of this layer."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
         where: The model and the batch, for the start of the message.
 
     Raises:
-        ModelError: A module that the wrapper imports is not installed, or the wrapper calls `sys.exit`.
+        ModelError: A module that the wrapper imports is not installed, or the wrapper tries to end the process, as with
+            `sys.exit`.
         EncoderUnavailable: An OSError: a connection, a file or a timeout.
         InputRejected: Any other exception, and those of Pillow.
     """
@@ -29,18 +31,17 @@ def translate_encoding_errors(where: str) -> Iterator[None]:
     except (CrdbvecError, MemoryError):
         raise
     except SystemExit:
-        raise _ends_process(where) from None
+        raise _ends_process(where, "the call of sys.exit") from None
     except ImportError as error:
         raise ModelError(
             f"{where}: {error.name or 'a module'} cannot be imported. Install the package that contains it."
         ) from None
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
     except BaseException as error:
-        # Libraries in Rust raise a `PanicException`, which is not an `Exception`. What a signal handler raises arrives
-        # in the main thread.
-        if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
+        if _is_of_signal_handler(error):
             raise
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            raise _ends_process(where, f"the use of {type(error).__name__}") from None
+        # Libraries in Rust raise a `PanicException`, which is not an `Exception`.
         reason = _reason(error)
         if isinstance(error, OSError) and reason is Reason.REJECTED:
             raise EncoderUnavailable(f"{where}: the model failed with {_describe(error)}.") from None
@@ -62,15 +63,28 @@ def translate_wrapper_errors(model: str, function: str, *, gets_inputs: bool = F
     except (CrdbvecError, MemoryError):
         raise
     except SystemExit:
-        raise _ends_process(f"The model {model}") from None
-    except Exception as error:
+        raise _ends_process(f"The model {model}", "the call of sys.exit") from None
+    except BaseException as error:
+        if _is_of_signal_handler(error):
+            raise
         shown = type(error).__name__ if gets_inputs else f"{type(error).__name__}: {error}"
         raise ModelError(f"The model {model} failed in {function} with {shown}") from None
 
 
-def _ends_process(where: str) -> ModelError:
-    """Return the error of a wrapper that calls `sys.exit`, with which a command would end as if it had succeeded."""
-    return ModelError(f"{where}: the wrapper tried to end the process. Remove the call of sys.exit from it.")
+def _ends_process(where: str, what: str) -> ModelError:
+    """Return the error of a wrapper that ends the process, with which a command would end as if it had succeeded."""
+    return ModelError(f"{where}: the wrapper tried to end the process. Remove {what} from it.")
+
+
+def _is_of_signal_handler(error: BaseException) -> bool:
+    """Return whether a signal handler has raised an exception, which happens in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if isinstance(error, KeyboardInterrupt):
+        # A wrapper has raised it in a worker process, which ignores SIGINT. The command line raises its own class.
+        return type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+    # Dagster's own, which this package does not import.
+    return type(error).__module__.startswith("dagster.")
 
 
 def _describe(error: OSError) -> str:

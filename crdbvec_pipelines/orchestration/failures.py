@@ -23,7 +23,15 @@ def as_dagster_failures() -> Iterator[None]:
     except CrdbvecError as error:
         failure = dg.Failure(str(error), allow_retries=error.is_retryable)
         raise failure.with_traceback(error.__traceback__) from None
-    except Exception as error:
+    except MemoryError as error:
+        failure = dg.Failure(
+            "The process ran out of memory; no work is lost. Lower batch_size, workers or memory_budget_mb."
+        )
+        raise failure.with_traceback(error.__traceback__) from None
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, GeneratorExit, dg.DagsterExecutionInterruptedError)):
+            # The run is canceled, or its process ends.
+            raise
         failure = dg.Failure(
             f"An unexpected {type(error).__name__} ended the work. Its text is not shown, because it can quote a row; "
             "see the traceback."
