@@ -45,6 +45,11 @@ MAX_WORKERS = 64
 """Batches encoded at the same time: as many as there are cores in a large server."""
 
 
+# A URL in place of a name contains other characters. It may contain a password, so no message repeats it.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_VARIABLE = "must be {env: <the variable that contains the URL>}, or a URL without a password"
+
+
 class EnvironmentVariable(Spec):
     """A value that is read from the environment when it is needed, so that no file contains it."""
 
@@ -58,6 +63,8 @@ class EnvironmentVariable(Spec):
         """
         value = os.environ.get(self.env)
         if not value:
+            if _VARIABLE.fullmatch(self.env) is None:
+                raise ConfigurationError(f"database.url: {_NO_VARIABLE}.")
             raise ConfigurationError(
                 f"The environment variable {self.env} is not set; set it to the database's URL, "
                 "for example postgresql://user:password@host:26257/database?sslmode=verify-full."
@@ -76,9 +83,9 @@ def _url_without_password(value: object) -> object:
         if urlsplit(value).password or _PASSWORD.search(value):
             raise ValueError("contains a password; write {env: CRDBVEC_URL} here and set that variable to the URL")
         return value
-    if isinstance(value, Mapping) and set(value) == {"env"} and isinstance(value["env"], str) and value["env"]:
+    if isinstance(value, Mapping) and set(value) == {"env"} and _VARIABLE.fullmatch(str(value["env"])):
         return EnvironmentVariable(env=value["env"])
-    raise ValueError("must be {env: <the variable that contains the URL>}, or a URL without a password")
+    raise ValueError(_NO_VARIABLE)
 
 
 class DatabaseSpec(Spec):

@@ -245,6 +245,10 @@ def test_unknown_key_is_rejected_with_a_suggestion(top: dict[str, Any], message:
             "database.url: must be {env: <the variable that contains the URL>}, or a URL without a password.",
         ),
         (
+            {"database": {"url": {"env": "postgresql://me:secret@host/db"}}},
+            "database.url: must be {env: <the variable that contains the URL>}, or a URL without a password.",
+        ),
+        (
             {"database": {"url": 5}},
             "database.url: must be {env: <the variable that contains the URL>}, or a URL without a password.",
         ),

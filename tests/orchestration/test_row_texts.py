@@ -1,7 +1,9 @@
-"""No text of a row reaches Dagster's event log or the output of a run: not in a message, a cause or a traceback."""
+"""No text of a row and no password reaches Dagster's event log or the output of a run.
 
-from collections.abc import Iterator
-from urllib.parse import quote
+Not in a message, a cause or a traceback, and in no form: plain, in a URL, in JSON, in hexadecimal digits.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 import psycopg
@@ -9,12 +11,11 @@ import pytest
 from dagster._serdes import serialize_value
 
 from tests.orchestration.project import BuildProject, Project
+from tests.support.canaries import PASSWORD, shown_in, with_password
 from tests.support.models import CallLog
 from tests.support.tables import create_table
 
-CANARY = 'canary "7f3a"'
-# As plain text, in JSON, in a URL, and in hexadecimal digits.
-FORMS = ("7f3a", quote(CANARY), CANARY.encode().hex())
+CANARY = 'canary "/@ü 73'
 RAISES = (
     "CREATE FUNCTION interfere() RETURNS trigger LANGUAGE plpgsql AS "
     "$$BEGIN RAISE EXCEPTION 'not %', NEW.passage USING ERRCODE = '{state}', DETAIL = NEW.passage; END$$"
@@ -29,6 +30,22 @@ def _few_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a failed statement and a failed step be tried again without waiting."""
     monkeypatch.setattr("crdbvec_pipelines.database.connection.MAX_RETRY_WAIT_SECONDS", 0.01)
     monkeypatch.setattr("crdbvec_pipelines.orchestration.assets.vector_column._RETRIES", dg.RetryPolicy(max_retries=1))
+
+
+@pytest.fixture
+def build_project(build_project: BuildProject, monkeypatch: pytest.MonkeyPatch) -> BuildProject:
+    """The builder of projects whose URL has a password, in an environment variable."""
+
+    def build(
+        url: str | Mapping[str, str],
+        *others: Mapping[str, object],
+        asset_prefix: Sequence[str] = (),
+        **entry: object,
+    ) -> Project:
+        monkeypatch.setenv("CRDBVEC_URL", with_password(str(url)))
+        return build_project({"env": "CRDBVEC_URL"}, *others, asset_prefix=asset_prefix, **entry)
+
+    return build
 
 
 def stored_texts(project: Project) -> Iterator[str]:
@@ -48,7 +65,7 @@ def run_all(project: Project) -> None:
 def assert_no_text(project: Project, output: str) -> None:
     texts = [*stored_texts(project), output]
     assert len(texts) > 10
-    assert [text for text in texts if any(form in text for form in FORMS)] == []
+    assert [text for text in texts if shown_in(text, CANARY, PASSWORD)] == []
 
 
 @pytest.mark.parametrize("state", ["P0001", "42501", "23514", "22023"])
@@ -118,6 +135,38 @@ def test_unexpected_error_is_stored_without_its_text(
     captured = capfd.readouterr()
     assert_no_text(project, captured.out + captured.err)
     assert any("An unexpected KeyError ended the work" in text for text in stored_texts(project))
+
+
+@pytest.mark.parametrize("raised", ["ValueError", "OSError", "MemoryError", "Panic"])
+@pytest.mark.parametrize("executor", ["in_process", "multiprocess"])
+def test_exception_of_a_wrapper_that_quotes_the_row(
+    url: str,
+    connection: psycopg.Connection,
+    build_project: BuildProject,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: str,
+    executor: str,
+) -> None:
+    monkeypatch.setenv("CRDBVEC_TEST_RAISES", raised)
+    create_table(connection, texts=[f"RAISE {CANARY}"])
+    project = build_project(url, model="stub_raising", executor=executor, workers=2)
+    project.prepare()
+    project.run("encode", raise_on_error=False, partition_key=project.partitions[0])
+    captured = capfd.readouterr()
+    assert_no_text(project, captured.out + captured.err)
+
+
+@pytest.mark.parametrize("wrong", ["?sslmode=never", "?nothing=1", "?port=x", "?port=1", "?host=none.invalid"])
+def test_password_of_a_url_that_cannot_be_used(
+    instance: dg.DagsterInstance, build_project: BuildProject, capfd: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    project = build_project(f"postgresql://me@127.0.0.1/db{wrong}", model="stub_hash")
+    project.add_partitions("public:passage::min::max")
+    run_all(project)
+    captured = capfd.readouterr()
+    assert_no_text(project, captured.out + captured.err)
+    assert all(not run.is_success for run in instance.get_runs())
 
 
 def test_failure_has_the_message_of_the_error_and_its_traceback(
