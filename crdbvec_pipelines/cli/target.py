@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -80,14 +80,14 @@ def model_options(command: F) -> F:
         with reserved_stdout():
             return command(*args, **options)
 
-    decorated: F = click.option(
+    option = click.option(
         "-c",
         "--config",
         "config_path",
         type=click.Path(path_type=Path),
         help="The configuration file.  [default: $CRDBVEC_CONFIG, otherwise crdbvec.yaml if it exists]",
-    )(with_reserved_stdout)
-    return decorated
+    )
+    return cast(F, option(with_reserved_stdout))
 
 
 @dataclass(frozen=True)
