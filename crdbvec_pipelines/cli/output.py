@@ -15,7 +15,6 @@ import click
 
 from crdbvec_pipelines.value_text import jsonable
 
-
 _STDIN_DESCRIPTOR, _STDOUT_DESCRIPTOR, _STDERR_DESCRIPTOR = 0, 1, 2
 
 _reserved: TextIO | None = None
