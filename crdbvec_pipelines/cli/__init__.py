@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 import warnings
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -37,6 +37,11 @@ class _Failure(click.ClickException):
     def __init__(self, error: CrdbvecError) -> None:
         super().__init__(str(error))
         self.exit_code = error.exit_code  # type: ignore[misc]
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        # If the device of stderr has no space left, the exit code still says what happened.
+        with contextlib.suppress(OSError):
+            super().show(file)
 
 
 class _Commands(click.Group):

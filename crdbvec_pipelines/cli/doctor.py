@@ -48,7 +48,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
 
 def _database(target: Target) -> Iterator[Finding]:
     try:
-        database = Database(target.url)
+        database = target.open()
     except CrdbvecError as error:
         yield _failed("pooler" if isinstance(error, SharedSessions) else "connection", None, error)
         return

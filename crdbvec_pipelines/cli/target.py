@@ -45,6 +45,11 @@ class Target:
     config: ProjectConfig | None
 
     @property
+    def database(self) -> DatabaseSpec:
+        """The settings of the database."""
+        return self.config.database if self.config else DatabaseSpec()
+
+    @property
     def column(self) -> VectorColumn:
         """The only column.
 
@@ -60,7 +65,7 @@ class Target:
 
     def open(self) -> Database:
         """Open the database."""
-        return Database(self.url)
+        return Database(self.url, reply_timeout=self.database.reply_timeout_seconds)
 
     def check(self, database: Database) -> None:
         """Check all columns, before work on the first one starts.

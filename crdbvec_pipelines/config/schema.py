@@ -97,6 +97,12 @@ class DatabaseSpec(Spec):
         "(`cockroachdb://`, `postgresql+psycopg://`). `{env: NAME}` reads it from an environment variable; a URL may "
         "also be written here, but not with a password.",
     )
+    reply_timeout_seconds: float = Field(
+        default=60,
+        ge=1,
+        description="Seconds without a reply after which a connection counts as lost, unless the server is still "
+        "executing the statement; 1 or more.",
+    )
 
     def read_url(self) -> str:
         """Return the URL, from the environment if the file refers to a variable.

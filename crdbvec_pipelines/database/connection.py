@@ -3,10 +3,10 @@
 Every statement runs in autocommit, so no transaction is open while a model encodes.
 """
 
-import functools
 import logging
 import selectors
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -20,16 +20,20 @@ from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import (
     DatabaseUnavailable,
+    is_full,
     is_lost_connection,
     is_retryable,
     translate,
     translate_connecting,
 )
 from crdbvec_pipelines.database.pooler import find_pooler
+from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS, keepalives, watched
 from crdbvec_pipelines.database.session import (
     SAFE_SEARCH_PATH,
     SESSION_SETTINGS,
     find_vector_schema,
+    read_backend_pid,
+    read_is_executing,
     read_role_path,
     reset_session,
     role_search_path,
@@ -61,6 +65,11 @@ MAX_ATTEMPTS = 8
 MAX_RETRY_WAIT_SECONDS = 5.0
 # CockroachDB Cloud closes connections after 30 minutes; a shorter lifetime avoids an error in the middle of the work.
 MAX_CONNECTION_LIFETIME_SECONDS = 1_200
+# A connection that is lost at once is rare.
+_INSPECTIONS = 3
+# On a server that cannot be asked, a group of statements counts as stalled after this many reply timeouts. Each of them
+# changes or reads one row by its key, and gives up soon if the row is locked.
+_STALLED_GROUP_TIMEOUTS = 5
 
 
 class Executed(NamedTuple):
@@ -89,6 +98,24 @@ class Transport(NamedTuple):
     sslmode: str
 
 
+class _Server(NamedTuple):
+    """What the first connection tells of a server.
+
+    Attributes:
+        dialect: What the server supports.
+        has_pooler: Whether a connection pooler is in between.
+        database: The name of the database.
+        description: The product and its version.
+        role_path: The search path of the role.
+    """
+
+    dialect: Dialect
+    has_pooler: bool
+    database: str
+    description: str
+    role_path: str
+
+
 class Database:
     """An open connection pool to one database.
 
@@ -100,6 +127,8 @@ class Database:
         statement_timeout: Seconds after which the server cancels a statement; None keeps the server's setting.
         attempts: The maximum number of attempts of a statement. Each waits up to half a minute for a connection; the
             pool tries to connect to an unavailable server at growing intervals.
+        reply_timeout: Seconds without a reply after which a connection counts as lost, unless the server is still
+            executing the statement.
 
     Attributes:
         dialect: The dialect of the server.
@@ -124,41 +153,40 @@ class Database:
         max_connections: int = 8,
         statement_timeout: float | None = None,
         attempts: int = MAX_ATTEMPTS,
+        reply_timeout: float = DEFAULT_REPLY_TIMEOUT_SECONDS,
     ) -> None:
         self._url = libpq_url(url)
         self._attempts = attempts
+        self._statement_timeout = statement_timeout
+        self._reply_timeout = reply_timeout
+        self._server_processes: weakref.WeakKeyDictionary[psycopg.Connection, int | None] = weakref.WeakKeyDictionary()
         self._pool_timeout_seconds = 3 * CONNECT_TIMEOUT_SECONDS
         self._connection_arguments: dict[str, Any] = {
             "application_name": application_name,
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "autocommit": True,
+            **keepalives(self._url),
         }
         timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
         self.retries = 0
         self._retries_lock = threading.Lock()
-        with self._first_connection() as connection:
-            self.dialect: Dialect = detect(connection)
-            # Before the first setting of the session, which would be one of the sessions that the pooler shares.
-            self.has_pooler: bool = self.dialect.announces_backend_pid and find_pooler(connection, self._connect)
-            self.name: str = connection.info.dbname
-            self.server: str = self.dialect.describe_server(connection)
-            path, schema = connection.execute(read_role_path().query).fetchone() or ("", None)
-            if self.dialect.find_vector_schema is not None:
-                connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
-                found = connection.execute(find_vector_schema(self.dialect).query).fetchone() or (schema,)
-                self.dialect.vector_schema = _text(found[0]) or self.dialect.vector_schema
+        inspected = self._inspect_server()
+        self.dialect: Dialect = inspected.dialect
+        self.has_pooler: bool = inspected.has_pooler
+        self.name: str = inspected.database
+        self.server: str = inspected.description
         self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout}
-        self.role_path: Settings = {"search_path": role_search_path(_text(path))}
+        self.role_path: Settings = {"search_path": role_search_path(inspected.role_path)}
         self.write_settings: Settings = {**self.dialect.write_lock_settings, **self.role_path}
         self._pool = ConnectionPool(
             self._url,
-            connection_class=self.dialect.connection_class,
+            connection_class=watched(self.dialect.connection_class, reply_timeout, self._has_stalled),
             kwargs=self._connection_arguments,
             min_size=1,
             max_size=max_connections,
             max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
             check=_check_idle,
-            configure=functools.partial(_configure, session=self._session_settings),
+            configure=self._configure,
             timeout=self._pool_timeout_seconds,
             name=APPLICATION_NAME,
             open=True,
@@ -343,19 +371,75 @@ class Database:
             # psycopg would use a prepared statement that does not exist if its preparation was in a failed pipeline.
             connection.execute(restore.query, prepare=False)
 
+    def _inspect_server(self) -> "_Server":
+        """Return what the first connection tells of the server; a lost connection is opened again."""
+        retrying = Retrying(
+            retry=retry_if_exception(is_lost_connection), stop=stop_after_attempt(_INSPECTIONS), reraise=True
+        )
+        try:
+            return retrying(self._inspect_server_once)
+        except psycopg.Error as error:
+            raise translate_connecting(error) from None
+
+    def _inspect_server_once(self) -> "_Server":
+        with self._connect() as connection:
+            dialect = detect(connection)
+            # Before the first setting of the session, which would be one of the sessions that the pooler shares.
+            has_pooler = dialect.announces_backend_pid and find_pooler(connection, self._connect)
+            path, schema = connection.execute(read_role_path().query).fetchone() or ("", None)
+            if dialect.find_vector_schema is not None:
+                connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
+                found = connection.execute(find_vector_schema(dialect).query).fetchone() or (schema,)
+                dialect.vector_schema = _text(found[0]) or dialect.vector_schema
+            description = dialect.describe_server(connection)
+            return _Server(dialect, has_pooler, connection.info.dbname, description, _text(path))
+
     def _connect(self) -> psycopg.Connection:
         try:
-            return psycopg.connect(self._url, **self._connection_arguments)
+            return self._connect_for_moments()
         except psycopg.Error as error:
             raise invalid_option(str(error)) or translate_connecting(error) from None
 
-    @contextmanager
-    def _first_connection(self) -> Iterator[psycopg.Connection]:
-        with self._connect() as connection:
-            try:
-                yield connection
-            except psycopg.Error as error:
-                raise translate_connecting(error) from None
+    def _connect_for_moments(self, **address: str | int | None) -> psycopg.Connection:
+        """Open a connection outside of the pool, for statements that every server answers at once."""
+        momentary = watched(psycopg.Connection, CONNECT_TIMEOUT_SECONDS, lambda connection, waited_seconds: True)
+        return momentary.connect(self._url, **{**self._connection_arguments, **address})
+
+    def _configure(self, connection: psycopg.Connection) -> None:
+        """Apply the session settings to a new connection in one round trip, and register vectors as parameters."""
+        with connection.pipeline():
+            for setting in self._session_settings.items():
+                connection.execute(set_session(setting).query)
+            process = connection.execute(read_backend_pid().query) if self.dialect.announces_backend_pid else None
+        pid = process.fetchone() if process is not None else None
+        # With a connection pooler in between, the process is that of another session a moment later.
+        self._server_processes[connection] = pid[0] if pid == (connection.info.backend_pid,) else None
+        register_vector_dumper(connection)
+
+    def _has_stalled(self, connection: psycopg.Connection, waited_seconds: float) -> bool:
+        """Return whether the reply of the server will not come, because it does not execute a statement."""
+        if connection not in self._server_processes:
+            # Its settings are not applied yet, which takes a moment.
+            return True
+        if (pid := self._server_processes[connection]) is not None:
+            return not self._is_executing(pid, connection.info)
+        # Other statements may take any time.
+        is_group = connection.pgconn.pipeline_status != psycopg.pq.PipelineStatus.OFF
+        limits = [_STALLED_GROUP_TIMEOUTS * self._reply_timeout] if is_group else []
+        if self._statement_timeout is not None:
+            limits.append(self._statement_timeout + self._reply_timeout)
+        return bool(limits) and waited_seconds >= min(limits)
+
+    def _is_executing(self, pid: int, of: psycopg.ConnectionInfo) -> bool:
+        """Ask the server of a connection, over a new one, whether one of its processes executes a statement."""
+        try:
+            # A URL can name several hosts.
+            with self._connect_for_moments(host=of.host, hostaddr=of.hostaddr or None, port=of.port) as connection:
+                connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
+                return bool(connection.execute(read_is_executing(self.dialect).query, {"pid": pid}).fetchall())
+        except psycopg.Error as error:
+            # A server without a free connection answers, and so the reply may still come.
+            return is_full(error)
 
     def _run(
         self, work: Callable[[psycopg.Connection], T], statement: Statement, retrying: Retrying | None = None
@@ -392,8 +476,9 @@ class Database:
         error = state.outcome.exception() if state.outcome else None
         logger.info("retry %d after %s", state.attempt_number, getattr(error, "sqlstate", None) or "a lost connection")
         if error is not None and is_lost_connection(error):
-            # After a restart of the server usually all connections are lost, so the pool replaces those that are.
-            self._pool.check()
+            # Usually all connections are lost, after a restart of the server for example. They are not checked, because
+            # a reply to that may not come either.
+            self._pool.drain()
 
 
 def _may_succeed_again(error: BaseException) -> bool:
@@ -416,11 +501,3 @@ def _check_idle(connection: psycopg.Connection) -> None:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         if selector.select(timeout=0):
             ConnectionPool.check_connection(connection)
-
-
-def _configure(connection: psycopg.Connection, session: Settings) -> None:
-    """Apply the session settings to a new connection in one round trip, and register vectors as parameters."""
-    with connection.pipeline():
-        for setting in session.items():
-            connection.execute(set_session(setting).query)
-    register_vector_dumper(connection)

@@ -113,6 +113,11 @@ def is_retryable(error: BaseException) -> bool:
     return is_lost_connection(error) or (isinstance(error, psycopg.Error) and sqlstate.is_retryable(error.sqlstate))
 
 
+def is_full(error: psycopg.Error) -> bool:
+    """Return whether a server accepts no further connection for the moment, although it is available."""
+    return sqlstate.is_full(str(error))
+
+
 def is_duplicate_object(error: psycopg.Error | DatabaseError) -> bool:
     """Return whether a DDL statement failed because another session has already run it."""
     return sqlstate.is_duplicate_object(error.sqlstate)

@@ -58,6 +58,15 @@ def read_backend_pid() -> sql.Composable:
 
 
 @statement
+def read_is_executing(dialect: Dialect) -> sql.Composable:
+    """Return a row if a process of the server executes a statement, neither reading from its client nor writing to it.
+
+    Sent only to servers that announce their processes.
+    """
+    return dialect.read_is_executing or sql.SQL("")
+
+
+@statement
 def find_vector_schema(dialect: Dialect) -> sql.Composable:
     """Find the schema of the VECTOR type, if the type is not built in."""
     return dialect.find_vector_schema or sql.SQL("")

@@ -33,6 +33,8 @@ _REJECTED_CONNECTION = re.compile(
     r"|SSL (?:connection )?(?:is )?required|unsupported frontend protocol",
     re.IGNORECASE,
 )
+# What a server says if it has no free connection.
+_FULL = re.compile(r"too many clients|too many connections|remaining connection slots", re.IGNORECASE)
 # Another session has already run the same DDL: duplicate column, object, table, or a unique violation in the catalog.
 _DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
 # Another session changes the same object at the moment: function or trigger missing, created again, or still in use;
@@ -92,6 +94,11 @@ def is_lost_connection(sqlstate: str | None, *, is_fatal: bool = False) -> bool:
 def is_rejected_connection(message: str) -> bool:
     """Return whether a connection was rejected for a reason that stays: password, role, database, name, certificate."""
     return bool(_REJECTED_CONNECTION.search(message))
+
+
+def is_full(message: str) -> bool:
+    """Return whether a connection was rejected because the server has no free one for the moment."""
+    return bool(_FULL.search(message))
 
 
 def is_retryable(sqlstate: str | None) -> bool:

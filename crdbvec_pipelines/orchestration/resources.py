@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 
 from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable
 from crdbvec_pipelines.database.connection import MAX_ATTEMPTS, Database
+from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS
 from crdbvec_pipelines.errors import ConfigurationError
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0
@@ -36,6 +37,13 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=MAX_ATTEMPTS, ge=1, description="How often a statement is sent while the server is unavailable."
     )
 
+    reply_timeout_seconds: float = Field(
+        default=DEFAULT_REPLY_TIMEOUT_SECONDS,
+        ge=1,
+        description="Seconds without a reply after which a connection counts as lost, unless the server is still "
+        "executing the statement.",
+    )
+
     _database: Database = PrivateAttr()
 
     @contextmanager
@@ -50,6 +58,7 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             max_connections=self.max_connections,
             statement_timeout=self.statement_timeout_seconds,
             attempts=self.attempts,
+            reply_timeout=self.reply_timeout_seconds,
         ) as database:
             self._database = database
             yield self
@@ -67,7 +76,7 @@ def build_resource(spec: DatabaseSpec) -> CockroachResource:
     Equal databases have the same resource, because Dagster merges definitions only if their resources are identical.
     """
     url = spec.url if isinstance(spec.url, str) else dg.EnvVar(spec.url.env)
-    return CockroachResource(url=url)
+    return CockroachResource(url=url, reply_timeout_seconds=spec.reply_timeout_seconds)
 
 
 @cache
@@ -79,7 +88,11 @@ def ticks_resource(spec: DatabaseSpec) -> CockroachResource:
 def for_ticks(cockroach: CockroachResource) -> CockroachResource:
     """Return the same database for sensors, with timeouts that end before Dagster ends the tick (60 s)."""
     return CockroachResource(
-        url=cockroach.url, max_connections=1, statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS, attempts=1
+        url=cockroach.url,
+        max_connections=1,
+        statement_timeout_seconds=TICK_STATEMENT_TIMEOUT_SECONDS,
+        reply_timeout_seconds=min(cockroach.reply_timeout_seconds, TICK_STATEMENT_TIMEOUT_SECONDS),
+        attempts=1,
     )
 
 

@@ -16,13 +16,18 @@ _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 @contextmanager
 def pooler(url: str, on_options: Literal["reject", "ignore"]) -> Iterator[str]:
     """Listen on a port, forward sessions to the server of a URL on a Unix socket, and yield the URL of the port."""
-    with psycopg.connect(url) as connection:
-        path, user = f"{connection.info.host}/.s.PGSQL.{connection.info.port}", connection.info.user
+    path, user = unix_socket(url)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_serve, args=(listener, path, on_options), daemon=True).start()
         yield f"postgresql://{user}@127.0.0.1:{listener.getsockname()[1]}{urlsplit(url).path}"
         # Wakes up the thread that accepts.
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def unix_socket(url: str) -> tuple[str, str]:
+    """Return the path of the Unix socket of a URL, and its user."""
+    with psycopg.connect(url) as connection:
+        return f"{connection.info.host}/.s.PGSQL.{connection.info.port}", connection.info.user
 
 
 def _serve(listener: socket.socket, path: str, on_options: str) -> None:
@@ -34,10 +39,7 @@ def _serve(listener: socket.socket, path: str, on_options: str) -> None:
 
 def _session(client: socket.socket, path: str, on_options: str) -> None:
     with closing(client), closing(socket.socket(socket.AF_UNIX)) as server, suppress(OSError, struct.error):
-        version, body = _startup(client)
-        while version in (_SSL_REQUEST, _GSS_REQUEST):
-            client.sendall(b"N")
-            version, body = _startup(client)
+        version, body = read_startup(client)
         words = body.rstrip(b"\0").split(b"\0")
         parameters = dict(zip(words[::2], words[1::2], strict=True))
         if parameters.pop(b"options", None) is not None and on_options == "reject":
@@ -53,9 +55,14 @@ def _session(client: socket.socket, path: str, on_options: str) -> None:
         back.join()
 
 
-def _startup(client: socket.socket) -> tuple[int, bytes]:
-    length, version = struct.unpack("!ii", client.recv(8, socket.MSG_WAITALL))
-    return version, client.recv(length - 8, socket.MSG_WAITALL) if length > 8 else b""
+def read_startup(client: socket.socket) -> tuple[int, bytes]:
+    """Read the start of a session, and reject encryption; return the version of the protocol and the parameters."""
+    while True:
+        length, version = struct.unpack("!ii", client.recv(8, socket.MSG_WAITALL))
+        body = client.recv(length - 8, socket.MSG_WAITALL) if length > 8 else b""
+        if version not in (_SSL_REQUEST, _GSS_REQUEST):
+            return version, body
+        client.sendall(b"N")
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

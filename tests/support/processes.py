@@ -41,10 +41,22 @@ def start_crdbvec(
         output: The file to which it writes; by default its output can be read from the process.
         variables: Further environment variables.
     """
+    return start([*_CRDBVEC, *arguments], folder, variables, limit_seconds=limit_seconds, output=output)
+
+
+def start(
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+    output: IO[Any] | None = None,
+) -> subprocess.Popen[str]:
+    """Start a command and return without waiting; it is killed after the time limit. See `start_crdbvec`."""
     process = subprocess.Popen(
-        [*CRDBVEC, *arguments],
+        command,
         cwd=folder,
-        env={**os.environ, **variables},
+        env={**os.environ, **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=output or subprocess.PIPE,
         stderr=output or subprocess.PIPE,

@@ -22,11 +22,15 @@ class SharedState:
 
     Attributes:
         ids: The number of keys that the writers use.
+        suffix: The end of every text.
+        changed_at_once: How many rows are changed by one statement that changes many; by default a tenth of the keys.
         repeatable: Texts that may be encoded twice, because their row got another key or was inserted again.
         actions: How often each action was run.
     """
 
     ids: int
+    suffix: str = ""
+    changed_at_once: int | None = None
     repeatable: set[str] = field(default_factory=set)
     actions: Counter[str] = field(default_factory=Counter)
 
@@ -82,7 +86,7 @@ class Writer:
 
     def _text(self) -> str:
         self._texts += 1
-        return f"writer {self._number}, text {self._texts}"
+        return f"writer {self._number}, text {self._texts}{self._state.suffix}"
 
     def _update(self, connection: psycopg.Connection) -> None:
         connection.execute("UPDATE passage SET passage = %s, updated = now() WHERE id = %s", (self._text(), self._id()))
@@ -139,7 +143,7 @@ class Writer:
         start = self._id()
         connection.execute(
             "UPDATE passage SET passage = %s || id, updated = now() WHERE id BETWEEN %s AND %s",
-            (f"{self._text()} of ", start, start + self._state.ids // 10),
+            (f"{self._text()} of ", start, start + (self._state.changed_at_once or self._state.ids // 10)),
         )
 
     def _bulk_load(self, connection: psycopg.Connection) -> None:

@@ -3,12 +3,13 @@
 It rejects a text that contains REJECTED, and one that contains TOO_LONG is too long. CRDBVEC_TEST_REVISION is part of
 the model id and of the vectors. The model is unavailable for a text that contains UNAVAILABLE, and while a file exists
 whose name is that of CRDBVEC_TEST_CALLS with the suffix .unavailable. The inputs of rejected calls are written to the
-file with the suffix .rejected.
+file with the suffix .rejected. Each call takes CRDBVEC_TEST_SECONDS, by default no time.
 """
 
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def embedding_encode_batch(
 ) -> list[tuple[Any, list[float]]]:
     pairs = list(batch)
     texts = [str(text) for _, text in pairs]
+    time.sleep(float(os.environ.get("CRDBVEC_TEST_SECONDS", "0")))
     calls = Path(os.environ["CRDBVEC_TEST_CALLS"])
     if calls.with_suffix(".unavailable").exists() or any("UNAVAILABLE" in text for text in texts):
         raise EncoderUnavailable("The model is overloaded (HTTP 429).", retry_after=0.1)

@@ -188,6 +188,11 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def read_is_executing(self) -> sql.Composable | None:
+        """The query that returns a row if the process `pid` executes a statement; None if it cannot be asked."""
+
+    @property
+    @abstractmethod
     def has_column_privileges(self) -> bool:
         """Whether a privilege can be granted for single columns."""
 

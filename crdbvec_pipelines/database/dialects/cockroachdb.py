@@ -166,6 +166,11 @@ class CockroachDialect(Dialect):
         return False
 
     @property
+    def read_is_executing(self) -> sql.Composable | None:
+        """None, because the server does not announce its processes."""
+        return None
+
+    @property
     def has_column_privileges(self) -> bool:
         """False: privileges are those of a whole table."""
         return False

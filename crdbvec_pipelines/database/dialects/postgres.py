@@ -231,6 +231,14 @@ class PostgresDialect(Dialect):
         return True
 
     @property
+    def read_is_executing(self) -> sql.Composable | None:
+        """The view of the sessions, of which a role sees its own. A session that waits for its client is idle."""
+        return sql.SQL(
+            "SELECT 1 FROM pg_catalog.pg_stat_activity AS crdbvec_session WHERE crdbvec_session.pid = %(pid)s::int4 "
+            "AND crdbvec_session.wait_event_type IS DISTINCT FROM 'Client'"
+        )
+
+    @property
     def has_column_privileges(self) -> bool:
         """True."""
         return True

@@ -32,11 +32,11 @@ def create_claims_table(schema: str) -> sql.Composable:
 
 @statement
 def insert_claim(schema: str) -> sql.Composable:
-    """Claim a key range."""
+    """Claim a key range; it is not an error if the statement was committed before, without an answer."""
     return sql.SQL(
         "INSERT INTO {} (table_name, output, owner, lower_bound, upper_bound, claimed_at, expires_at) VALUES "
         "(%(table_name)s::text, %(output)s::text, %(owner)s::text, %(lower_bound)s::text, %(upper_bound)s::text, "
-        "now(), now() + %(lifetime)s::interval)"
+        "now(), now() + %(lifetime)s::interval) ON CONFLICT (table_name, output, owner) DO NOTHING"
     ).format(_claims(schema))
 
 
