@@ -26,9 +26,13 @@ test: $(READY) ## Run the tests on the embedded PostgreSQL, and on CockroachDB i
 # The seconds of each of the six scenarios. `make test` runs them in a short form.
 CRDBVEC_STRESS_SECONDS ?= 60
 CRDBVEC_GENERATED_TABLES ?= 5000
-stress: $(READY) ## Run the stress tests, one minute for each scenario, and 5,000 generated tables (about an hour).
+# The random faults of the command line, and again those of Dagster, and the rows of the table.
+CRDBVEC_STRESS_FAULTS ?= 300
+CRDBVEC_STRESS_ROWS ?= 20000
+stress: $(READY) ## Run the stress tests, one minute for each scenario, 5,000 generated tables, and 600 random faults.
 	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) CRDBVEC_GENERATED_TABLES=$(CRDBVEC_GENERATED_TABLES) \
-		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables
+		CRDBVEC_STRESS_FAULTS=$(CRDBVEC_STRESS_FAULTS) CRDBVEC_STRESS_ROWS=$(CRDBVEC_STRESS_ROWS) \
+		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables tests/faults
 
 # How often each scenario is run, at other moments each time. `make test` runs a few of the scenarios.
 CRDBVEC_CHAOS_ROUNDS ?= 1
