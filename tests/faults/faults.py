@@ -19,6 +19,8 @@ _MAX_STALL_SECONDS = 1.5
 _DELAYS_SECONDS = (0.01, 0.1)
 # How long to wait for a statement that an ordered fault can hit.
 _ORDER_SECONDS = 10.0
+# How many of the chosen signals reach processes while none has connected.
+_STARTING_SHARE = 0.05
 _PAUSES_SECONDS = (0.0, 0.6)
 
 
@@ -55,7 +57,7 @@ class RandomFaults:
     def _faults(self) -> Mapping[str, tuple[int, Callable[[], bool]]]:
         """The faults with their weights; each returns whether it had an effect."""
         signals = {
-            f"{process.name} {number.name}": (3, lambda process=process, number=number: process.send(number))
+            f"{process.name} {number.name}": (3, lambda process=process, number=number: self._signal(process, number))
             for process in self.processes
             for number in (signal.SIGKILL, signal.SIGTERM)
         }
@@ -71,6 +73,12 @@ class RandomFaults:
             "server stopped at once": (2, self._restart_server),
             **signals,
         }
+
+    def _signal(self, process: Supervised, number: signal.Signals) -> bool:
+        """Send a signal, mostly after a process has connected, because a process takes seconds to start."""
+        if not self.proxy.sessions and self.random.random() > _STARTING_SHARE:
+            return False
+        return process.send(number)
 
     def _stall(self) -> bool:
         directions = self.random.choice(DIRECTIONS)

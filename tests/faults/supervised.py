@@ -48,6 +48,8 @@ class End:
         assert self.code in _EXIT_CODES | {128 + number for number in self.signals}, description
         assert found_in(self.output) == [], description
         if is_dagster:
+            # The run has failed, not the command that starts it.
+            assert self.code != 1 or self.signals or "RUN_FAILURE" in self.output, description
             return
         assert "Traceback" not in self.output, description
         if self.code == 1:
