@@ -21,7 +21,7 @@ from tests.support.processes import run_crdbvec, start_crdbvec
 from tests.support.proxy import BOTH, Proxy
 from tests.support.waiting import wait_until
 
-ROWS = 250
+ROWS = 400
 # Batches of five rows between two faults.
 _BATCHES_BETWEEN = 3
 
