@@ -41,7 +41,7 @@ def start_crdbvec(
         output: The file to which it writes; by default its output can be read from the process.
         variables: Further environment variables.
     """
-    return start([*_CRDBVEC, *arguments], folder, variables, limit_seconds=limit_seconds, output=output)
+    return start([*CRDBVEC, *arguments], folder, variables, limit_seconds=limit_seconds, output=output)
 
 
 def start(
