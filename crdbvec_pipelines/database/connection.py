@@ -241,7 +241,8 @@ class Database:
 
         def run(connection: psycopg.Connection) -> list[Row]:
             with self._with_settings(connection, settings or {}):
-                return connection.execute(statement.query, parameters or {}).fetchall()
+                prepare = False if statement.needs_custom_plan else None
+                return connection.execute(statement.query, parameters or {}, prepare=prepare).fetchall()
 
         return self._run(run, statement)
 

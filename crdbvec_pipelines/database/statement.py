@@ -29,11 +29,13 @@ class Statement:
         name: The name in the ledger and in messages.
         composed: The SQL.
         is_online: Whether it is a DDL statement that blocks neither readers nor writers while it runs.
+        needs_custom_plan: Whether its query plan depends on the values of its parameters, so that it is not prepared.
     """
 
     name: str
     composed: sql.Composable
     is_online: bool = False
+    needs_custom_plan: bool = False
 
     @property
     def text(self) -> str:
@@ -71,7 +73,7 @@ def _with_values(part: sql.Composable, values: Mapping[str, str]) -> str:
 
 def statement(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
     """Decorate a function that composes SQL, so that it returns a `Statement` with the function's name."""
-    return _registered_builder(build, is_online=False)
+    return _registered_builder(build)
 
 
 def online_ddl(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
@@ -79,13 +81,24 @@ def online_ddl(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
     return _registered_builder(build, is_online=True)
 
 
-def _registered_builder(build: Callable[P, sql.Composable], *, is_online: bool) -> Callable[P, Statement]:
+def custom_plan(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
+    """Decorate as `statement`, for a query whose plan depends on the values of its parameters.
+
+    A prepared statement soon has a generic plan, in which the limit is unknown. CockroachDB does not search its vector
+    index for one.
+    """
+    return _registered_builder(build, needs_custom_plan=True)
+
+
+def _registered_builder(
+    build: Callable[P, sql.Composable], *, is_online: bool = False, needs_custom_plan: bool = False
+) -> Callable[P, Statement]:
     name = build.__name__
     _registered.add(name)
 
     @wraps(build)
     def make(*args: P.args, **kwargs: P.kwargs) -> Statement:
-        return Statement(name, build(*args, **kwargs), is_online)
+        return Statement(name, build(*args, **kwargs), is_online, needs_custom_plan)
 
     return make
 

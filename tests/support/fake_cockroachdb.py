@@ -1,8 +1,12 @@
-"""CockroachDB's search strategies (prefix, over-fetch) on PostgreSQL, where their SQL is the same."""
+"""What CockroachDB does differently, on PostgreSQL: search strategies, the list of jobs, triggers in use.
+
+Each fake follows CockroachDB's source, which its docstring names.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import psycopg
 from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
@@ -50,3 +54,50 @@ def search_like_cockroachdb(
     dialect.vector_schema = database.dialect.vector_schema
     database.dialect = dialect
     return database
+
+
+# `delegate/show_jobs.go`: the list of all jobs shortens descriptions, that of selected jobs does not.
+_JOBS = "(SELECT job_id, job_type, {} AS description, status, created, fraction_completed FROM public.fake_jobs)"
+_SHORTENED = (
+    "CASE WHEN length(description) > 70 "
+    "THEN concat(substr(description, 0, 60) || ' … ' || right(description, 7)) ELSE description END"
+)
+
+
+class FakeJobs(FakeCockroachVectors):
+    """A fake whose jobs are the rows of the table `fake_jobs`, which `create_jobs` creates."""
+
+    @property
+    def progress(self) -> sql.Composable:
+        text = CockroachVectors(260200).progress.as_string().replace("[SHOW JOBS]", _JOBS.format(_SHORTENED))
+        start, of_selected, rest = text.partition("[SHOW JOBS ")
+        if of_selected:
+            selected, _, rest = rest.partition("]")
+            start += f"(SELECT * FROM {_JOBS.format('description')} AS named WHERE job_id IN ({selected}))"
+        return sql.SQL(f"{start}{rest}")
+
+
+def create_jobs(connection: psycopg.Connection) -> None:
+    """Create the table of the jobs of `FakeJobs`."""
+    connection.execute(
+        "CREATE TABLE public.fake_jobs (job_id INT8 PRIMARY KEY, job_type TEXT, description TEXT, status TEXT, "
+        "created TIMESTAMPTZ DEFAULT now(), fraction_completed FLOAT8)"
+    )
+
+
+def reject_replaced_trigger_functions(connection: psycopg.Connection) -> None:
+    """Reject CREATE OR REPLACE of the function of an active trigger, as `create_function.go` does before 26.2."""
+    connection.execute(
+        """
+        CREATE FUNCTION public.reject_replacing() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() AS c JOIN pg_trigger AS t ON t.tgfoid = c.objid) THEN
+            RAISE EXCEPTION 'cannot replace a trigger function with an active trigger' USING ERRCODE = '0A000';
+          END IF;
+        END $$
+        """
+    )
+    connection.execute(
+        "CREATE EVENT TRIGGER reject_replacing ON ddl_command_end WHEN TAG IN ('CREATE FUNCTION') "
+        "EXECUTE FUNCTION public.reject_replacing()"
+    )

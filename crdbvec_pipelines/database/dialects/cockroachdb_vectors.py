@@ -109,13 +109,19 @@ class CockroachVectors(VectorSupport):
 
     @property
     def progress(self) -> sql.Composable:
-        """The query for the schema change job, which continues if the connection that started it ends."""
+        """The query for the schema change job, which continues if the connection that started it ends.
+
+        The list of all jobs shortens descriptions of over 70 characters, so that most names of indexes are not in them.
+        The list of selected jobs has whole descriptions: the statement, in which a name is quoted if it must be.
+        """
         return sql.SQL(
-            "SELECT crdbvec_job.fraction_completed::float8 FROM [SHOW JOBS] AS crdbvec_job "
-            "WHERE crdbvec_job.job_type = 'NEW SCHEMA CHANGE' "
-            "AND crdbvec_job.status IN ('pending', 'running', 'reverting') "
-            "AND strpos(crdbvec_job.description, %(index)s::text) > 0 "
-            "AND strpos(crdbvec_job.description, %(table)s::text) > 0 ORDER BY crdbvec_job.created DESC LIMIT 1"
+            "SELECT crdbvec_job.fraction_completed::float8 FROM [SHOW JOBS SELECT crdbvec_listed.job_id "
+            "FROM [SHOW JOBS] AS crdbvec_listed WHERE crdbvec_listed.job_type = 'NEW SCHEMA CHANGE' "
+            "AND crdbvec_listed.status IN ('pending', 'running', 'reverting')] AS crdbvec_job "
+            "WHERE greatest(strpos(crdbvec_job.description, concat(' ', %(index)s::text, ' ON ')), "
+            "strpos(crdbvec_job.description, concat('\"', replace(%(index)s::text, '\"', '\"\"'), '\"'))) > 0 "
+            "AND strpos(crdbvec_job.description, replace(%(table)s::text, '\"', '\"\"')) > 0 "
+            "ORDER BY crdbvec_job.created DESC LIMIT 1"
         )
 
     def table_size(self, table: TableName) -> sql.Composable:

@@ -30,9 +30,9 @@ def count_table(table: Table) -> sql.Composable:
 
 @statement
 def first_and_last_key(table: Table) -> sql.Composable:
-    """Return the smallest and the largest value of a key of one column."""
+    """Return the smallest and the largest value of a key of one column; NULL for an empty table."""
     return sql.SQL(
-        "(SELECT {key} FROM {table} ORDER BY {key} LIMIT 1) UNION ALL "
+        "SELECT (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1), "
         "(SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1)"
     ).format(key=key_list(table), table=aliased(table))
 
@@ -125,7 +125,8 @@ class TableKeys:
 
     def first_and_last(self) -> tuple[KeyValue, ...]:
         """Return the smallest and the largest value of a key of one column; empty for an empty table."""
-        return tuple(value for (value,) in self._database.fetch(first_and_last_key(self.table)))
+        first, last = self._database.fetch_one(first_and_last_key(self.table))
+        return () if first is None else (first, last)
 
     def bound_at_stride(self, start: Bound | None, stride: int) -> Bound | None:
         """Return a bound between the keys `stride - 1` and `stride` rows after `start`, or after the first row.

@@ -116,7 +116,10 @@ def _either(choose: Callable[[float, float], float], one: float | None, other: f
 def read_range_state(
     column: ColumnDefinition, *, has_lower: bool, has_upper: bool, has_failures: bool
 ) -> sql.Composable:
-    """Count the rows of a key range by state, and measure their vectors. NaN sorts above all numbers."""
+    """Count the rows of a key range by state, and measure their vectors.
+
+    A vector cannot contain NaN, which sorts above all numbers on PostgreSQL and below them on CockroachDB.
+    """
     none = sql.SQL("false")
     vector, dialect = reference(column.spec.output), column.table.dialect
     full_precision = (

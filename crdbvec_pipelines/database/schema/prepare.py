@@ -4,15 +4,16 @@ Only this module and `index` run DDL on the user's tables. Every statement is id
 existing objects are not changed.
 """
 
+import functools
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity, open_column
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_concurrent_change
+from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_concurrent_change, is_not_supported
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE, create_errors_table
 from crdbvec_pipelines.database.schema.column_metadata import (
@@ -45,7 +46,11 @@ from crdbvec_pipelines.database.schema.statements import (
     pending_index_stem,
 )
 from crdbvec_pipelines.database.schema.table_identity import follow_renamed_tables
-from crdbvec_pipelines.database.schema.triggers import trigger_changes
+from crdbvec_pipelines.database.schema.triggers import (
+    create_trigger_function,
+    has_trigger_function,
+    trigger_changes,
+)
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.naming import TableName
 
@@ -203,7 +208,7 @@ def _prepare_trigger(column: BoundColumn) -> None:
         metadata = read_column_metadata(column.database, column.table)
         needed = list(trigger_changes(column.database, column.table, metadata))
         try:
-            _run(column, needed)
+            _run(column, needed, functools.partial(_has_function, column, metadata))
         except DatabaseError as error:
             if max_wait == _MAX_WAITS_SECONDS[-1] or not is_concurrent_change(error):
                 raise
@@ -212,7 +217,23 @@ def _prepare_trigger(column: BoundColumn) -> None:
                 return
 
 
-def _run(column: BoundColumn, needed: Sequence[Statement]) -> None:
+def _has_function(
+    column: BoundColumn, metadata: Sequence[ColumnMetadata], ddl: Statement, error: DatabaseError
+) -> bool:
+    """Return whether the function that could not be created is already there, and a trigger uses it.
+
+    CockroachDB before 26.2 does not replace the function of an active trigger, which another process or a table that
+    had this name before may have created. Its name contains a digest of its definition, so it is the same.
+    """
+    is_function = ddl.name == create_trigger_function.__name__
+    return is_function and is_not_supported(error) and has_trigger_function(column.database, column.table, metadata)
+
+
+def _run(
+    column: BoundColumn,
+    needed: Sequence[Statement],
+    is_done: Callable[[Statement, DatabaseError], bool] = lambda *_: False,
+) -> None:
     spec = column.spec
     if needed and not spec.manage_schema:
         statements = "\n".join(f"  {ddl.text};" for ddl in needed)
@@ -221,4 +242,8 @@ def _run(column: BoundColumn, needed: Sequence[Statement]) -> None:
             f"Run these statements, or set manage_schema: true.\n{statements}"
         )
     for ddl in needed:
-        change_schema(column.database, ddl)
+        try:
+            change_schema(column.database, ddl)
+        except DatabaseError as error:
+            if not is_done(ddl, error):
+                raise

@@ -40,6 +40,16 @@ def find_trigger() -> sql.Composable:
 
 
 @statement
+def find_trigger_function() -> sql.Composable:
+    """Find a function of this role by its name, which contains a digest of its definition."""
+    return sql.SQL(
+        "SELECT 1 FROM pg_catalog.pg_proc AS crdbvec_proc JOIN pg_catalog.pg_namespace AS crdbvec_namespace "
+        "ON crdbvec_namespace.oid = crdbvec_proc.pronamespace WHERE crdbvec_namespace.nspname = %(schema)s::text "
+        "AND crdbvec_proc.proname = %(function)s::text AND pg_has_role(crdbvec_proc.proowner, 'USAGE')"
+    )
+
+
+@statement
 def create_trigger_function(table: Table, columns: Sequence[ColumnMetadata]) -> sql.Composable:
     """Create the trigger's function. `(NEW).column` is the syntax of CockroachDB; PostgreSQL allows it."""
     return sql.SQL(
@@ -85,6 +95,13 @@ def trigger_changes(database: Database, table: Table, metadata: Sequence[ColumnM
         yield drop_trigger(table)
     if installed is not None and uses == 1:
         yield drop_trigger_function(table, installed)
+
+
+def has_trigger_function(database: Database, table: Table, metadata: Sequence[ColumnMetadata]) -> bool:
+    """Return whether the function that a table's trigger needs exists and belongs to this role."""
+    columns = [column for column in metadata if column.staleness == "trigger"]
+    parameters = {"schema": table.name.schema, "function": function_name(table, columns)}
+    return bool(columns) and bool(database.fetch(find_trigger_function(), parameters))
 
 
 def function_name(table: Table, columns: Sequence[ColumnMetadata]) -> str:

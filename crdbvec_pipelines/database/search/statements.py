@@ -16,7 +16,7 @@ from crdbvec_pipelines.database.expressions import (
     placeholder,
     vector_parameter,
 )
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.statement import custom_plan, statement
 from crdbvec_pipelines.database.table import Column, Table
 
 # The alias of the sub-query of an index scan.
@@ -64,7 +64,7 @@ class SearchClauses:
     cast: str | None = None
 
 
-@statement
+@custom_plan
 def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
     """Return the `limit` rows nearest to a vector by comparing every row. Rows without a vector are excluded.
 
@@ -94,7 +94,7 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     )
 
 
-@statement
+@custom_plan
 def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
     """Return the `limit` rows nearest to a vector, from the nearest `fetch` rows that an index scan returns.
 
@@ -170,7 +170,7 @@ def sample_vectors(column: ColumnDefinition, prefix: Sequence[Column]) -> sql.Co
     )
 
 
-@statement
+@custom_plan
 def explain(search: sql.Composable) -> sql.Composable:
     """Return the query plan of a search, one line per row."""
     return sql.SQL("EXPLAIN {}").format(search)

@@ -12,8 +12,10 @@ from psycopg import sql
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import CockroachDialect
 from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.index.statements import index_progress
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from tests.database.index.conftest import NAME, oid, opened
+from tests.support.fake_cockroachdb import FakeJobs, create_jobs, search_like_cockroachdb
 from tests.support.vectors import vector_index
 from tests.support.waiting import wait_until
 
@@ -166,3 +168,32 @@ def test_cluster_before_25_4_is_rejected_before_any_change(own: psycopg.Connecti
         with pytest.raises(TableError, match=r"^This cluster runs CockroachDB 25\.3; before 25\.4 its vector index is"):
             vector_index(database).build()
     assert oid(own) is None
+
+
+@pytest.mark.parametrize(
+    ("index", "in_description"),
+    [
+        # The description of the other job contains this name as a part of words.
+        ("i", "i"),
+        ("passage_of_a_long_book_passage_vector_index", "passage_of_a_long_book_passage_vector_index"),
+        ('a "quoted" index of some length', '"a ""quoted"" index of some length"'),
+    ],
+)
+@pytest.mark.parametrize(("status", "expected"), [("running", [(0.5,)]), ("succeeded", [])])
+def test_running_build_on_cockroachdb_is_found_by_its_whole_description(
+    own: psycopg.Connection, index: str, in_description: str, status: str, expected: list[tuple[float]]
+) -> None:
+    create_jobs(own)
+    own.execute(
+        "INSERT INTO fake_jobs VALUES (1, 'NEW SCHEMA CHANGE', %s, %s, now(), 0.5), "
+        "(2, 'NEW SCHEMA CHANGE', 'CREATE INDEX other ON app.public.passage (year)', 'running', now(), 0.9)",
+        (
+            f"CREATE VECTOR INDEX IF NOT EXISTS {in_description} ON app.public.passage "
+            "(passage_vector vector_cosine_ops) WHERE passage_vector IS NOT NULL",
+            status,
+        ),
+    )
+    with opened(own) as database:
+        search_like_cockroachdb(database, FakeJobs)
+        parameters = {"schema": "public", "table": "passage", "index": index}
+        assert database.fetch(index_progress(database.dialect), parameters) == expected

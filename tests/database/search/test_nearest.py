@@ -343,3 +343,13 @@ def test_follower_read_returns_past_data(cockroach: Server) -> None:
         for exact in (True, False):
             assert len(nearest(database).find(QUERY, SearchQuery(as_of="follower_read", exact=exact)).rows) == 10
             assert nearest(database).find(QUERY, SearchQuery(exact=exact)).rows == []
+
+
+def test_search_has_a_plan_for_its_limit(filled: Filled) -> None:
+    # psycopg prepares a statement after it ran five times; its generic plan does not know the limit.
+    searches = nearest(filled.database)
+    for _ in range(8):
+        searches.find(QUERY, SearchQuery(limit=5))
+        searches.find(QUERY, SearchQuery(limit=5, exact=True))
+    shown = Statement("probe", sql.SQL("SELECT statement FROM pg_catalog.pg_prepared_statements"))
+    assert [text for (text,) in filled.database.fetch(shown) if "<=>" in text] == []
