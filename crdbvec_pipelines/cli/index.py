@@ -16,6 +16,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.statements import unsupported_options
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import DEFAULT_K, DEFAULT_QUERIES, RecallCurve, measure_recall
 
@@ -40,11 +41,13 @@ def status(selection: Selection, as_json: bool) -> None:
     target = selection.resolve()
     column = target.column
     with target.open() as database:
-        index = VectorIndex(_open(database, target))
+        bound = _open(database, target)
+        index = VectorIndex(bound)
         existing = index.existing()
         definition = existing.get(index.name)
         sizes = index.sizes()
         differences = index.differences()
+        use = read_index_use(bound, 1) if definition is not None else None
     others = sorted(existing.keys() - {index.name})
     if as_json:
         print_json(
@@ -54,6 +57,7 @@ def status(selection: Selection, as_json: bool) -> None:
                 "definition": asdict(definition) if definition else None,
                 "differences": differences,
                 "others": others,
+                "used_by": use.by_form if use else {},
                 **asdict(sizes),
             }
         )
@@ -66,6 +70,10 @@ def status(selection: Selection, as_json: bool) -> None:
         + (f"; index: {_size_text(sizes.index_bytes)}" if definition is not None else "")
         + f"; {sizes.vectors:,} vectors in full precision: {bytes_text(sizes.full_precision_bytes)}"
     )
+    for form, is_used in use.by_form.items() if use else ():
+        click.echo(f"  {'used' if is_used else 'not used'} by {form}, according to the query plan")
+    for note in use.notes if use else ():
+        click.echo(f"  {note}")
     for other in others:
         print_text(f"  another vector index over this column: {other}")
     if differences:

@@ -116,7 +116,11 @@ class IndexSpec(Spec):
         description="CockroachDB: the columns by which every search filters, such as the tenant. The index "
         "has a separate tree for each of their values.",
     )
-    partial: bool = Field(default=True, description="Whether the index excludes rows without a vector.")
+    partial: bool | None = Field(
+        default=None,
+        description="Whether the index excludes rows without a vector. Without this key, a new index contains all "
+        "rows, and an existing one is kept with or without them.",
+    )
     min_coverage: float = Field(
         default=1.0,
         ge=0,

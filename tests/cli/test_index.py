@@ -41,12 +41,14 @@ def test_status_before_and_after_building(embedded: psycopg.Connection, invoke: 
     after = read_json("index", "status")
     assert after["exists"]
     assert after["definition"]["operator_class"] == "vector_cosine_ops"
-    assert after["definition"]["predicate"] == "IS NOT NULL"
+    assert after["definition"]["predicate"] is None
     assert (after["differences"], after["others"]) == ([], [])
     assert 0 < after["index_bytes"] < after["table_bytes"]
     shown = invoke("index", "status").stdout
     assert f"index {NAME} exists" in shown
     assert "200 vectors in full precision: 8.0 kB" in shown
+    assert after["used_by"] == {"a search of this project": True, "ORDER BY without a condition": True}
+    assert "  used by ORDER BY without a condition, according to the query plan" in shown
 
 
 def test_build_says_whether_it_built_the_index(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:

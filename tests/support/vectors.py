@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from psycopg.conninfo import make_conninfo
 
 from crdbvec_pipelines.config import Metric, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
@@ -107,6 +108,8 @@ def preferring_indexes(url: str, **settings: object) -> str:
         if is_cockroachdb(connection):
             return url
     session = {"enable_seqscan": "off", **settings}
+    if "://" not in url:
+        return make_conninfo(url, options=" ".join(f"-c {name}={value}" for name, value in session.items()))
     options = "%20".join(f"-c%20{name}%3D{value}" for name, value in session.items())
     return f"{url}{'&' if '?' in url else '?'}options={options}"
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from crdbvec_pipelines.database.column import BoundColumn
@@ -111,6 +111,10 @@ class VectorIndex:
 
     def _differences(self, found: IndexDefinition) -> list[str]:
         configured = self.configured
+        spec = self._column.spec.index
+        if (spec is None or spec.partial is None) and found.contains_every_vector:
+            # Searches use an index with and without the predicate, so a release with another default rebuilds none.
+            configured = replace(configured, predicate=found.predicate)
         defaults = self._database.dialect.vectors.parameters
         pairs = [
             ("metric", _metric_name(found), _metric_name(configured)),

@@ -25,6 +25,7 @@ from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.database.search.statements import (
     Filter,
     SearchClauses,
+    application_search,
     explain,
     nearest_exact,
     nearest_indexed,
@@ -53,6 +54,21 @@ class NearestResult:
     strategy: Strategy
     reason: str
     index: str | None
+
+
+@dataclass(frozen=True)
+class PlannedSearch:
+    """A form of search, and whether the server uses the vector index for it.
+
+    Attributes:
+        form: What searches in this form, as a noun phrase.
+        uses_index: Whether the query plan contains the index.
+        plan: The lines of the query plan.
+    """
+
+    form: str
+    uses_index: bool
+    plan: list[str]
 
 
 @dataclass(frozen=True)
@@ -123,6 +139,27 @@ class NearestNeighbors:
     def uses_index(self, vector: NDArray[np.float32], query: SearchQuery) -> bool:
         """Return whether the server's query plan for a search uses the vector index."""
         return self._is_index_used(self._search(vector, query))
+
+    def plan_forms(self, vector: NDArray[np.float32], query: SearchQuery) -> list[PlannedSearch]:
+        """Return how the server plans a search in each form: as this project and as an application sends it.
+
+        Args:
+            vector: The vector to search for.
+            query: The search, with a single value for each prefix column of the configured index.
+        """
+        search = self._search(vector, query)
+        name = search.decision.index
+        forms = {"a search of this project": search}
+        spec = self._spec.index
+        prefix = tuple(spec.prefix) if spec is not None and self._support.has_prefixes else ()
+        form = f"ORDER BY with = on {', '.join(prefix)}" if prefix else "ORDER BY without a condition"
+        columns = [self._table.columns[column] for column in prefix]
+        forms[form] = replace(search, statement=application_search(self._column, columns))
+        planned = {form: self._query_plan(each) for form, each in forms.items()}
+        return [
+            PlannedSearch(form, name is not None and self._support.uses_index(plan, name), plan)
+            for form, plan in planned.items()
+        ]
 
     def explain(self, vector: NDArray[np.float32], query: SearchQuery) -> list[str]:
         """Return the lines of the server's query plan for a search."""

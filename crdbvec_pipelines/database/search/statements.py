@@ -149,6 +149,23 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     )
 
 
+@custom_plan
+def application_search(column: ColumnDefinition, prefix: Sequence[Column]) -> sql.Composable:
+    """Return the keys of the rows nearest to a vector as an application reads them; only for its query plan.
+
+    It has no condition but those on the prefix columns, whose values are in the parameters `filter_<position>_0`.
+    """
+    conditions = _filter_conditions(column.table, [Filter(part, 1) for part in prefix])
+    return sql.SQL("SELECT {key} FROM {table}{where} ORDER BY {output} {operator} {vector} LIMIT %(limit)s").format(
+        key=key_list(column.table),
+        table=aliased(column.table),
+        where=_where(conditions),
+        output=reference(column.spec.output),
+        operator=distance_operator(column),
+        vector=vector_parameter(column),
+    )
+
+
 @statement
 def vector_of_row(column: ColumnDefinition) -> sql.Composable:
     """Return the vector of the row with a key, as an array."""

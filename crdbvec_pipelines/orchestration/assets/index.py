@@ -10,18 +10,17 @@ import dagster as dg
 from pydantic import Field
 
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
-from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
+from crdbvec_pipelines.database.column import open_column, open_existing_column
 from crdbvec_pipelines.database.index.statements import unsupported_options
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
-from crdbvec_pipelines.database.search.nearest import NearestNeighbors
-from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
-from crdbvec_pipelines.search.recall import Measurement, measure_recall, sample_queries
+from crdbvec_pipelines.search.recall import Measurement, measure_recall
 
 _LOG_INTERVAL_SECONDS = 15.0
 # EXPLAIN of a few searches shows whether the index is used; each costs one statement.
@@ -101,21 +100,24 @@ def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) 
         asset=dg.AssetKey(names.index), name="index_used", blocking=False, required_resource_keys={names.resource}
     )
     def index_used(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        """Whether the server uses the vector index for a search, according to EXPLAIN."""
+        """Whether the server uses the vector index for searches of this role, according to EXPLAIN."""
         with as_dagster_failures():
-            plans = _query_plans(
-                open_existing_column(database_of(context.resources, names.resource), spec, registry.load(spec.model))
+            column = open_existing_column(
+                database_of(context.resources, names.resource), spec, registry.load(spec.model)
             )
-        without = [plan for plan, by_index in plans if not by_index]
-        shown = [*without, *(plan for plan, _ in plans), "no row has a vector"][0]
+            use = read_index_use(column, _SAMPLED_SEARCHES)
+        shown = next(iter(use.without_index + use.planned), None)
         return dg.AssetCheckResult(
-            passed=bool(plans) and not without,
+            passed=use.is_used,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{len(plans) - len(without)} of {len(plans)} searches use the index.",
+            description=" ".join([f"{use.searches_by_index} of {use.searches} searches use the index.", *use.notes]),
             metadata={
-                "searches_planned": len(plans),
-                "searches_by_index": len(plans) - len(without),
-                "plan": dg.MetadataValue.md(f"```\n{shown}\n```"),
+                "searches_planned": use.searches,
+                "searches_by_index": use.searches_by_index,
+                **{f"used by {form}": is_used for form, is_used in use.by_form.items()},
+                "plan": dg.MetadataValue.md(
+                    f"```\n{chr(10).join(shown.plan) if shown else 'no row has a vector'}\n```"
+                ),
             },
         )
 
@@ -162,18 +164,6 @@ def _recall(
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
-
-
-def _query_plans(column: BoundColumn) -> list[tuple[str, bool]]:
-    """Return the query plans of some searches, and whether each uses the index."""
-    nearest = NearestNeighbors(column)
-    return [
-        (
-            "\n".join(nearest.explain(vector, SearchQuery(filters=filters))),
-            nearest.uses_index(vector, SearchQuery(filters=filters)),
-        )
-        for vector, filters in sample_queries(column, _SAMPLED_SEARCHES)
-    ]
 
 
 def _logged(context: dg.AssetExecutionContext, spec: VectorColumn) -> Any:

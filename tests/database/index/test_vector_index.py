@@ -47,8 +47,8 @@ def test_built_index_matches_the_configuration(
     ("existing", "configured", "difference"),
     [
         ({"metric": "l2"}, {"metric": "cosine"}, "metric: l2, configured: cosine"),
-        ({"partial": False}, {}, "predicate: none, configured: IS NOT NULL"),
-        ({}, {"partial": False}, "predicate: IS NOT NULL, configured: none"),
+        ({"partial": False}, {"partial": True}, "predicate: none, configured: IS NOT NULL"),
+        ({"partial": True}, {"partial": False}, "predicate: IS NOT NULL, configured: none"),
     ],
 )
 def test_index_that_differs_is_kept_and_reported_until_it_may_be_replaced(
@@ -74,6 +74,23 @@ def test_index_that_differs_is_kept_and_reported_until_it_may_be_replaced(
     assert index.differences() == []
 
 
+@pytest.mark.parametrize("partial", [True, False])
+def test_existing_index_is_kept_if_the_configuration_does_not_say_whether_it_is_partial(
+    database: Database, filled: psycopg.Connection, partial: bool
+) -> None:
+    vector_index(database, partial=partial).build()
+    first = oid(filled)
+    assert vector_index(database).differences() == []
+    assert not vector_index(database).build(replace=True)
+    assert oid(filled) == first
+
+
+def test_new_index_contains_all_rows(database: Database, filled: psycopg.Connection) -> None:
+    vector_index(database).build()
+    (found,) = vector_index(database).existing().values()
+    assert found.predicate is None
+
+
 def test_parameters_differ_from_the_servers_defaults_if_configured_otherwise(own: psycopg.Connection) -> None:
     with opened(own) as database:
         vector_index(database).build()
@@ -93,7 +110,7 @@ def test_prefix_that_differs_is_reported(own: psycopg.Connection) -> None:
 def test_predicate_that_a_user_wrote_is_reported(own: psycopg.Connection) -> None:
     own.execute(f"CREATE INDEX {NAME} ON passage USING hnsw (passage_vector vector_cosine_ops) WHERE year = 2001")
     with opened(own) as database:
-        assert vector_index(database).differences() == ["predicate: (year = 2001), configured: IS NOT NULL"]
+        assert vector_index(database).differences() == ["predicate: (year = 2001), configured: none"]
 
 
 def test_operator_class_of_no_supported_metric_is_reported(own: psycopg.Connection) -> None:

@@ -214,6 +214,22 @@ def test_use_check_warns_of_a_dropped_index_and_shows_the_query_plan(large: str,
     assert "passage_passage_vector_index" not in check_metadata(used)["plan"]
 
 
+def test_use_check_warns_of_a_partial_index_that_the_sql_of_an_application_cannot_use(
+    large: str, build_indexed: BuildIndexed
+) -> None:
+    project = build_indexed(large, metric="cosine", partial=True)
+    materialize(project)
+    used = evaluate(project, "index_used")
+    assert not used.passed
+    assert used.description == (
+        "0 of 3 searches use the index. The index is used for a search of this project, and not for ORDER BY without a "
+        "condition."
+    )
+    facts = check_metadata(used)
+    assert (facts["used by a search of this project"], facts["used by ORDER BY without a condition"]) == (True, False)
+    drop(large)
+
+
 def test_both_checks_warn_of_an_index_for_another_metric(large: str, build_indexed: BuildIndexed) -> None:
     materialize(build_indexed(large, metric="l2"))
     project = build_indexed(large, metric="cosine")
