@@ -122,7 +122,7 @@ def _metadata(case: Case) -> ColumnMetadata:
     return ColumnMetadata(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ("m",))
 
 
-_CLAUSES_TITLES = ("default", "without the predicate of a partial index", "all")
+_CLAUSES_TITLES = ("default", "without the predicate of a partial index", "all values of a prefix column", "all")
 
 
 def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
@@ -131,6 +131,7 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
     return [
         SearchClauses(),
         SearchClauses(requires_vector=False),
+        SearchClauses(filters_inside=(Filter(case.table.key[0], 2, is_list=True),), requires_vector=False),
         SearchClauses(
             filters_inside=(Filter(case.table.key[0], 1),),
             filters_outside=(Filter(text, 2, allows_null=True),),
@@ -164,6 +165,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "key_column": lambda dialect, case: [each for each in case.table.key if each.is_text],
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
+    "prefix_column": lambda dialect, case: case.table.key[:1],
     "setting": lambda dialect, case: [
         *_settings(dialect).items(),
         *NO_STATEMENT_TIMEOUT.items(),

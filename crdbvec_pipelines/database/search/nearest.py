@@ -21,6 +21,7 @@ from crdbvec_pipelines.database.errors import DatabaseError, TableError
 from crdbvec_pipelines.database.expressions import bound_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.search.prefix_values import PrefixValues, Values
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.database.search.statements import (
     Filter,
@@ -31,7 +32,13 @@ from crdbvec_pipelines.database.search.statements import (
     nearest_indexed,
     vector_of_row,
 )
-from crdbvec_pipelines.database.search.strategy import SearchDecision, Strategy, choose_strategy, review_index_scan
+from crdbvec_pipelines.database.search.strategy import (
+    SearchDecision,
+    Strategy,
+    choose_strategy,
+    review_index_scan,
+    unfiltered_prefix,
+)
 from crdbvec_pipelines.database.sqlstate import is_data_exception
 from crdbvec_pipelines.database.statement import Statement
 
@@ -81,6 +88,14 @@ class _Search:
     parameters: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """A decision, and the values of the prefix columns of which the scan reads all."""
+
+    decision: SearchDecision
+    values: Values
+
+
 class NearestNeighbors:
     """Similarity searches over one vector column on an open database.
 
@@ -97,6 +112,7 @@ class NearestNeighbors:
         self._table = column.table
         self._spec = column.spec
         self._indexes = existing_indexes(column)
+        self._prefix_values = PrefixValues(column)
 
     @property
     def effort(self) -> SearchEffort:
@@ -129,7 +145,7 @@ class NearestNeighbors:
             )
             decision = review.decision
             if review.must_rerun:
-                near = _within_distance(self._fetch(self._build(vector, query, decision)), query)
+                near = _within_distance(self._fetch(self._build(vector, query, _Choice(decision, {}))), query)
         return NearestResult(near, decision.strategy, decision.reason, decision.index)
 
     def find_once(self, vector: NDArray[np.float32], query: SearchQuery) -> list[Row]:
@@ -194,23 +210,36 @@ class NearestNeighbors:
 
     def _search(self, vector: NDArray[np.float32], query: SearchQuery) -> _Search:
         self._check_columns(query)
-        return self._build(vector, query, self._choose(query))
+        return self._build(vector, query, self._choice(query))
 
-    def _choose(self, query: SearchQuery) -> SearchDecision:
+    def _choice(self, query: SearchQuery) -> _Choice:
+        decision = self._choose(query)
+        missing = unfiltered_prefix(query, self._indexes, DISTANCES[self._column.metric].operator_class)
+        if decision.strategy != "exact_scan" or not missing:
+            return _Choice(decision, {})
+        values = self._prefix_values.of(missing)
+        if isinstance(values, str):
+            return _Choice(replace(decision, reason=f"{decision.reason.removesuffix('.')}; {values}."), {})
+        return _Choice(self._choose(query, {name: len(of) for name, of in values.items()}), values)
+
+    def _choose(self, query: SearchQuery, known_values: Mapping[str, int] | None = None) -> SearchDecision:
         return choose_strategy(
             query,
             self._indexes,
             DISTANCES[self._column.metric].operator_class,
             self._support,
             self._spec.index.effort if self._spec.index else None,
+            known_values,
         )
 
-    def _build(self, vector: NDArray[np.float32], query: SearchQuery, decision: SearchDecision) -> _Search:
-        values = query.filter_values
+    def _build(self, vector: NDArray[np.float32], query: SearchQuery, choice: _Choice) -> _Search:
+        values, decision = query.filter_values, choice.decision
         filters = {
             name: Filter(self._table.columns[name], sum(value is not None for value in allowed), None in allowed)
             for name, allowed in values.items()
         }
+        for name in decision.all_values:
+            filters[name] = Filter(self._table.columns[name], len(choice.values[name]), is_list=True)
         clauses = SearchClauses(
             filters_inside=tuple(filters[name] for name in decision.filters_inside),
             filters_outside=tuple(filters[name] for name in decision.filters_outside),
@@ -221,7 +250,15 @@ class NearestNeighbors:
             requires_vector=decision.requires_vector,
             cast=decision.cast,
         )
-        parameters = {"vector": vector, "limit": query.limit, "fetch": decision.fetch, **self._parameters(query)}
+        positions = {name: position for position, name in enumerate(self._table.columns)}
+        lists = {f"filter_{positions[name]}": list(choice.values[name]) for name in decision.all_values}
+        parameters = {
+            "vector": vector,
+            "limit": query.limit,
+            "fetch": decision.fetch,
+            **self._parameters(query),
+            **lists,
+        }
         if decision.strategy == "exact_scan":
             return _Search(decision, nearest_exact(self._column, clauses), {}, parameters)
         settings = self._support.settings(

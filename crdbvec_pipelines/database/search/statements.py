@@ -31,11 +31,13 @@ class Filter:
         column: The column.
         value_count: The number of values, in the parameters `filter_<column position>_<value number>`.
         allows_null: Whether NULL is allowed too.
+        is_list: Whether the values are one parameter, a list with the name `filter_<column position>`.
     """
 
     column: Column
     value_count: int
     allows_null: bool = False
+    is_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,26 @@ def application_search(column: ColumnDefinition, prefix: Sequence[Column]) -> sq
 
 
 @statement
+def next_value(table: Table, prefix_column: Column, *, has_after: bool) -> sql.Composable:
+    """Return the next value of a prefix column after `after`, or the first one, which an index on it finds."""
+    name = reference(prefix_column.name)
+    condition = (
+        sql.SQL("{} > {}").format(name, placeholder(prefix_column, "after"))
+        if has_after
+        else sql.SQL("{} IS NOT NULL").format(name)
+    )
+    return sql.SQL("SELECT {name} FROM {table} WHERE {condition} ORDER BY {name} LIMIT 1").format(
+        name=name, table=aliased(table), condition=condition
+    )
+
+
+@statement
+def has_null_value(table: Table, prefix_column: Column) -> sql.Composable:
+    """Return one row if a prefix column of a row is NULL."""
+    return sql.SQL("SELECT 1 FROM {} WHERE {} IS NULL LIMIT 1").format(aliased(table), reference(prefix_column.name))
+
+
+@statement
 def vector_of_row(column: ColumnDefinition) -> sql.Composable:
     """Return the vector of the row with a key, as an array."""
     return sql.SQL("SELECT {}::real[] FROM {} WHERE {}").format(
@@ -206,6 +228,14 @@ def _filter_conditions(table: Table, filters: Sequence[Filter], alias: str = ROW
     conditions: list[sql.Composable] = []
     for each in filters:
         position = positions[each.column.name]
+        if each.is_list:
+            values_of = sql.SQL("{} = ANY({}::{}[])").format(
+                reference(each.column.name, alias),
+                sql.Placeholder(f"filter_{position}"),
+                sql.SQL(each.column.cast),
+            )
+            conditions.append(values_of)
+            continue
         values = [placeholder(each.column, f"filter_{position}_{number}") for number in range(each.value_count)]
         name = reference(each.column.name, alias)
         has_value = _has_value(table, each.column, name, values)

@@ -1,8 +1,9 @@
 """The choice between an index scan and an exact scan for one search, as pure functions: no SQL, no database.
 
 An index can serve a search if it has the operator class of the metric, contains every row that has a vector, and if the
-query filters each of its prefix columns. Other filters run inside the index scan where the server supports that
-(PostgreSQL). Elsewhere they run on the result of an index scan that returns more rows than requested (CockroachDB).
+query filters each of its prefix columns, or all values of the others are known. Other filters run inside the index scan
+where the server supports that (PostgreSQL). Elsewhere they run on the result of an index scan that returns more rows
+than requested (CockroachDB).
 """
 
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ class SearchDecision:
         is_ivfflat: Whether the index is one of pgvector's method ivfflat.
         is_iterative: Whether the index scan has to continue after its first candidates.
         has_unindexed_filters: Whether there are filters on columns that are not in the prefix of the index.
+        all_values: The prefix columns of which the scan reads every value, because the query has no filter on them.
     """
 
     strategy: Strategy
@@ -51,6 +53,7 @@ class SearchDecision:
     is_ivfflat: bool = False
     is_iterative: bool = False
     has_unindexed_filters: bool = False
+    all_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def choose_strategy(
     operator_class: str,
     support: VectorSupport,
     configured_effort: int | None,
+    known_values: Mapping[str, int] | None = None,
 ) -> SearchDecision:
     """Return how a search is executed.
 
@@ -81,17 +85,19 @@ def choose_strategy(
         operator_class: The operator class of the column's metric.
         support: The properties of the server's vector index.
         configured_effort: The effort for queries that give none; None for the server's default.
+        known_values: The number of values of prefix columns of which all values are known (`unfiltered_prefix`).
 
     Raises:
         ConfigurationError: The effort exceeds the maximum of the server.
     """
+    known = known_values or {}
     if query.exact:
         return _exact_scan(query, "the query requests it")
     complete = {name: index for name, index in indexes.items() if index.contains_every_vector}
     matching = {name: index for name, index in complete.items() if index.distance_class == operator_class}
     if not matching:
         return _exact_scan(query, _why_no_index_matches(indexes, complete))
-    filtered = (query.filters or {}).keys()
+    filtered = (query.filters or {}).keys() | known.keys()
     usable = {name: index for name, index in matching.items() if filtered >= set(index.prefix)}
     if not usable:
         name, index = next(iter(matching.items()))
@@ -101,7 +107,25 @@ def choose_strategy(
     name, index = max(
         usable.items(), key=lambda item: (len(item[1].prefix), not item[1].is_ivfflat, item[1].cast is None)
     )
-    return _index_scan(query, name, index, support, query.effort or configured_effort)
+    return _index_scan(query, name, index, support, query.effort or configured_effort, known)
+
+
+def unfiltered_prefix(
+    query: SearchQuery, indexes: Mapping[str, IndexDefinition], operator_class: str
+) -> tuple[str, ...]:
+    """Return the prefix columns whose values have to be known for an index to serve a search; none if one does already.
+
+    Of several indexes, it is the one with the fewest such columns.
+    """
+    if query.exact:
+        return ()
+    filtered = (query.filters or {}).keys()
+    missing = [
+        tuple(column for column in index.prefix if column not in filtered)
+        for index in indexes.values()
+        if index.contains_every_vector and index.distance_class == operator_class
+    ]
+    return min(missing, key=len, default=())
 
 
 def review_index_scan(
@@ -149,7 +173,12 @@ def _why_no_index_matches(indexes: Mapping[str, IndexDefinition], complete: Mapp
 
 
 def _index_scan(
-    query: SearchQuery, name: str, index: IndexDefinition, support: VectorSupport, effort: int | None
+    query: SearchQuery,
+    name: str,
+    index: IndexDefinition,
+    support: VectorSupport,
+    effort: int | None,
+    known: Mapping[str, int],
 ) -> SearchDecision:
     of_index = support.effort_of(index)
     setting, largest = of_index.setting, of_index.largest
@@ -161,6 +190,9 @@ def _index_scan(
     # One row more than requested where one row is excluded afterwards.
     fetch = (query.limit + (query.exclude_key is not None)) * (_OVERFETCH_FACTOR if outside else 1)
     reason = f"Index scan on {name}" + (f" ({setting} {effort})" if effort else "")
+    all_values = tuple(column for column in index.prefix if column not in (query.filters or {}))
+    if all_values:
+        reason += f" for all {' and '.join(f'{known[column]:,} values of {column}' for column in all_values)}"
     if outside:
         reason += f"; the filter on {', '.join(outside)} applies to its nearest {fetch:,} rows"
     return SearchDecision(
@@ -176,4 +208,5 @@ def _index_scan(
         is_ivfflat=index.is_ivfflat,
         is_iterative=bool(unindexed and not outside) or fetch > (effort or of_index.default),
         has_unindexed_filters=bool(unindexed),
+        all_values=all_values,
     )

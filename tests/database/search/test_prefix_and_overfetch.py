@@ -85,8 +85,63 @@ def test_filters_on_prefix_columns_are_part_of_the_index_scan(by_tenant: Databas
 
 def test_missing_prefix_filter_leads_to_an_exact_scan_that_names_the_prefix(by_tenant: Database) -> None:
     result = nearest(by_tenant).find(QUERY, SearchQuery(filters={"year": [2003]}))
-    assert result.reason == "Exact scan: the index by_tenant needs a filter on each of its prefix columns (tenant)."
+    assert result.reason == (
+        "Exact scan: the index by_tenant needs a filter on each of its prefix columns (tenant); no other index starts "
+        "with tenant, so its values are not read."
+    )
     check(result, truth(ROWS, QUERY, matches=lambda row: row.year == 2003).ids)
+
+
+@pytest.fixture
+def with_values(postgres: Server) -> Iterator[psycopg.Connection]:
+    """Rows of few tenants, with an index on the tenant."""
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
+        create(connection, [replace(row, tenant=row.tenant or "tenant 0") for row in ROWS])
+        connection.execute("CREATE INDEX by_tenant ON passage USING hnsw (passage_vector vector_cosine_ops)")
+        connection.execute("CREATE INDEX tenants ON passage (tenant)")
+        yield connection
+
+
+def like_cockroachdb(connection: psycopg.Connection, *prefix: str) -> Database:
+    # Without a sort, only the vector index returns the rows in order.
+    settings = {"hnsw.ef_search": 400, "enable_sort": "off", "enable_bitmapscan": "off"}
+    url = preferring_indexes(connection.info.dsn, **settings)
+    return search_like_cockroachdb(Database(url), by_tenant=prefix)
+
+
+def test_missing_prefix_filter_is_a_list_of_all_values_if_they_are_few(with_values: psycopg.Connection) -> None:
+    with like_cockroachdb(with_values, "tenant") as database:
+        searches = nearest(database)
+        result = searches.find(QUERY, SearchQuery(limit=5))
+        text = searches.sql(QUERY, SearchQuery(limit=5))
+    assert result.reason == "Index scan on by_tenant for all 8 values of tenant."
+    check(result, truth(ROWS, QUERY, limit=5).ids)
+    assert """WHERE "crdbvec_row"."tenant" = ANY(""" in text
+    assert '\'{small,"tenant 0"' in text
+
+
+def test_values_of_the_prefix_are_not_used_if_some_are_null_or_if_they_are_many(
+    with_values: psycopg.Connection,
+) -> None:
+    needs = "Exact scan: the index by_tenant needs a filter on each of its prefix columns"
+    with_values.execute("UPDATE passage SET tenant = NULL WHERE id = 1")
+    with like_cockroachdb(with_values, "tenant") as database:
+        result = nearest(database).find(QUERY, SearchQuery(limit=5))
+    assert result.reason == f"{needs} (tenant); tenant is NULL in some rows."
+    check(result, truth(ROWS, QUERY, limit=5).ids)
+    with like_cockroachdb(with_values, "id") as database:
+        result = nearest(database).find(QUERY, SearchQuery(limit=5))
+    assert result.reason == f"{needs} (id); id has more than 32 values."
+
+
+def test_values_of_the_prefix_are_read_once_for_many_searches(with_values: psycopg.Connection) -> None:
+    with RecordingDatabase(preferring_indexes(with_values.info.dsn)) as database:
+        database.sent = []
+        searches = nearest(search_like_cockroachdb(database, by_tenant=["tenant"]))
+        searches.find(QUERY, SearchQuery(limit=5))
+        assert database.sent.count("next_value") == 9
+        searches.find(QUERY, SearchQuery(limit=5))
+        assert database.sent.count("next_value") == 9
 
 
 def test_other_filters_run_on_ten_times_the_rows_and_the_reason_says_so(by_tenant: Database) -> None:

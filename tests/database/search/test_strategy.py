@@ -9,7 +9,12 @@ from crdbvec_pipelines.database.dialects.cockroachdb_vectors import CockroachVec
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition, VectorSupport
 from crdbvec_pipelines.database.search.query import SearchQuery
-from crdbvec_pipelines.database.search.strategy import SearchDecision, choose_strategy, review_index_scan
+from crdbvec_pipelines.database.search.strategy import (
+    SearchDecision,
+    choose_strategy,
+    review_index_scan,
+    unfiltered_prefix,
+)
 from crdbvec_pipelines.errors import ConfigurationError
 
 COSINE = "vector_cosine_ops"
@@ -245,6 +250,41 @@ def test_effort_above_the_maximum_is_an_error(support: VectorSupport, setting: s
         choose_strategy(replace(query, effort=largest + 1), PLAIN, COSINE, support, None)
     with pytest.raises(ConfigurationError, match=sentence):
         choose_strategy(SearchQuery(), PLAIN, COSINE, support, largest + 1)
+
+
+def test_all_values_of_a_prefix_stand_for_the_missing_filter() -> None:
+    decision = choose_strategy(SearchQuery(), BY_TENANT, COSINE, COCKROACHDB, 64, {"tenant": 5})
+    assert decision == SearchDecision(
+        "index_scan",
+        "Index scan on by_tenant (vector_search_beam_size 64) for all 5 values of tenant.",
+        10,
+        index="by_tenant",
+        filters_inside=("tenant",),
+        effort=64,
+        all_values=("tenant",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "indexes", "expected"),
+    [
+        (SearchQuery(), BY_TENANT, ("tenant",)),
+        (SearchQuery(filters={"tenant": "a"}), BY_TENANT, ()),
+        (SearchQuery(exact=True), BY_TENANT, ()),
+        (SearchQuery(), {**BY_TENANT, **PLAIN}, ()),
+        (SearchQuery(), {"by_l2": IndexDefinition("vector_l2_ops", ("tenant",))}, ()),
+        (SearchQuery(), {}, ()),
+        (
+            SearchQuery(filters={"region": "eu"}),
+            {"by_all": IndexDefinition(COSINE, ("tenant", "year")), "by_two": IndexDefinition(COSINE, ("region", "a"))},
+            ("a",),
+        ),
+    ],
+)
+def test_prefix_columns_without_a_filter(
+    query: SearchQuery, indexes: Mapping[str, IndexDefinition], expected: tuple[str, ...]
+) -> None:
+    assert unfiltered_prefix(query, indexes, COSINE) == expected
 
 
 UNFILTERED = SearchDecision("index_scan", "Index scan on v_index.", 10, index="v_index")
