@@ -129,8 +129,9 @@ class _Embedder:
         return report, counts
 
     def _prepare(self, column: VectorColumn, encoder: Encoder) -> BoundColumn:
-        existed = column.output in read_table(self.database, column.table).columns
-        bound = prepare_column(self.database, column, encoder)
+        database = self.database.with_quality_of_service(column.quality_of_service)
+        existed = column.output in read_table(database, column.table).columns
+        bound = prepare_column(database, column, encoder)
         if self.verbose:
             print_info(f"Column {column.output} {'already exists' if existed else 'created'}")
         return bound

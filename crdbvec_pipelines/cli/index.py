@@ -162,7 +162,10 @@ def _size_text(size: int | None) -> str:
 
 
 def _open(database: Database, target: Target) -> BoundColumn:
-    return open_column(database, target.column, target.registry.load(target.column.model))
+    column = target.column
+    return open_column(
+        database.with_quality_of_service(column.quality_of_service), column, target.registry.load(column.model)
+    )
 
 
 def _progress_bar(label: str) -> Progress:

@@ -23,7 +23,14 @@ def command(
     target = selection.resolve()
     with target.open() as database:
         estimates = [
-            (column, estimate_refresh(database, column, target.registry.load(column.model)))
+            (
+                column,
+                estimate_refresh(
+                    database.with_quality_of_service(column.quality_of_service),
+                    column,
+                    target.registry.load(column.model),
+                ),
+            )
             for column in target.columns
         ]
     if as_json:

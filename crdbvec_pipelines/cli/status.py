@@ -60,7 +60,7 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 
 def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, Any]:
     encoder = target.registry.load(column.model)
-    bound = open_column(database, column, encoder)
+    bound = open_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
     counts = column_counts(bound)
     sample = sample_column(bound, encoder, [KeyRange()]) if counts.embedded else None
     return {

@@ -18,6 +18,7 @@ from crdbvec_pipelines.config.schema import (
     ExistingVectors,
     ModelsSpec,
     ProjectConfig,
+    QualityOfService,
     Staleness,
     VectorColumn,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "ModelsSpec",
     "PartitionsSpec",
     "ProjectConfig",
+    "QualityOfService",
     "Staleness",
     "VectorColumn",
     "find_config",

@@ -36,6 +36,9 @@ Staleness = Literal["fingerprint", "trigger", "nulls_only"]
 ExistingVectors = Literal["refuse", "adopt", "replace"]
 """What becomes of vectors that were in the output column before it was first prepared."""
 
+QualityOfService = Literal["background", "regular"]
+"""How CockroachDB orders the work of a session next to that of others when the cluster is busy."""
+
 Executor = Literal["auto", "in_process", "multiprocess"]
 """Where a Dagster run encodes its batches."""
 
@@ -210,6 +213,12 @@ class VectorColumn(Spec):
         default="auto",
         description="Where a Dagster run encodes: `in_process`, `multiprocess` (as many processes as `workers`), or "
         "`auto`: several processes only for a wrapper that neither has an engine nor is thread-safe.",
+    )
+    quality_of_service: QualityOfService = Field(
+        default="background",
+        description="CockroachDB: the quality of service of backfills, maintenance, checks and `crdbvec plan`: "
+        "`background`, which other sessions take precedence over when the cluster is busy, or `regular`. Searches and "
+        "follow always have `regular`.",
     )
     partitions: PartitionsSpec = Field(
         default=PartitionsSpec(), description="How the table is divided into partitions."

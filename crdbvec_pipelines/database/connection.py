@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity.wait import wait_base
 
+from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import (
@@ -23,6 +25,7 @@ from crdbvec_pipelines.database.errors import (
     is_full,
     is_lost_connection,
     is_retryable,
+    is_timed_out,
     translate,
     translate_connecting,
 )
@@ -63,6 +66,8 @@ CONNECT_TIMEOUT_SECONDS = 10
 MAX_ATTEMPTS = 8
 # The longest backoff after a retryable error; such errors end when a concurrent transaction ends.
 MAX_RETRY_WAIT_SECONDS = 5.0
+# The longest wait after a time-out in a session that gives way: the server is busy, so it waits longer.
+MAX_BUSY_WAIT_SECONDS = 30.0
 # CockroachDB Cloud closes connections after 30 minutes; a shorter lifetime avoids an error in the middle of the work.
 MAX_CONNECTION_LIFETIME_SECONDS = 1_200
 # A connection that is lost at once is rare.
@@ -129,6 +134,7 @@ class Database:
             pool tries to connect to an unavailable server at growing intervals.
         reply_timeout: Seconds without a reply after which a connection counts as lost, unless the server is still
             executing the statement.
+        quality_of_service: How the server orders the work of its sessions next to that of others, if it can.
 
     Attributes:
         dialect: The dialect of the server.
@@ -137,6 +143,7 @@ class Database:
         retries: How often any thread has sent a statement again so far.
         role_path: The session settings with the search path of the role, which functions of a user's triggers may need.
         write_settings: The session settings of a guarded write: those, and a short lock timeout.
+        gives_way: Whether other sessions take precedence, so that a statement that times out is tried again later.
 
     Raises:
         ConfigurationError: The URL is not valid.
@@ -154,12 +161,25 @@ class Database:
         statement_timeout: float | None = None,
         attempts: int = MAX_ATTEMPTS,
         reply_timeout: float = DEFAULT_REPLY_TIMEOUT_SECONDS,
+        quality_of_service: QualityOfService = "regular",
     ) -> None:
         self._url = libpq_url(url)
         self._attempts = attempts
         self._statement_timeout = statement_timeout
         self._reply_timeout = reply_timeout
         self._server_processes: weakref.WeakKeyDictionary[psycopg.Connection, int | None] = weakref.WeakKeyDictionary()
+        self._open_with = functools.partial(
+            type(self),
+            url,
+            application_name=application_name,
+            max_connections=max_connections,
+            statement_timeout=statement_timeout,
+            attempts=attempts,
+            reply_timeout=reply_timeout,
+        )
+        self._quality_of_service = quality_of_service
+        self._others: dict[QualityOfService, Database] = {}
+        self._others_lock = threading.Lock()
         self._pool_timeout_seconds = 3 * CONNECT_TIMEOUT_SECONDS
         self._connection_arguments: dict[str, Any] = {
             "application_name": application_name,
@@ -175,7 +195,9 @@ class Database:
         self.has_pooler: bool = inspected.has_pooler
         self.name: str = inspected.database
         self.server: str = inspected.description
-        self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout}
+        quality = self.dialect.quality_of_service_settings(quality_of_service)
+        self.gives_way = bool(quality)
+        self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout, **quality}
         self.role_path: Settings = {"search_path": role_search_path(inspected.role_path)}
         self.write_settings: Settings = {**self.dialect.write_lock_settings, **self.role_path}
         self._pool = ConnectionPool(
@@ -199,8 +221,24 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, also those of another quality of service."""
+        for other in self._others.values():
+            other.close()
         self._pool.close()
+
+    def with_quality_of_service(self, quality: QualityOfService) -> "Database":
+        """Return the same database with sessions of a quality of service, which is closed together with this one.
+
+        It has connections of its own, so that no statement needs another round trip. On a server without this setting
+        it is this object.
+        """
+        settings = self.dialect.quality_of_service_settings
+        if settings(quality) == settings(self._quality_of_service):
+            return self
+        with self._others_lock:
+            if quality not in self._others:
+                self._others[quality] = self._open_with(quality_of_service=quality)
+            return self._others[quality]
 
     def renew_connections(self) -> None:
         """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
@@ -294,6 +332,11 @@ class Database:
             parameters: The values of its placeholders, for each time that it runs.
             settings: Session settings for this group only. They need no round trip of their own.
 
+        Raises:
+            DatabaseUnavailable: Every attempt ended in a retryable error, or the group timed out in a session that
+                gives way. A smaller group may not.
+            DatabaseError: The server rejected the statement.
+
         Returns:
             The number of affected rows, and how often the whole group was sent again. The retries of other threads are
             not counted.
@@ -306,7 +349,7 @@ class Database:
                 # The results have arrived when the pipeline ends.
                 return cursor.rowcount
 
-        retrying = self._retrying()
+        retrying = self._retrying(with_timeouts=False)
         rows = self._run(run, statement, retrying)
         return Executed(rows, int(retrying.statistics["attempt_number"]) - 1)
 
@@ -314,6 +357,8 @@ class Database:
         self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
     ) -> list[Row]:
         """Run one statement, which returns one row, for each set of parameters, as `execute_many`.
+
+        A group of reads, which has no settings, is also sent again if it timed out in a session that gives way.
 
         Returns:
             The row of each set of parameters, in their order.
@@ -325,7 +370,7 @@ class Database:
                     cursor.executemany(statement.query, parameters, returning=True)
                 return [row for result in cursor.results() for row in result.fetchall()]
 
-        return self._run(run, statement)
+        return self._run(run, statement, self._retrying(with_timeouts=not settings))
 
     @contextmanager
     def _with_settings(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
@@ -459,14 +504,24 @@ class Database:
                 "No work is lost. Run the same command again when the database is available."
             ) from None
         except psycopg.Error as error:
+            if self.gives_way and is_timed_out(error):
+                raise DatabaseUnavailable(
+                    f"The server is busy: it canceled a statement after its time-out while {action}, because other "
+                    "sessions take precedence (quality_of_service). No work is lost. Run the same command again later, "
+                    "or raise statement_timeout for the role.",
+                    error.sqlstate,
+                ) from None
             # Without the error as cause, because tracebacks and logs show its DETAIL, which can quote a row.
             raise translate(error, action) from None
 
-    def _retrying(self) -> Retrying:
+    def _retrying(self, *, with_timeouts: bool = True) -> Retrying:
+        retries_timeouts = self.gives_way and with_timeouts
         return Retrying(
-            retry=retry_if_exception(_may_succeed_again),
+            retry=retry_if_exception(
+                lambda error: _may_succeed_again(error) or (retries_timeouts and is_timed_out(error))
+            ),
             stop=stop_after_attempt(self._attempts),
-            wait=wait_random_exponential(multiplier=0.05, max=MAX_RETRY_WAIT_SECONDS),
+            wait=_Wait(),
             before_sleep=self._before_retry,
             reraise=True,
         )
@@ -485,6 +540,18 @@ class Database:
 def _may_succeed_again(error: BaseException) -> bool:
     """Return whether to send a statement again; the end of a process does not wait for an unavailable server."""
     return is_retryable(error) and not (shutdown_requested.is_set() and is_lost_connection(error))
+
+
+class _Wait(wait_base):
+    """The wait before the next attempt: longer after a time-out, which shows that the server is busy."""
+
+    def __init__(self) -> None:
+        self._after_conflict = wait_random_exponential(multiplier=0.05, max=MAX_RETRY_WAIT_SECONDS)
+        self._when_busy = wait_random_exponential(multiplier=1, max=MAX_BUSY_WAIT_SECONDS)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        return (self._when_busy if is_timed_out(error) else self._after_conflict)(retry_state)
 
 
 def _text(value: str | bytes | None) -> str:

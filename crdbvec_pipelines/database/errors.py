@@ -128,6 +128,11 @@ def is_locked(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and sqlstate.is_lock_timeout(error.sqlstate)
 
 
+def is_timed_out(error: BaseException | None) -> bool:
+    """Return whether a statement was canceled because it ran too long."""
+    return isinstance(error, (psycopg.Error, DatabaseError)) and sqlstate.is_timed_out(error.sqlstate)
+
+
 def is_not_supported(error: DatabaseError) -> bool:
     """Return whether the server does not have a feature, or does not have it for this table."""
     return sqlstate.is_not_supported(error.sqlstate)

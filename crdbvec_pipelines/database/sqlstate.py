@@ -42,6 +42,8 @@ _DUPLICATE_OBJECT = frozenset({"42701", "42710", "42P07", "23505"})
 _CONCURRENT_CHANGE = frozenset({"42883", "42704", "42723", "2BP01", "XX000"})
 _INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
+# A statement that ran longer than `statement_timeout`, or that an administrator canceled.
+_QUERY_CANCELED = "57014"
 _FEATURE_NOT_SUPPORTED = "0A000"
 _DATA_EXCEPTION_CLASS = "22"
 # A name or type in a statement is not there, or not as before; 0A000 is "cached plan must not change result type".
@@ -124,6 +126,11 @@ def is_missing_privilege(sqlstate: str | None) -> bool:
 def is_lock_timeout(sqlstate: str | None) -> bool:
     """Return whether a statement ended because it could not get a lock in time."""
     return sqlstate == _LOCK_NOT_AVAILABLE
+
+
+def is_timed_out(sqlstate: str | None) -> bool:
+    """Return whether a statement was canceled, usually because of `statement_timeout`."""
+    return sqlstate == _QUERY_CANCELED
 
 
 def is_changed_schema(sqlstate: str | None) -> bool:

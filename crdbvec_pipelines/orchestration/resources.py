@@ -8,7 +8,7 @@ from functools import cache
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable
+from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable, VectorColumn
 from crdbvec_pipelines.database.connection import MAX_ATTEMPTS, Database
 from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS
 from crdbvec_pipelines.errors import ConfigurationError
@@ -102,6 +102,11 @@ def database_of(resources: object, key: str) -> Database:
     if not isinstance(resource, CockroachResource):
         raise ConfigurationError(f"The resource {key} is not a CockroachResource.")
     return resource.database
+
+
+def background_database(resources: object, key: str, spec: VectorColumn) -> Database:
+    """Return the open database as `database_of`, with the quality of service of the backfills of a vector column."""
+    return database_of(resources, key).with_quality_of_service(spec.quality_of_service)
 
 
 def _configured_url(context: dg.InitResourceContext) -> str:

@@ -146,7 +146,8 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
 def _settings(dialect: Dialect) -> dict[str, str | int]:
     search = {**dialect.vectors.settings(100, filtered=False), **dialect.vectors.settings(100, filtered=True)}
     fixed = {**SESSION_SETTINGS, **dialect.text_settings}
-    return {**fixed, "statement_timeout": "30000ms", **dialect.ddl_lock_settings, **search}
+    quality = dialect.quality_of_service_settings("background")
+    return {**fixed, "statement_timeout": "30000ms", **dialect.ddl_lock_settings, **quality, **search}
 
 
 # The examples of each parameter for a case. Parameters whose type is a Literal or bool need none.

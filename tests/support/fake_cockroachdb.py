@@ -9,8 +9,9 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
+from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.dialects import CockroachDialect
+from crdbvec_pipelines.database.dialects import CockroachDialect, PostgresDialect
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import CockroachVectors
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition
@@ -101,3 +102,11 @@ def reject_replaced_trigger_functions(connection: psycopg.Connection) -> None:
         "CREATE EVENT TRIGGER reject_replacing ON ddl_command_end WHEN TAG IN ('CREATE FUNCTION') "
         "EXECUTE FUNCTION public.reject_replacing()"
     )
+
+
+class QualityOfServiceDialect(PostgresDialect):
+    """PostgreSQL with a quality of service, in a setting of a name that it accepts."""
+
+    def quality_of_service_settings(self, quality: QualityOfService) -> Mapping[str, str]:
+        settings = CockroachDialect(260200).quality_of_service_settings(quality)
+        return {f"fake.{name}": value for name, value in settings.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg import sql
 
+from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.database.dialects.vector_support import VectorSupport
 
 
@@ -167,6 +168,10 @@ class Dialect(ABC):
 
         While it waits, other transactions wait for the locks that it already holds.
         """
+
+    @abstractmethod
+    def quality_of_service_settings(self, quality: QualityOfService) -> Mapping[str, str]:
+        """Return the session settings of a quality of service; none if it is that of any session."""
 
     @property
     @abstractmethod

@@ -6,6 +6,7 @@ import psycopg
 from psycopg import sql
 from psycopg.crdb import CrdbConnection
 
+from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.content import content_pattern
 from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import MIN_VECTOR_INDEX_VERSION, CockroachVectors
@@ -147,6 +148,10 @@ class CockroachDialect(Dialect):
     def write_lock_settings(self) -> Mapping[str, str]:
         """A lock timeout of 100 ms. It also applies to reads that wait for a lock, so it is set for writes only."""
         return {"lock_timeout": "100ms"}
+
+    def quality_of_service_settings(self, quality: QualityOfService) -> Mapping[str, str]:
+        """Return the setting that lets admission control run the work of other sessions first; `regular` is the default."""
+        return {} if quality == "regular" else {"default_transaction_quality_of_service": quality}
 
     @property
     def index_is_being_built(self) -> sql.Composable:

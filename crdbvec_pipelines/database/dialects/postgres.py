@@ -6,6 +6,7 @@ from functools import cache
 import psycopg
 from psycopg import sql
 
+from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.content import content_ranges, encoded_characters, no_content_hex_pattern
 from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
@@ -211,6 +212,10 @@ class PostgresDialect(Dialect):
     def write_lock_settings(self) -> Mapping[str, str]:
         """A lock timeout of 100 ms: longer than most transactions, shorter than what users of an application notice."""
         return {"lock_timeout": "100ms"}
+
+    def quality_of_service_settings(self, quality: QualityOfService) -> Mapping[str, str]:
+        """Return nothing: PostgreSQL has no such setting."""
+        return {}
 
     @property
     def index_is_being_built(self) -> sql.Composable:

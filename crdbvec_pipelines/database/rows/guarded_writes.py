@@ -9,8 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from crdbvec_pipelines.database.connection import Database, Parameters
-from crdbvec_pipelines.database.errors import DatabaseError, is_locked, is_not_supported
+from crdbvec_pipelines.database.connection import MAX_BUSY_WAIT_SECONDS, Database, Parameters
+from crdbvec_pipelines.database.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    is_locked,
+    is_not_supported,
+    is_timed_out,
+)
 from crdbvec_pipelines.database.rows.write_size import SLOW_SECONDS, WriteSize
 from crdbvec_pipelines.database.statement import Statement
 
@@ -23,6 +29,10 @@ _UNEXAMINED_GROUPS = 20
 # Rows that are tried one by one wait for their lock. After this many waits the others count as locked, so that the
 # attempt ends within a second or two even if the whole table is locked.
 _MAX_WAITS = 10
+# The waits after a group that timed out because other sessions take precedence: 0.5 s at first, doubled each time up to
+# the longest, about a minute and a half in all. After the last one the refresh ends, and its rows stay pending.
+_FIRST_BUSY_WAIT_SECONDS = 0.5
+_MAX_BUSY_WAITS = 8
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,19 @@ class GuardedWrites:
         """
         size = self._size()
         written, start = Written(0), 0
-        waits_left = _MAX_WAITS
+        waits_left, busy_waits = _MAX_WAITS, 0
         while start < len(parameters):
             group = parameters[start : start + size.rows]
-            done = self._write_group(size, group)
+            try:
+                done = self._write_group(size, group)
+            except DatabaseUnavailable as error:
+                if not is_timed_out(error) or busy_waits == _MAX_BUSY_WAITS:
+                    raise
+                size.shrink()
+                time.sleep(min(_FIRST_BUSY_WAIT_SECONDS * 2**busy_waits, MAX_BUSY_WAIT_SECONDS))
+                busy_waits += 1
+                continue
+            busy_waits = 0
             if one_by_one and done.locked:
                 alone, waits_left = self._write_one_by_one(group, done.locked, waits_left)
                 done = Written(done.rows + alone.rows, alone.locked)

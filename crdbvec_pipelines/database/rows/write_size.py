@@ -29,6 +29,10 @@ class WriteSize:
         """The rows of the next group, at least one."""
         return max(1, int(self._rows))
 
+    def shrink(self) -> None:
+        """Halve the size, because the server has no time for a group of this size."""
+        self._rows = max(1.0, self._rows * _SHRINK_FACTOR)
+
     def adjust(self, rows: int, seconds: float, retries: int) -> None:
         """Adjust the size after a group has been written.
 
@@ -38,6 +42,6 @@ class WriteSize:
             retries: How often the group was sent again.
         """
         if retries or seconds > SLOW_SECONDS:
-            self._rows = max(1.0, self._rows * _SHRINK_FACTOR)
+            self.shrink()
         elif seconds < _QUICK_SECONDS and rows >= self.rows:
             self._rows = min(float(self._largest), self._rows * _GROWTH_FACTOR)

@@ -21,7 +21,7 @@ from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.check_results import DESCRIPTIONS, check_names, evaluate, is_sampled
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
-from crdbvec_pipelines.orchestration.resources import database_of
+from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.refresh.input_sample import sample_column
 
 
@@ -42,7 +42,7 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
         selected = {key.name for key in context.selected_asset_check_keys}
         with as_dagster_failures():
             encoder = registry.load(spec.model)
-            column = open_existing_column(database_of(context.resources, names.resource), spec, encoder)
+            column = open_existing_column(background_database(context.resources, names.resource, spec), spec, encoder)
             if not is_prepared(column):
                 raise TableError(
                     f"{spec.table} is not prepared for the vector column {spec.output}. "

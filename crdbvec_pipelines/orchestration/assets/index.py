@@ -16,7 +16,7 @@ from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
-from crdbvec_pipelines.orchestration.resources import database_of
+from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.search.index_build import build_when_covered
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
@@ -69,7 +69,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     )
     def vector_index(context: dg.AssetExecutionContext, config: IndexConfig) -> dg.MaterializeResult[Any]:
         with as_dagster_failures():
-            database = database_of(context.resources, names.resource)
+            database = background_database(context.resources, names.resource, spec)
             column = open_column(database, spec, registry.load(spec.model))
             sentence = unsupported_options(database.dialect, spec)
             if sentence:
@@ -103,7 +103,7 @@ def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) 
         """Whether the server uses the vector index for searches of this role, according to EXPLAIN."""
         with as_dagster_failures():
             column = open_existing_column(
-                database_of(context.resources, names.resource), spec, registry.load(spec.model)
+                background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
             )
             use = read_index_use(column, _SAMPLED_SEARCHES)
         shown = next(iter(use.without_index + use.planned), None)
@@ -134,7 +134,9 @@ def _recall(
         """Whether the index finds the rows that an exact search finds, for queries made from the table."""
         with as_dagster_failures():
             curve = measure_recall(
-                open_existing_column(database_of(context.resources, names.resource), spec, registry.load(spec.model))
+                open_existing_column(
+                    background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
+                )
             )
         measured = curve.at(index.effort)
         smallest = curve.smallest_effort_with_recall(index.wanted_recall)

@@ -20,7 +20,7 @@ from crdbvec_pipelines.orchestration.assets.metadata import definition_metadata
 from crdbvec_pipelines.orchestration.assets.partition_run import PartitionRun
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures, retrying
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.resources import database_of
+from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
@@ -100,7 +100,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             encoder.load_in_background()
-            column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
+            column = prepare_column(background_database(context.resources, names.resource, spec), spec, encoder)
             for key_range in ranges.values():
                 column.table.check_range(key_range)
             options = replace(

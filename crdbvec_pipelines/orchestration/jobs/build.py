@@ -12,7 +12,7 @@ from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
-from crdbvec_pipelines.orchestration.resources import database_of
+from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.orchestration.sensors.follow import build_follow_sensor
 
 # Dagster's retry from failure skips mapped steps that were never planned. These runs have one step, so it would be safe
@@ -47,7 +47,9 @@ def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) ->
     @dg.op(name=names.op("sync_partitions"), required_resource_keys={names.resource})
     def sync(context: dg.OpExecutionContext) -> None:
         with as_dagster_failures():
-            column = prepare_column(database_of(context.resources, names.resource), spec, registry.load(spec.model))
+            column = prepare_column(
+                background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
+            )
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
         context.log.info(str(plan))
 

@@ -19,7 +19,7 @@ from crdbvec_pipelines.orchestration.instance.connections import keep_connection
 from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions, version_tags
 from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
-from crdbvec_pipelines.orchestration.resources import database_of
+from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
@@ -37,7 +37,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
         with as_dagster_failures():
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
-            column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
+            column = prepare_column(background_database(context.resources, names.resource, spec), spec, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             context.log.info(str(plan))
