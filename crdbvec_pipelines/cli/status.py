@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from crdbvec_pipelines.cli.output import failed_text, output_stream, print_json, print_text, share_text
+from crdbvec_pipelines.cli.output import failed_text, output_stream, print_info, print_json, print_text, share_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import open_column
@@ -34,9 +34,12 @@ def command(
     target = selection.resolve()
     with target.open() as database:
         columns = [_status(database, target, column) for column in target.columns]
+        has_follower_reads = database.dialect.vectors.follower_read_clause is not None
     if as_json:
         print_json(columns)
         return
+    if has_follower_reads:
+        print_info("The numbers are those of a few seconds ago (follower read).")
     output = Table(*_SHOWN, box=None)
     for facts in columns:
         shown = (facts[name] for name in _SHOWN)
@@ -61,7 +64,7 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, Any]:
     encoder = target.registry.load(column.model)
     bound = open_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
-    counts = column_counts(bound)
+    counts = column_counts(bound, "follower_read")
     sample = sample_column(bound, encoder, [KeyRange()]) if counts.embedded else None
     return {
         "table": str(column.table),

@@ -21,9 +21,11 @@ from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.database.dialects import Dialect, detect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import (
+    DatabaseError,
     DatabaseUnavailable,
     is_full,
     is_lost_connection,
+    is_not_readable_in_past,
     is_retryable,
     is_timed_out,
     translate,
@@ -266,7 +268,7 @@ class Database:
     def fetch(
         self, statement: Statement, parameters: Parameters | None = None, settings: Settings | None = None
     ) -> list[Row]:
-        """Return all rows of a query.
+        """Return all rows of a query. A follower read that is not possible reads the present.
 
         Args:
             statement: The query.
@@ -282,7 +284,13 @@ class Database:
                 prepare = False if statement.needs_custom_plan else None
                 return connection.execute(statement.query, parameters or {}, prepare=prepare).fetchall()
 
-        return self._run(run, statement)
+        try:
+            return self._run(run, statement)
+        except DatabaseError as error:
+            if statement.present is None or not is_not_readable_in_past(error):
+                raise
+            logger.info("%s cannot be read in the past (SQLSTATE %s)", statement.name, error.sqlstate)
+        return self.fetch(statement.present, parameters, settings)
 
     def fetch_one(self, statement: Statement, parameters: Parameters | None = None) -> Row:
         """Return the row of a query that always returns exactly one."""

@@ -128,6 +128,11 @@ def is_locked(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and sqlstate.is_lock_timeout(error.sqlstate)
 
 
+def is_not_readable_in_past(error: DatabaseError) -> bool:
+    """Return whether a follower read may have failed only because it reads the past, such as that of a new table."""
+    return sqlstate.is_not_readable_in_past(error.sqlstate)
+
+
 def is_timed_out(error: BaseException | None) -> bool:
     """Return whether a statement was canceled because it ran too long."""
     return isinstance(error, (psycopg.Error, DatabaseError)) and sqlstate.is_timed_out(error.sqlstate)

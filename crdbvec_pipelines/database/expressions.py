@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.aliases import ROW, aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.statement import FollowerReadClause
 from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
@@ -282,6 +283,11 @@ def range_parameters(key_range: KeyRange) -> dict[str, object]:
 def placeholder(column: Column, name: str) -> sql.Composable:
     """Return a parameter cast to a column's type, because CockroachDB takes a string without a cast as TEXT."""
     return sql.SQL("{}::{}").format(sql.Placeholder(name), sql.SQL(column.cast))
+
+
+def follower_read_clause(table: Table) -> FollowerReadClause:
+    """Return the clause that ends the outermost FROM of a query marked with `@follower_read`."""
+    return FollowerReadClause(table.dialect.vectors.follower_read_clause)
 
 
 def evenly_spread_keys(table: Table, condition: sql.Composable) -> sql.Composable:

@@ -49,6 +49,9 @@ _DATA_EXCEPTION_CLASS = "22"
 # A name or type in a statement is not there, or not as before; 0A000 is "cached plan must not change result type".
 # Without 42501, a missing privilege.
 _CHANGED_SCHEMA = re.compile(r"42(?!501)...|0A000")
+# What a follower read of a table, column or privilege runs into that did not exist a few seconds ago (42, 3D, 3F, 0A);
+# a time that is no longer stored (XXUUU, the code of errors without one of their own), or a licence (XXC).
+_NOT_READABLE_IN_PAST = re.compile(r"(42|3D|3F|0A)...|XXUUU|XXC..")
 # Locks, objects in use and timeouts, which end without a change of the table or of a row.
 _LOCK_OR_TIMEOUT = re.compile(r"55(P03|006)|57014")
 # What the same statement of every row runs into: limits of the server, and states of the table, such as a missing
@@ -136,6 +139,11 @@ def is_timed_out(sqlstate: str | None) -> bool:
 def is_changed_schema(sqlstate: str | None) -> bool:
     """Return whether a statement may have failed because a table was replaced or its columns were changed."""
     return bool(_CHANGED_SCHEMA.fullmatch(sqlstate or ""))
+
+
+def is_not_readable_in_past(sqlstate: str | None) -> bool:
+    """Return whether a follower read may have failed only because it reads the past."""
+    return bool(_NOT_READABLE_IN_PAST.fullmatch(sqlstate or ""))
 
 
 def is_not_supported(sqlstate: str | None) -> bool:

@@ -100,7 +100,12 @@ def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange,
     for number in range(_MAX_PASSES):
         if state.is_complete:
             break
-        passes = replace(options, passes=_needed_passes(state), claim_first=True, settling=settling if number else None)
+        passes = replace(
+            options if number else _reading_the_past(options),
+            passes=_needed_passes(state),
+            claim_first=True,
+            settling=settling if number else None,
+        )
         done = refresh(rows, encoder, key_range, passes)
         report = report.followed_by(done)
         state = range_state(rows.column, key_range)
@@ -142,7 +147,8 @@ def refresh_after_others(
             while is_claimed(rows.column, key_range):
                 if options.stop.wait(CLAIM_POLL_SECONDS):
                     return report
-            done = refresh(rows, encoder, key_range, options)
+            # What the others have just embedded is still pending in the past.
+            done = refresh(rows, encoder, key_range, replace(options, as_of="now"))
             report = report.followed_by(done)
     return report
 
@@ -166,7 +172,7 @@ def refresh_and_settle(
         UnsettledRows: Rows were written in several passes and are still pending, and no row has a vector.
         CrdbvecError: As `refresh`.
     """
-    report = refresh_after_others(rows, encoder, key_range, options, on_wait)
+    report = refresh_after_others(rows, encoder, key_range, _reading_the_past(options), on_wait)
     counts = rows.count(key_range)
     settling = _settling_after_first_pass()
     for _ in range(1, _MAX_PASSES):
@@ -184,6 +190,14 @@ def refresh_and_settle(
 def _settling_after_first_pass() -> Settling:
     """Return what finds the rows that do not settle in the passes after the first, which usually have few rows."""
     return Settling(max_rows=None, passes_before=1)
+
+
+def _reading_the_past(options: RefreshOptions) -> RefreshOptions:
+    """Return the options of a first pass, whose rows are read in the past; the passes that follow find newer rows.
+
+    A refresh that is limited to some batches has one pass only, which must find the newest rows.
+    """
+    return options if options.max_batches is not None else replace(options, as_of="follower_read")
 
 
 def _needed_passes(state: RangeState) -> Sequence[Pass]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.predicates import Pass
+from crdbvec_pipelines.database.statement import AsOf
 from crdbvec_pipelines.refresh.cache import VectorCache
 from crdbvec_pipelines.refresh.locked_rows import LOCK_WAIT_SECONDS
 from crdbvec_pipelines.refresh.memory import MIB, MemoryBudget
@@ -34,6 +35,8 @@ class RefreshOptions:
         cache: The vectors of recently encoded inputs; refreshes that are given the same object share it.
         known_input: An input that the model has encoded, with which it is checked when rows fail; refreshes of the same
             column that are given the same object share it.
+        as_of: The time that the pages of pending rows read. A follower read loads no replica that an application writes
+            to; rows that were embedded or edited since are found in vain, and new rows are not found.
         settling: Finds the rows that do not settle. Refreshes that follow one another share it; None for a refresh that
             is not one of several passes.
         on_batch: Called in the calling thread after each written batch.
@@ -49,6 +52,7 @@ class RefreshOptions:
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     cache: VectorCache = field(default_factory=VectorCache)
     known_input: KnownInput = field(default_factory=KnownInput)
+    as_of: AsOf = "now"
     settling: Settling | None = None
     on_batch: Callable[[WrittenBatch], None] = _ignore_batch
     stop: threading.Event = field(default_factory=threading.Event)

@@ -134,6 +134,7 @@ class PendingBatches:
             max_bytes=max_bytes,
             exclude_deferred=self._exclude_deferred,
             excluded=self._others,
+            as_of=self._options.as_of,
         )
         if (page or page.next_bytes is not None) and not self._claim.is_held:
             self._claim.acquire()
@@ -161,7 +162,12 @@ class PendingBatches:
             self._claim.acquire()
         try:
             found = self._rows.read_key(
-                self._range, pass_, after, exclude_deferred=self._exclude_deferred, excluded=self._others
+                self._range,
+                pass_,
+                after,
+                exclude_deferred=self._exclude_deferred,
+                excluded=self._others,
+                as_of=self._options.as_of,
             )
         except DatabaseError:
             # Neither the row nor its key can be read, so it cannot be recorded.

@@ -121,7 +121,7 @@ def measure_recall(
 def sample_queries(column: BoundColumn, size: int) -> list[tuple[NDArray[np.float32], Filters]]:
     """Return the midpoints between sampled rows, each with a filter for the prefix values of one of the two rows."""
     prefix = [column.table.columns[name] for name in (column.spec.index.prefix if column.spec.index else ())]
-    sampled = column.database.fetch(sample_vectors(column, prefix), {"size": size})
+    sampled = column.database.fetch(sample_vectors(column, prefix).as_of("follower_read"), {"size": size})
     vectors = [np.asarray(vector, np.float32) for vector, *_ in sampled]
     # Rows with neighboring keys may have similar inputs, so each row is paired with one half the sample later.
     half = len(vectors) // 2

@@ -24,7 +24,7 @@ from crdbvec_pipelines.database.schema.metadata_version import CURRENT_VERSION
 from crdbvec_pipelines.database.schema.statements import pending_index_name
 from crdbvec_pipelines.database.search.statements import Filter, SearchClauses
 from crdbvec_pipelines.database.session import NO_STATEMENT_TIMEOUT, SESSION_SETTINGS
-from crdbvec_pipelines.database.statement import Statement, registered_statements
+from crdbvec_pipelines.database.statement import Statement, follower_reads, registered_statements
 from crdbvec_pipelines.database.table import Column, Table
 from tests.support.vectors import METRICS
 from tests.support.work import FakeModel
@@ -201,6 +201,8 @@ def build(dialect: Dialect) -> Iterator[tuple[str, str, list[Entry]]]:
         for title, arguments in _calls(function, dialect):
             statement = function(**arguments)
             entries.setdefault(statement.text, Entry(title, statement))
+            past = statement.as_of("follower_read")
+            entries.setdefault(past.text, Entry(f"{title}, follower read" if title else "follower read", past))
         yield name, (inspect.getdoc(function) or "").splitlines()[0], list(entries.values())
 
 
@@ -209,8 +211,11 @@ def render(dialect: Dialect) -> str:
     lines = [
         f"-- Every statement that reaches a {dialect.name} server, for several kinds of vector column.",
         "-- Made by `CRDBVEC_UPDATE_SNAPSHOTS=1 python -m pytest tests/database/test_ledger.py`.",
+        "-- A query reads the present unless it says that it may be a follower read.",
     ]
     for name, purpose, entries in build(dialect):
+        if name in follower_reads():
+            purpose += " May be a follower read."
         lines += ["", *textwrap.wrap(f"{name}: {purpose}", 118, initial_indent="-- ", subsequent_indent="--     ")]
         for entry in entries:
             text = f"{entry.statement.text};" if entry.statement.text else "-- (not sent to this server)"

@@ -103,7 +103,7 @@ def test_group_that_times_out_is_written_in_smaller_groups(busy: str) -> None:
 def test_rows_are_not_recorded_as_failed_if_every_group_times_out(busy: str) -> None:
     with (
         psycopg.connect(busy, autocommit=True) as administrator,
-        Database(busy, statement_timeout=0.05) as database,
+        Database(busy, statement_timeout=0.3) as database,
     ):
         background = database.with_quality_of_service("background")
         rows = prepare(background, column(model="stub_hash"))

@@ -1,11 +1,17 @@
 """The URL of a database: the forms that are accepted, and a sentence with the remedy for the others."""
 
+from urllib.parse import quote
+
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import DatabaseUnavailable
 from crdbvec_pipelines.database.url import libpq_url
 from crdbvec_pipelines.errors import ConfigurationError
+from tests.support.servers import Server
+from tests.support.statements import probe
 
 SCHEMES = (
     "postgres",
@@ -62,3 +68,30 @@ def test_what_is_wrong_with_a_url_is_said_without_the_password(wrong: str, sente
         Database(wrong)
     assert "secret" not in str(raised.value)
     assert "Run the same command again" not in str(raised.value)
+
+
+# A host on which no server listens.
+ABSENT = ("127.0.0.1", "1")
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("is_url", [True, False])
+def test_every_host_of_a_url_is_tried(postgres: Server, is_first: bool, is_url: bool) -> None:
+    with postgres.new_database() as url:
+        parts = {name: str(value) for name, value in conninfo_to_dict(url).items()}
+        present = (parts["host"], parts.get("port", "5432"))
+        hosts, ports = zip(*((ABSENT, present) if is_first else (present, ABSENT)), strict=True)
+        several = make_conninfo("", **{**parts, "host": ",".join(hosts), "port": ",".join(ports)})
+        if is_url:
+            places = ",".join(f"{quote(host, safe='')}:{port}" for host, port in zip(hosts, ports, strict=True))
+            several = f"postgresql://{parts['user']}@{places}/{parts['dbname']}"
+        with Database(several, max_connections=2) as database:
+            assert database.name == parts["dbname"]
+            # Every connection of the pool tries the hosts.
+            database.renew_connections()
+            assert database.fetch(probe("SELECT 1")) == [(1,)]
+
+
+def test_a_host_that_is_unavailable_may_return_although_another_one_does_not_exist() -> None:
+    with pytest.raises(DatabaseUnavailable):
+        Database("postgresql://u@does-not-exist.invalid:1,127.0.0.1:1/d")

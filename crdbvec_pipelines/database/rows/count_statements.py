@@ -4,28 +4,29 @@ from psycopg import sql
 
 from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
-from crdbvec_pipelines.database.expressions import InputExpressions, in_range
+from crdbvec_pipelines.database.expressions import InputExpressions, follower_read_clause, in_range
 from crdbvec_pipelines.database.rows.predicates import (
     any_pending_predicate,
     edited_predicate,
     pending_predicate,
     without_deferred,
 )
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.statement import follower_read, statement
 from crdbvec_pipelines.database.updated_at import UpdatedAt
 
 
-@statement
+@follower_read
 def count_rows(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, exclude_deferred: bool) -> sql.Composable:
     """Count the rows of a key range: all, with a vector, pending, blank."""
     return sql.SQL(
         "SELECT count(*), count({output}), count(*) FILTER (WHERE {pending}), count(*) FILTER (WHERE NOT {content}) "
-        "FROM {table} WHERE {range}"
+        "FROM {table}{past} WHERE {range}"
     ).format(
         output=reference(column.spec.output),
         pending=without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred),
         content=InputExpressions(column).has_content,
         table=aliased(column.table),
+        past=follower_read_clause(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
     )
 

@@ -7,8 +7,15 @@ from psycopg import sql
 from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import Dialect
-from crdbvec_pipelines.database.expressions import bound_parameters, in_range, key_list, key_operator, placeholder
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.expressions import (
+    bound_parameters,
+    follower_read_clause,
+    in_range,
+    key_list,
+    key_operator,
+    placeholder,
+)
+from crdbvec_pipelines.database.statement import follower_read, statement
 from crdbvec_pipelines.database.table import Column, Table
 from crdbvec_pipelines.keyspace import Bound, KeyValue
 
@@ -22,26 +29,31 @@ def estimate_table_rows(dialect: Dialect) -> sql.Composable:
     return dialect.row_estimate or sql.SQL("")
 
 
-@statement
+@follower_read
 def count_table(table: Table) -> sql.Composable:
     """Count all rows of a table, for a server without an estimate."""
-    return sql.SQL("SELECT count(*) FROM {}").format(aliased(table))
+    return sql.SQL("SELECT count(*) FROM {}{}").format(aliased(table), follower_read_clause(table))
 
 
 @statement
 def first_and_last_key(table: Table) -> sql.Composable:
-    """Return the smallest and the largest value of a key of one column; NULL for an empty table."""
+    """Return the smallest and the largest value of the first key column; NULL for an empty table."""
     return sql.SQL(
-        "SELECT (SELECT {key} FROM {table} ORDER BY {key} LIMIT 1), "
-        "(SELECT {key} FROM {table} ORDER BY {key} DESC LIMIT 1)"
-    ).format(key=key_list(table), table=aliased(table))
+        "SELECT (SELECT {first} FROM {table} ORDER BY {first} LIMIT 1), "
+        "(SELECT {first} FROM {table} ORDER BY {first} DESC LIMIT 1)"
+    ).format(first=reference(table.key[0].name), table=aliased(table))
 
 
-@statement
+@follower_read
 def key_at_stride(table: Table, *, has_start: bool) -> sql.Composable:
     """Return the key `stride` rows after a key or after the first one; no row if the table ends before it."""
-    return sql.SQL("SELECT {key} FROM {table} WHERE {range} ORDER BY {key} LIMIT 1 OFFSET %(stride)s::bigint").format(
-        key=key_list(table), table=aliased(table), range=in_range(table, has_lower=has_start, has_upper=False)
+    return sql.SQL(
+        "SELECT {key} FROM {table}{past} WHERE {range} ORDER BY {key} LIMIT 1 OFFSET %(stride)s::bigint"
+    ).format(
+        key=key_list(table),
+        table=aliased(table),
+        past=follower_read_clause(table),
+        range=in_range(table, has_lower=has_start, has_upper=False),
     )
 
 
@@ -121,7 +133,7 @@ class TableKeys:
             ((estimate,),) = self._database.fetch(estimate_table_rows(dialect), names)
             if estimate is not None and estimate > 0:
                 return int(estimate)
-        return int(self._database.fetch_one(count_table(self.table))[0])
+        return int(self._database.fetch_one(count_table(self.table).as_of("follower_read"))[0])
 
     def first_and_last(self) -> tuple[KeyValue, ...]:
         """Return the smallest and the largest value of a key of one column; empty for an empty table."""
@@ -172,7 +184,8 @@ class TableKeys:
         Returns:
             The key; None if the table ends before it.
         """
-        query = key_at_stride(self.table, has_start=start is not None)
+        # The bounds of a partition need not be exact, so rows of the last seconds may be missing.
+        query = key_at_stride(self.table, has_start=start is not None).as_of("follower_read")
         found = self._database.fetch(query, {**bound_parameters("lower", start), "stride": stride})
         return found[0] if found else None
 

@@ -7,7 +7,13 @@ from psycopg import sql
 from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_name
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition, fingerprint_seed
 from crdbvec_pipelines.database.errors import DatabaseError, is_unreadable_row
-from crdbvec_pipelines.database.expressions import InputExpressions, evenly_spread_keys, input_octets, key_list
+from crdbvec_pipelines.database.expressions import (
+    InputExpressions,
+    evenly_spread_keys,
+    follower_read_clause,
+    input_octets,
+    key_list,
+)
 from crdbvec_pipelines.database.rows.predicates import (
     any_pending_predicate,
     pending_predicate,
@@ -18,7 +24,7 @@ from crdbvec_pipelines.database.rows.row_error_statements import is_not_deferred
 from crdbvec_pipelines.database.rows.row_errors import ErrorCounts, RowErrors
 from crdbvec_pipelines.database.schema import prepare as schema_prepare
 from crdbvec_pipelines.database.schema.column_metadata import read_column_metadata
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.statement import follower_read
 
 # The inputs of a sample together: far more than 256 texts usually have.
 _SAMPLE_BYTES = 64 * 1_048_576
@@ -63,7 +69,7 @@ class PendingReasons:
         return self.pending - self.distinct
 
 
-@statement
+@follower_read
 def count_reasons(
     column: ColumnDefinition, *, is_prepared: bool, earlier: int, exclude_deferred: bool
 ) -> sql.Composable:
@@ -96,7 +102,7 @@ def count_reasons(
         "SELECT count(*), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
         "count(*) FILTER (WHERE {stale} AND {other}), count(*) FILTER (WHERE NOT {content}), "
         "count(*) FILTER (WHERE {pending} AND {existing}), count(DISTINCT {fingerprint}) FILTER (WHERE {pending}), "
-        "count(*) FILTER (WHERE {deferred}) FROM {table}"
+        "count(*) FILTER (WHERE {deferred}) FROM {table}{past}"
     ).format(
         unembedded=unembedded,
         stale=stale,
@@ -107,10 +113,11 @@ def count_reasons(
         pending=pending,
         deferred=deferred,
         table=aliased(column.table),
+        past=follower_read_clause(column.table),
     )
 
 
-@statement
+@follower_read
 def sample_pending(column: ColumnDefinition, *, is_prepared: bool, exclude_deferred: bool) -> sql.Composable:
     """Return the inputs of at most `size` pending rows, evenly spread over their keys, of `max_bytes` together."""
     table, expressions = column.table, InputExpressions(column)
@@ -119,7 +126,7 @@ def sample_pending(column: ColumnDefinition, *, is_prepared: bool, exclude_defer
         pending = without_deferred(column, any_pending_predicate(column), exclude_deferred=exclude_deferred)
     return sql.SQL(
         "SELECT {value} FROM (SELECT {inputs}, sum({octets}) OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {bytes} "
-        "FROM {table} WHERE {evenly_spread}) AS {row} WHERE {total} <= %(max_bytes)s::bigint"
+        "FROM {table} WHERE {evenly_spread}) AS {row}{past} WHERE {total} <= %(max_bytes)s::bigint"
     ).format(
         value=expressions.value,
         inputs=sql.SQL(", ").join(map(reference, column.spec.input_columns)),
@@ -129,6 +136,7 @@ def sample_pending(column: ColumnDefinition, *, is_prepared: bool, exclude_defer
         table=aliased(table),
         evenly_spread=evenly_spread_keys(table, pending),
         row=sql.Identifier(ROW),
+        past=follower_read_clause(table),
         total=reference(unused_name(table, "crdbvec_bytes")),
     )
 
@@ -148,7 +156,7 @@ def pending_reasons(column: BoundColumn) -> PendingReasons:
         column, is_prepared=prepared, earlier=len(earlier), exclude_deferred=failures.deferred > 0
     )
     rows, unembedded, stale, other, blank, existing, distinct, deferred = column.database.fetch_one(
-        statement, {**column.seed, **seeds, **errors.parameters}
+        statement.as_of("follower_read"), {**column.seed, **seeds, **errors.parameters}
     )
     return PendingReasons(
         rows=rows,
@@ -175,7 +183,7 @@ def sample_inputs(column: BoundColumn, size: int) -> list[object]:
     while size:
         parameters = {**column.seed, **errors.parameters, "size": size, "max_bytes": _SAMPLE_BYTES}
         try:
-            return [value for (value,) in column.database.fetch(query, parameters)]
+            return [value for (value,) in column.database.fetch(query.as_of("follower_read"), parameters)]
         except DatabaseError as error:
             if not is_unreadable_row(error):
                 raise

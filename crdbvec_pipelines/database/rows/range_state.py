@@ -10,11 +10,11 @@ from psycopg import sql
 
 from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
-from crdbvec_pipelines.database.expressions import InputExpressions, in_range, range_parameters
+from crdbvec_pipelines.database.expressions import InputExpressions, follower_read_clause, in_range, range_parameters
 from crdbvec_pipelines.database.rows.predicates import pending_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import has_failed, is_not_deferred
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.statement import AsOf, follower_read
 from crdbvec_pipelines.keyspace import KeyRange
 
 
@@ -112,7 +112,7 @@ def _either(choose: Callable[[float, float], float], one: float | None, other: f
     return choose(one, other)
 
 
-@statement
+@follower_read
 def read_range_state(
     column: ColumnDefinition, *, has_lower: bool, has_upper: bool, has_failures: bool
 ) -> sql.Composable:
@@ -134,7 +134,7 @@ def read_range_state(
         "count(*) FILTER (WHERE {dims}({vector}) <> %(dimension)s), "
         "count(*) FILTER (WHERE {norm} >= 'Infinity'::float8), "
         "count(*) FILTER (WHERE {norm} = 0), min({norm}), max({norm}) "
-        "FROM {table} WHERE {range}"
+        "FROM {table}{past} WHERE {range}"
     ).format(
         vector=vector,
         dims=dialect.vector_object("vector_dims"),
@@ -145,12 +145,19 @@ def read_range_state(
         deferred=deferred if has_failures else none,
         content=InputExpressions(column).has_content,
         table=aliased(column.table),
+        past=follower_read_clause(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
     )
 
 
-def range_state(column: BoundColumn, key_range: KeyRange) -> RangeState:
-    """Read the state of a key range; the server reads the range once."""
+def range_state(column: BoundColumn, key_range: KeyRange, as_of: AsOf = "now") -> RangeState:
+    """Read the state of a key range; the server reads the range once.
+
+    Args:
+        column: The vector column.
+        key_range: The range.
+        as_of: The time that is read. Whether a partition is complete is decided by the present.
+    """
     errors = RowErrors(column)
     statement = read_range_state(
         column,
@@ -164,4 +171,4 @@ def range_state(column: BoundColumn, key_range: KeyRange) -> RangeState:
         **range_parameters(key_range),
         "dimension": column.model.dim,
     }
-    return RangeState(*column.database.fetch_one(statement, parameters))
+    return RangeState(*column.database.fetch_one(statement.as_of(as_of), parameters))

@@ -8,6 +8,7 @@ from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_n
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
+    follower_read_clause,
     in_range,
     input_octets,
     key_equals,
@@ -28,12 +29,12 @@ from crdbvec_pipelines.database.rows.predicates import (
     without_deferred,
 )
 from crdbvec_pipelines.database.rows.row_error_statements import key_json
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.statement import follower_read, statement
 from crdbvec_pipelines.database.table import Table
 from crdbvec_pipelines.database.updated_at import UpdatedAt
 
 
-@statement
+@follower_read
 def read_pending(
     column: ColumnDefinition,
     kind: PendingKind,
@@ -59,7 +60,7 @@ def read_pending(
     return sql.SQL(
         "SELECT {key}, {size}, CASE WHEN {fits} THEN {value} END, CASE WHEN {fits} THEN {fingerprint} END "
         "FROM (SELECT {columns}, {octets} AS {size_name}, sum({octets}) "
-        "OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {total_name} FROM ({rows}) AS {row}) AS {row} "
+        "OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {total_name} FROM ({rows}) AS {row}) AS {row}{past} "
         "WHERE {total} - {size} <= %(max_bytes)s::bigint ORDER BY {key}"
     ).format(
         key=key_list(table),
@@ -73,6 +74,7 @@ def read_pending(
         octets=input_octets(column),
         total=reference(total),
         total_name=sql.Identifier(total),
+        past=follower_read_clause(table),
         rows=_pending_rows(
             column,
             columns,
@@ -84,7 +86,7 @@ def read_pending(
     )
 
 
-@statement
+@follower_read
 def read_pending_key(
     column: ColumnDefinition,
     kind: PendingKind,
@@ -105,6 +107,7 @@ def read_pending_key(
         in_range(column.table, has_lower=has_lower, has_upper=has_upper, has_after=has_after),
         exclude_deferred=exclude_deferred,
         excluded=excluded,
+        is_outermost=True,
     )
 
 
@@ -116,11 +119,13 @@ def _pending_rows(
     *,
     exclude_deferred: bool,
     excluded: Sequence[tuple[bool, bool]],
+    is_outermost: bool = False,
 ) -> sql.Composable:
     """Return the query for the first `limit` pending rows of a key range in key order."""
     return sql.SQL(
-        "SELECT {selected} FROM {table} WHERE {range} AND {pending}{outside} ORDER BY {key} LIMIT %(limit)s"
+        "SELECT {selected} FROM {table}{past} WHERE {range} AND {pending}{outside} ORDER BY {key} LIMIT %(limit)s"
     ).format(
+        past=follower_read_clause(column.table) if is_outermost else sql.SQL(""),
         selected=selected,
         table=aliased(column.table),
         range=key_range,

@@ -21,6 +21,7 @@ from crdbvec_pipelines.database.rows.guarded_writes import GuardedWrites, Writte
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.rows.write_size import WriteSize
+from crdbvec_pipelines.database.statement import AsOf
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 # Keys of rows to clear that are read at once.
@@ -170,6 +171,7 @@ class VectorRows:
         max_bytes: int = _NO_LIMIT_BYTES,
         exclude_deferred: bool = True,
         excluded: Sequence[KeyRange] = (),
+        as_of: AsOf = "now",
     ) -> PendingPage:
         """Return the next page of pending rows of a key range in key order.
 
@@ -182,6 +184,8 @@ class VectorRows:
             exclude_deferred: Whether to exclude deferred rows. False is faster, and correct if there are none
                 (`has_deferred_rows`).
             excluded: Ranges whose rows are not read.
+            as_of: The time that is read. A row that was written since then is found again, and its guarded write
+                changes nothing that is not current.
 
         Raises:
             DatabaseError: The page cannot be read. If `is_unreadable_row` is true for the error, one of its rows may be
@@ -196,7 +200,7 @@ class VectorRows:
             excluded=tuple((part.lower is not None, part.upper is not None) for part in excluded),
         )
         parameters = {**self._read_parameters(key_range, pass_, after, excluded), "limit": limit}
-        found = self._database.fetch(build, {**parameters, "max_bytes": max_bytes})
+        found = self._database.fetch(build.as_of(as_of), {**parameters, "max_bytes": max_bytes})
         next_bytes = None
         if found and found[-1][-1] is None:
             next_bytes = int(found.pop()[-3])
@@ -210,6 +214,7 @@ class VectorRows:
         *,
         exclude_deferred: bool = True,
         excluded: Sequence[KeyRange] = (),
+        as_of: AsOf = "now",
     ) -> tuple[Bound, str] | None:
         """Return the key of the first row that `read` would return, as text, and its fingerprint; None without a row.
 
@@ -223,7 +228,8 @@ class VectorRows:
             exclude_deferred=exclude_deferred,
             excluded=tuple((part.lower is not None, part.upper is not None) for part in excluded),
         )
-        found = self._database.fetch(build, {**self._read_parameters(key_range, pass_, after, excluded), "limit": 1})
+        parameters = {**self._read_parameters(key_range, pass_, after, excluded), "limit": 1}
+        found = self._database.fetch(build.as_of(as_of), parameters)
         if not found:
             return None
         ((key, fingerprint),) = found
@@ -321,13 +327,13 @@ class VectorRows:
         except DatabaseError:
             return False
 
-    def count(self, key_range: KeyRange) -> RowCounts:
-        """Count the rows of a key range. The server reads the whole range."""
+    def count(self, key_range: KeyRange, as_of: AsOf = "now") -> RowCounts:
+        """Count the rows of a key range at a time. The server reads the whole range."""
         errors = self.errors.count()
         statement = count_statements.count_rows(
             self.column, **bound_flags(key_range), exclude_deferred=errors.deferred > 0
         )
-        counts = self._database.fetch_one(statement, {**self._parameters, **range_parameters(key_range)})
+        counts = self._database.fetch_one(statement.as_of(as_of), {**self._parameters, **range_parameters(key_range)})
         rows, embedded, pending, blank = counts
         return RowCounts(rows, embedded, pending, blank, errors.total, errors.deferred)
 

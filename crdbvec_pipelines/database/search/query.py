@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from crdbvec_pipelines.database.statement import AsOf
 from crdbvec_pipelines.keyspace import Bound
-
-AsOf = Literal["now", "follower_read"]
-"""The time that a search reads: `now`, or the recent past from the nearest replica."""
 
 Filters = Mapping[str, object]
 """Columns, each with its value or a collection of values; a row matches if it has one of them. None is NULL."""

@@ -11,12 +11,13 @@ from crdbvec_pipelines.database.expressions import (
     InputExpressions,
     distance_operator,
     evenly_spread_keys,
+    follower_read_clause,
     key_equals,
     key_list,
     placeholder,
     vector_parameter,
 )
-from crdbvec_pipelines.database.statement import custom_plan, statement
+from crdbvec_pipelines.database.statement import custom_plan, follower_read, statement
 from crdbvec_pipelines.database.table import Column, Table
 
 # The alias of the sub-query of an index scan.
@@ -196,14 +197,15 @@ def vector_of_row(column: ColumnDefinition) -> sql.Composable:
     )
 
 
-@statement
+@follower_read
 def sample_vectors(column: ColumnDefinition, prefix: Sequence[Column]) -> sql.Composable:
     """Return the vectors and prefix columns of at most `size` rows, evenly spread over the keys, in key order."""
     output = reference(column.spec.output)
     returned = [sql.SQL("{}::real[]").format(output), *(reference(part.name) for part in prefix)]
-    return sql.SQL("SELECT {returned} FROM {table} WHERE {evenly_spread} ORDER BY {key}").format(
+    return sql.SQL("SELECT {returned} FROM {table}{past} WHERE {evenly_spread} ORDER BY {key}").format(
         returned=sql.SQL(", ").join(returned),
         table=aliased(column.table),
+        past=follower_read_clause(column.table),
         evenly_spread=evenly_spread_keys(column.table, sql.SQL("{} IS NOT NULL").format(output)),
         key=key_list(column.table),
     )

@@ -51,7 +51,8 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
             keys = context.instance.get_dynamic_partitions(names.partitions)
             ranges = _ranges(spec, keys, selected)
             only_sample = all(map(is_sampled, selected))
-            state = sum(([] if only_sample else [range_state(column, part) for part in ranges]), RangeState())
+            read = [] if only_sample else ranges
+            state = sum((range_state(column, part, "follower_read") for part in read), RangeState())
             known = [part for key in keys if (part := key_range_or_none(key, spec.table))]
             needs_sample = any(map(is_sampled, selected))
             sample = sample_column(column, encoder, known or [KeyRange()]) if needs_sample else None
