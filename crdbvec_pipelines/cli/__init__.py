@@ -1,5 +1,6 @@
 """The command `crdbvec`: the command group, and the exit codes of errors. Each subcommand is a module."""
 
+import contextlib
 import errno
 import logging
 import os
