@@ -3,6 +3,7 @@
 Every statement runs in autocommit, so no transaction is open while a model encodes.
 """
 
+import functools
 import logging
 import selectors
 import threading

@@ -1,4 +1,4 @@
-"""CockroachDB. Embedding and exact search work from 24.2, which introduced VECTOR; vector indexes need 25.4."""
+"""CockroachDB. Embedding needs 25.3, the first version with vectors in binary form; vector indexes need 25.4."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,8 @@ from crdbvec_pipelines.database.errors import TableError
 
 # CREATE OR REPLACE TRIGGER exists since 26.2.
 _MIN_REPLACE_TRIGGER_VERSION = 260200
+# Before 25.3, a parameter in binary form cannot be a vector.
+_MIN_BINARY_VECTORS_VERSION = 250300
 # How the regular expressions of Go write a character.
 _GO_ESCAPE = r"\x{{{:X}}}"
 
@@ -150,7 +152,7 @@ class CockroachDialect(Dialect):
         return {"lock_timeout": "100ms"}
 
     def quality_of_service_settings(self, quality: QualityOfService) -> Mapping[str, str]:
-        """Return the setting that lets admission control run the work of other sessions first; `regular` is the default."""
+        """Return the setting with which admission control runs the work of other sessions first."""
         return {} if quality == "regular" else {"default_transaction_quality_of_service": quality}
 
     @property
@@ -160,9 +162,11 @@ class CockroachDialect(Dialect):
 
     @property
     def unsupported_version(self) -> str | None:
-        """Vector indexes and triggers need 25.4."""
+        """Writing vectors needs 25.3; vector indexes and triggers need 25.4."""
         if self.version >= MIN_VECTOR_INDEX_VERSION:
             return None
+        if self.version < _MIN_BINARY_VECTORS_VERSION:
+            return "Before 25.3, CockroachDB rejects vectors in the binary form in which they are sent."
         return "Before 25.4, CockroachDB can embed and search exactly, but has no vector index and no usable triggers."
 
     @property
