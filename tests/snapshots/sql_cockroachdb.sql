@@ -608,8 +608,8 @@ SELECT sum(crdbvec_range.range_size)::int8 FROM [SHOW RANGES FROM INDEX "public"
 --     built.
 SELECT crdbvec_table.relname, crdbvec_index.indisvalid OR false FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_index.indexrelid JOIN pg_catalog.pg_class AS crdbvec_table ON crdbvec_table.oid = crdbvec_index.indrelid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = %(index)s::text;
 
--- insert_claim: Claim a key range.
-INSERT INTO "public"."crdbvec_claims" (table_name, output, owner, lower_bound, upper_bound, claimed_at, expires_at) VALUES (%(table_name)s::text, %(output)s::text, %(owner)s::text, %(lower_bound)s::text, %(upper_bound)s::text, now(), now() + %(lifetime)s::interval);
+-- insert_claim: Claim a key range; it is not an error if the statement was committed before, without an answer.
+INSERT INTO "public"."crdbvec_claims" (table_name, output, owner, lower_bound, upper_bound, claimed_at, expires_at) VALUES (%(table_name)s::text, %(output)s::text, %(owner)s::text, %(lower_bound)s::text, %(upper_bound)s::text, now(), now() + %(lifetime)s::interval) ON CONFLICT (table_name, output, owner) DO NOTHING;
 
 -- insert_sample_row: Insert one gloss; an existing row stays unchanged.
 INSERT INTO "public"."gloss" (id, word, gloss) VALUES (%(id)s, %(word)s::text, %(gloss)s::text) ON CONFLICT (id) DO NOTHING;
@@ -820,6 +820,10 @@ SELECT crdbvec_claim.owner, crdbvec_claim.lower_bound, crdbvec_claim.upper_bound
 
 -- read_installation_time: Read when the metadata tables were made, and the name of the database.
 SELECT current_database(), min(crdbvec_installed.installed_at)::text FROM "public"."crdbvec_metadata_version" AS crdbvec_installed;
+
+-- read_is_executing: Return a row if a process of the server executes a statement, neither reading from its client
+--     nor writing to it.
+-- (not sent to this server)
 
 -- read_pending: Read one page of the pending rows of a key range in key order: key, bytes, input, fingerprint. May be
 --     a follower read.
