@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import CockroachVectors
 from tests.support.models import CALLS_VARIABLE, CallLog
-from tests.support.processes import restore_default_signals
+from tests.support.processes import close_pipes, restore_default_signals
 from tests.support.servers import (
     NEEDS_COCKROACHDB,
     Server,
@@ -75,6 +75,12 @@ def _model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "model-cache"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _closed_pipes() -> Iterator[None]:
+    yield
+    close_pipes()
 
 
 @pytest.fixture(autouse=True)

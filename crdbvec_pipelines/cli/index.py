@@ -71,9 +71,9 @@ def status(selection: Selection, as_json: bool) -> None:
         + f"; {sizes.vectors:,} vectors in full precision: {bytes_text(sizes.full_precision_bytes)}"
     )
     for form, is_used in use.by_form.items() if use else ():
-        click.echo(f"  {'used' if is_used else 'not used'} by {form}, according to the query plan")
+        print_text(f"  {'used' if is_used else 'not used'} by {form}, according to the query plan")
     for note in use.notes if use else ():
-        click.echo(f"  {note}")
+        print_text(f"  {note}")
     for other in others:
         print_text(f"  another vector index over this column: {other}")
     if differences:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -64,6 +65,6 @@ def check_run(instance: dg.DagsterInstance) -> int | None:
     event = record.asset_materialization
     assert event is not None
     assert event.partition == PARTITION
-    numbers = {name: value.value for name, value in event.metadata.items()}
-    assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["batches"]) == (200, 0, 10)
+    numbers: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
+    assert (numbers["rows_embedded"], numbers["rows_pending"], numbers["counts"]["batches"]) == (200, 0, 10)
     return started["public__passage__passage_vector"]

@@ -16,6 +16,8 @@ LIMIT_SECONDS = 240
 CRDBVEC = (sys.executable, "-c", "from crdbvec_pipelines.cli import main; main()")
 """The command `crdbvec`, without the script that pip installs."""
 
+_started: list[subprocess.Popen[str]] = []
+
 
 def restore_default_signals() -> None:
     """Stop ignoring the signals that a shell ignores in background jobs: child processes would ignore them, too."""
@@ -66,7 +68,17 @@ def start(
     timer = threading.Timer(limit_seconds, process.kill)
     timer.daemon = True
     timer.start()
+    _started.append(process)
     return process
+
+
+def close_pipes() -> None:
+    """Close the pipes of the started processes that have ended: if they were left, a later test would be warned."""
+    for process in [each for each in _started if each.poll() is not None]:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        _started.remove(process)
 
 
 def run_crdbvec(arguments: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

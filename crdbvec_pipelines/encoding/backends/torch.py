@@ -54,6 +54,7 @@ class TorchBackend:
         self._model = load_sentence_transformer(weights.directory, device)
         if device == "cuda" and not full_precision:
             self._model.half()
+        self._model.eval()
         self._batch_rows = _BATCH_ROWS[device]
         self._lock = threading.Lock()
 
