@@ -18,6 +18,9 @@ T = TypeVar("T")
 DEFAULT_REPLY_TIMEOUT_SECONDS = 60.0
 """Longer than most statements take, so that the server is rarely asked about one."""
 
+_CONFIRMATION_SECONDS = 1.0
+"""A reply can be on its way, or its statement not have begun, at the moment at which the server is asked about it."""
+
 # A host that is switched off acknowledges nothing; the system ends the connection after one to two minutes.
 _KEEPALIVES: Mapping[str, int] = {
     "keepalives_idle": 60,
@@ -49,7 +52,7 @@ def watched(
     Args:
         base: The class of the connections.
         timeout_seconds: The time without a byte from the server after which, and then again each time, `has_stalled`
-            is called.
+            is called. The connection is closed if the answer is the same a moment later.
         has_stalled: Decides about one connection.
     """
 
@@ -73,18 +76,21 @@ def _limited(
     """Run a generator of psycopg, which it resumes every tenth of a second while there is nothing to read."""
     started = time.monotonic()
     next_check = started + timeout_seconds
+    is_suspected = False
     try:
         wanted: Wait = next(replies)
         while True:
             ready: Ready | int = yield wanted
             now = time.monotonic()
             if ready:
-                started, next_check = now, now + timeout_seconds
+                started, next_check, is_suspected = now, now + timeout_seconds, False
             elif now >= next_check:
-                if has_stalled(connection, now - started):
+                was_suspected, is_suspected = is_suspected, has_stalled(connection, now - started)
+                if was_suspected and is_suspected:
                     connection.pgconn.finish()
                     raise psycopg.OperationalError(f"the server sent no reply for {now - started:.0f} s")
-                next_check = time.monotonic() + timeout_seconds
+                wait_seconds = min(timeout_seconds, _CONFIRMATION_SECONDS) if is_suspected else timeout_seconds
+                next_check = time.monotonic() + wait_seconds
             wanted = replies.send(ready)
     except StopIteration as end:
         result: T = end.value

@@ -1,6 +1,8 @@
 """A reply that does not come: the connection is closed and the statement is sent again, unless it is being executed."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -13,7 +15,8 @@ from crdbvec_pipelines.database.replies import keepalives
 from tests.support.proxy import BOTH, DIRECTIONS, Direction, Proxy
 from tests.support.statements import probe
 
-TIMEOUT_SECONDS = 0.3
+# A busy machine may not run the process of a session for some tenths of a second.
+TIMEOUT_SECONDS = 0.5
 
 Ways = list[tuple[str, Callable[[Database], object], object]]
 WAYS: Ways = [
@@ -50,8 +53,29 @@ def test_statement_whose_reply_does_not_come_is_sent_again_on_another_connection
 def test_statement_that_the_server_executes_is_waited_for(proxy: Proxy, is_group: bool) -> None:
     long = probe("SELECT pg_sleep(2.5)")
     with Database(proxy.url, max_connections=1, reply_timeout=TIMEOUT_SECONDS) as database:
+        database.fetch(probe("SELECT 1"))
         assert (database.fetch_each(long, [{}]) if is_group else database.fetch(long)) == [("",)]
         assert database.retries == 0
+
+
+def test_reply_on_its_way_while_the_server_is_asked_is_received(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has executed the statement, so that it does not execute it any more, and its reply arrives late."""
+    asked: list[float] = []
+    was_asked = threading.Event()
+
+    def has_stalled(self: Database, connection: psycopg.Connection, waited_seconds: float) -> bool:
+        asked.append(waited_seconds)
+        was_asked.set()
+        return True
+
+    monkeypatch.setattr(Database, "_has_stalled", has_stalled)
+    with Database(proxy.url, max_connections=1, reply_timeout=TIMEOUT_SECONDS) as database:
+        database.fetch(probe("SELECT 1"))
+        with ThreadPoolExecutor(1) as threads:
+            with proxy.stalled("to_client"):
+                reply = threads.submit(database.fetch, probe("SELECT 2"))
+                assert was_asked.wait(30)
+            assert (reply.result(), database.retries, len(asked)) == ([(2,)], 0, 1)
 
 
 def test_statement_is_waited_for_while_the_server_has_no_free_connection(
