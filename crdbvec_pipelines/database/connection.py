@@ -7,7 +7,6 @@ import functools
 import logging
 import selectors
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -15,40 +14,35 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-from tenacity.wait import wait_base
+from tenacity import RetryCallState, Retrying
 
 from crdbvec_pipelines.config import QualityOfService
-from crdbvec_pipelines.database.dialects import Dialect, detect
+from crdbvec_pipelines.database.connector import Connector
+from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import (
     DatabaseError,
     DatabaseUnavailable,
-    is_full,
     is_lost_connection,
     is_not_readable_in_past,
-    is_retryable,
     is_timed_out,
     translate,
-    translate_connecting,
 )
-from crdbvec_pipelines.database.pooler import find_pooler
-from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS, keepalives, watched
+from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS, watched
+from crdbvec_pipelines.database.reply_watch import ReplyWatch
+from crdbvec_pipelines.database.retry import MAX_ATTEMPTS, retrying
+from crdbvec_pipelines.database.server import Server, inspect_server, text_before_encoding
 from crdbvec_pipelines.database.session import (
-    SAFE_SEARCH_PATH,
     SESSION_SETTINGS,
     find_vector_schema,
     read_backend_pid,
-    read_is_executing,
-    read_role_path,
     reset_session,
     role_search_path,
     set_session,
 )
 from crdbvec_pipelines.database.statement import Statement
-from crdbvec_pipelines.database.url import invalid_option, libpq_url
+from crdbvec_pipelines.database.url import libpq_url
 from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
-from crdbvec_pipelines.shutdown import shutdown_requested
 
 logger = logging.getLogger(__name__)
 
@@ -62,22 +56,8 @@ logging.getLogger("psycopg").setLevel(logging.ERROR)
 APPLICATION_NAME = "crdbvec"
 # That of libpq.
 _DEFAULT_SSL_MODE = "prefer"
-# Covers a TLS handshake over a slow network; an unreachable host is still reported soon.
-CONNECT_TIMEOUT_SECONDS = 10
-# Each attempt waits up to three connect timeouts for a connection, so eight attempts take up to four minutes, which is
-# longer than a server needs to restart.
-MAX_ATTEMPTS = 8
-# The longest backoff after a retryable error; such errors end when a concurrent transaction ends.
-MAX_RETRY_WAIT_SECONDS = 5.0
-# The longest wait after a time-out in a session that gives way: the server is busy, so it waits longer.
-MAX_BUSY_WAIT_SECONDS = 30.0
 # CockroachDB Cloud closes connections after 30 minutes; a shorter lifetime avoids an error in the middle of the work.
 MAX_CONNECTION_LIFETIME_SECONDS = 1_200
-# A connection that is lost at once is rare.
-_INSPECTIONS = 3
-# On a server that cannot be asked, a group of statements counts as stalled after this many reply timeouts. Each of them
-# changes or reads one row by its key, and gives up soon if the row is locked.
-_STALLED_GROUP_TIMEOUTS = 5
 
 
 class Executed(NamedTuple):
@@ -106,24 +86,6 @@ class Transport(NamedTuple):
     sslmode: str
 
 
-class _Server(NamedTuple):
-    """What the first connection tells of a server.
-
-    Attributes:
-        dialect: What the server supports.
-        has_pooler: Whether a connection pooler is in between.
-        database: The name of the database.
-        description: The product and its version.
-        role_path: The search path of the role.
-    """
-
-    dialect: Dialect
-    has_pooler: bool
-    database: str
-    description: str
-    role_path: str
-
-
 class Database:
     """An open connection pool to one database.
 
@@ -138,6 +100,7 @@ class Database:
         reply_timeout: Seconds without a reply after which a connection counts as lost, unless the server is still
             executing the statement.
         quality_of_service: How the server orders the work of its sessions next to that of others, if it can.
+        server: What is known of the server; None inspects it.
 
     Attributes:
         dialect: The dialect of the server.
@@ -165,12 +128,11 @@ class Database:
         attempts: int = MAX_ATTEMPTS,
         reply_timeout: float = DEFAULT_REPLY_TIMEOUT_SECONDS,
         quality_of_service: QualityOfService = "regular",
+        server: Server | None = None,
     ) -> None:
-        self._url = libpq_url(url)
+        connector = Connector(libpq_url(url), application_name)
+        self._server = server or inspect_server(connector)
         self._attempts = attempts
-        self._statement_timeout = statement_timeout
-        self._reply_timeout = reply_timeout
-        self._server_processes: weakref.WeakKeyDictionary[psycopg.Connection, int | None] = weakref.WeakKeyDictionary()
         self._open_with = functools.partial(
             type(self),
             url,
@@ -179,34 +141,29 @@ class Database:
             statement_timeout=statement_timeout,
             attempts=attempts,
             reply_timeout=reply_timeout,
+            server=self._server,
         )
         self._quality_of_service = quality_of_service
         self._others: dict[QualityOfService, Database] = {}
         self._others_lock = threading.Lock()
-        self._pool_timeout_seconds = 3 * CONNECT_TIMEOUT_SECONDS
-        self._connection_arguments: dict[str, Any] = {
-            "application_name": application_name,
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "autocommit": True,
-            **keepalives(self._url),
-        }
+        self._pool_timeout_seconds = 3 * connector.timeout_seconds
         timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
         self.retries = 0
         self._retries_lock = threading.Lock()
-        inspected = self._inspect_server()
-        self.dialect: Dialect = inspected.dialect
-        self.has_pooler: bool = inspected.has_pooler
-        self.name: str = inspected.database
-        self.server: str = inspected.description
+        self.dialect: Dialect = self._server.dialect
+        self.has_pooler: bool = self._server.has_pooler
+        self.name: str = self._server.database
+        self.server: str = self._server.description
         quality = self.dialect.quality_of_service_settings(quality_of_service)
         self.gives_way = bool(quality)
         self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout, **quality}
-        self.role_path: Settings = {"search_path": role_search_path(inspected.role_path)}
+        self.role_path: Settings = {"search_path": role_search_path(self._server.role_path)}
         self.write_settings: Settings = {**self.dialect.write_lock_settings, **self.role_path}
+        self._watch = ReplyWatch(connector, self.dialect, reply_timeout, statement_timeout)
         self._pool = ConnectionPool(
-            self._url,
-            connection_class=watched(self.dialect.connection_class, reply_timeout, self._has_stalled),
-            kwargs=self._connection_arguments,
+            connector.url,
+            connection_class=watched(self.dialect.connection_class, reply_timeout, self._watch.has_stalled),
+            kwargs=dict(connector.arguments),
             min_size=1,
             max_size=max_connections,
             max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
@@ -263,7 +220,7 @@ class Database:
         found = self.fetch(find_vector_schema(self.dialect))
         if not found:
             return None
-        self.dialect.vector_schema = _text(found[0][0])
+        self.dialect.vector_schema = text_before_encoding(found[0][0])
         return self.dialect.vector_schema
 
     def fetch(
@@ -358,9 +315,9 @@ class Database:
                 # The results have arrived when the pipeline ends.
                 return cursor.rowcount
 
-        retrying = self._retrying(with_timeouts=False)
-        rows = self._run(run, statement, retrying)
-        return Executed(rows, int(retrying.statistics["attempt_number"]) - 1)
+        attempts = self._retrying(with_timeouts=False)
+        rows = self._run(run, statement, attempts)
+        return Executed(rows, int(attempts.statistics["attempt_number"]) - 1)
 
     def fetch_each(
         self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
@@ -426,40 +383,6 @@ class Database:
             # psycopg would use a prepared statement that does not exist if its preparation was in a failed pipeline.
             connection.execute(restore.query, prepare=False)
 
-    def _inspect_server(self) -> "_Server":
-        """Return what the first connection tells of the server; a lost connection is opened again."""
-        retrying = Retrying(
-            retry=retry_if_exception(is_lost_connection), stop=stop_after_attempt(_INSPECTIONS), reraise=True
-        )
-        try:
-            return retrying(self._inspect_server_once)
-        except psycopg.Error as error:
-            raise translate_connecting(error) from None
-
-    def _inspect_server_once(self) -> "_Server":
-        with self._connect() as connection:
-            dialect = detect(connection)
-            # Before the first setting of the session, which would be one of the sessions that the pooler shares.
-            has_pooler = dialect.announces_backend_pid and find_pooler(connection, self._connect)
-            path, schema = connection.execute(read_role_path().query).fetchone() or ("", None)
-            if dialect.find_vector_schema is not None:
-                connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
-                found = connection.execute(find_vector_schema(dialect).query).fetchone() or (schema,)
-                dialect.vector_schema = _text(found[0]) or dialect.vector_schema
-            description = dialect.describe_server(connection)
-            return _Server(dialect, has_pooler, connection.info.dbname, description, _text(path))
-
-    def _connect(self) -> psycopg.Connection:
-        try:
-            return self._connect_for_moments()
-        except psycopg.Error as error:
-            raise invalid_option(str(error)) or translate_connecting(error) from None
-
-    def _connect_for_moments(self, **address: str | int | None) -> psycopg.Connection:
-        """Open a connection outside of the pool, for statements that every server answers at once."""
-        momentary = watched(psycopg.Connection, CONNECT_TIMEOUT_SECONDS, lambda connection, waited_seconds: True)
-        return momentary.connect(self._url, **{**self._connection_arguments, **address})
-
     def _configure(self, connection: psycopg.Connection) -> None:
         """Apply the session settings to a new connection in one round trip, and register vectors as parameters."""
         with connection.pipeline():
@@ -467,37 +390,11 @@ class Database:
                 connection.execute(set_session(setting).query)
             process = connection.execute(read_backend_pid().query) if self.dialect.announces_backend_pid else None
         pid = process.fetchone() if process is not None else None
-        # With a connection pooler in between, the process is that of another session a moment later.
-        self._server_processes[connection] = pid[0] if pid == (connection.info.backend_pid,) else None
+        self._watch.add(connection, pid[0] if pid else None)
         register_vector_dumper(connection)
 
-    def _has_stalled(self, connection: psycopg.Connection, waited_seconds: float) -> bool:
-        """Return whether the reply of the server will not come, because it does not execute a statement."""
-        if connection not in self._server_processes:
-            # Its settings are not applied yet, which takes a moment.
-            return True
-        if (pid := self._server_processes[connection]) is not None:
-            return not self._is_executing(pid, connection.info)
-        # Other statements may take any time.
-        is_group = connection.pgconn.pipeline_status != psycopg.pq.PipelineStatus.OFF
-        limits = [_STALLED_GROUP_TIMEOUTS * self._reply_timeout] if is_group else []
-        if self._statement_timeout is not None:
-            limits.append(self._statement_timeout + self._reply_timeout)
-        return bool(limits) and waited_seconds >= min(limits)
-
-    def _is_executing(self, pid: int, of: psycopg.ConnectionInfo) -> bool:
-        """Ask the server of a connection, over a new one, whether one of its processes executes a statement."""
-        try:
-            # A URL can name several hosts.
-            with self._connect_for_moments(host=of.host, hostaddr=of.hostaddr or None, port=of.port) as connection:
-                connection.execute(set_session(("search_path", SAFE_SEARCH_PATH)).query)
-                return bool(connection.execute(read_is_executing(self.dialect).query, {"pid": pid}).fetchall())
-        except psycopg.Error as error:
-            # A server without a free connection answers, and so the reply may still come.
-            return is_full(error)
-
     def _run(
-        self, work: Callable[[psycopg.Connection], T], statement: Statement, retrying: Retrying | None = None
+        self, work: Callable[[psycopg.Connection], T], statement: Statement, attempts: Retrying | None = None
     ) -> T:
         def attempt() -> T:
             with self._pool.connection() as connection:
@@ -505,7 +402,7 @@ class Database:
 
         action = f"running the statement {statement.name}"
         try:
-            return (retrying or self._retrying())(attempt)
+            return (attempts or self._retrying())(attempt)
         except PoolTimeout:
             seconds = self._attempts * self._pool_timeout_seconds
             raise DatabaseUnavailable(
@@ -524,16 +421,7 @@ class Database:
             raise translate(error, action) from None
 
     def _retrying(self, *, with_timeouts: bool = True) -> Retrying:
-        retries_timeouts = self.gives_way and with_timeouts
-        return Retrying(
-            retry=retry_if_exception(
-                lambda error: _may_succeed_again(error) or (retries_timeouts and is_timed_out(error))
-            ),
-            stop=stop_after_attempt(self._attempts),
-            wait=_Wait(),
-            before_sleep=self._before_retry,
-            reraise=True,
-        )
+        return retrying(self._attempts, self._before_retry, with_timeouts=self.gives_way and with_timeouts)
 
     def _before_retry(self, state: RetryCallState) -> None:
         with self._retries_lock:
@@ -544,28 +432,6 @@ class Database:
             # Usually all connections are lost, after a restart of the server for example. They are not checked, because
             # a reply to that may not come either.
             self._pool.drain()
-
-
-def _may_succeed_again(error: BaseException) -> bool:
-    """Return whether to send a statement again; the end of a process does not wait for an unavailable server."""
-    return is_retryable(error) and not (shutdown_requested.is_set() and is_lost_connection(error))
-
-
-class _Wait(wait_base):
-    """The wait before the next attempt: longer after a time-out, which shows that the server is busy."""
-
-    def __init__(self) -> None:
-        self._after_conflict = wait_random_exponential(multiplier=0.05, max=MAX_RETRY_WAIT_SECONDS)
-        self._when_busy = wait_random_exponential(multiplier=1, max=MAX_BUSY_WAIT_SECONDS)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        return (self._when_busy if is_timed_out(error) else self._after_conflict)(retry_state)
-
-
-def _text(value: str | bytes | None) -> str:
-    """Return a text as psycopg returns it from a session whose encoding is not set yet; empty for NULL."""
-    return value.decode() if isinstance(value, bytes) else value or ""
 
 
 def _check_idle(connection: psycopg.Connection) -> None:

@@ -9,8 +9,9 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable, VectorColumn
-from crdbvec_pipelines.database.connection import MAX_ATTEMPTS, Database
+from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS
+from crdbvec_pipelines.database.retry import MAX_ATTEMPTS
 from crdbvec_pipelines.errors import ConfigurationError
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0

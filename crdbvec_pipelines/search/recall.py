@@ -73,6 +73,30 @@ class RecallCurve:
         limit = effort or self.default
         return next((each for each in reversed(self.measurements) if each.effort <= limit), None)
 
+    def verdict(self, effort: int | None, wanted_recall: float) -> str:
+        """Return what the measurements say about the index, in one or two sentences.
+
+        Args:
+            effort: The effort of the searches; None is the default.
+            wanted_recall: The recall that the index should reach.
+        """
+        if not self.queries:
+            return "No row has a vector."
+        measured = self.at(effort) or self.measurements[0]
+        if not measured.used_index:
+            return (
+                "The server did not use the index for all of these searches, so that they do not measure it. It scans "
+                "small tables, because that is faster."
+            )
+        setting = f"{self.setting} = {measured.effort}"
+        text = f"Recall at {self.k} is {measured.recall:.3f} with {setting}; {wanted_recall:g} is wanted."
+        if measured.recall >= wanted_recall:
+            return text
+        smallest = self.smallest_effort_with_recall(wanted_recall)
+        if smallest is None:
+            return f"{text} No measured value reaches it."
+        return f"{text} The smallest measured value that reaches it is {smallest.effort}; set index.effort to it."
+
 
 def measure_recall(
     column: BoundColumn,

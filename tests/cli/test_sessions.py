@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crdbvec_pipelines.database import connection as connection_module
+from crdbvec_pipelines.database import server as server_module
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
 from crdbvec_pipelines.database.statement import Statement
@@ -36,7 +36,7 @@ def sent(project: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> An
         return run(self, work, statement, *others)
 
     monkeypatch.setattr(Database, "_run", record)
-    monkeypatch.setattr(connection_module, "detect", lambda _: QualityOfServiceDialect())
+    monkeypatch.setattr(server_module, "detect", lambda _: QualityOfServiceDialect())
     monkeypatch.setattr(PostgresVectors, "follower_read_clause", sql.SQL(" /* the past */"))
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         create_table(connection, texts=["one", "two", "three"])

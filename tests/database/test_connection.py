@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crdbvec_pipelines.database import connection as connection_module
+from crdbvec_pipelines.database import connector
 from crdbvec_pipelines.database.connection import Database, Executed
 from crdbvec_pipelines.database.errors import ConnectionRejected, DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.embedded import EmbeddedServer
@@ -255,7 +255,7 @@ def test_error_names_a_missing_role_and_a_host_that_is_not_known(url: str) -> No
 def test_unavailable_server_is_reported_and_used_again_after_its_restart(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(connector, "CONNECT_TIMEOUT_SECONDS", 1)
     server = EmbeddedServer(folder / "postgres")
     with Database(server.url(), attempts=3) as database, Database(server.url(), attempts=1) as single_attempt:
         server.stop()

@@ -9,7 +9,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from crdbvec_pipelines.database import connection as connection_module
+from crdbvec_pipelines.database import retry
+from crdbvec_pipelines.database import server as server_module
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects import CockroachDialect, PostgresDialect
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
@@ -47,9 +48,9 @@ CREATE TRIGGER wait_after_many_rows BEFORE UPDATE ON passage FOR EACH ROW EXECUT
 @pytest.fixture
 def busy(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A database whose server has the setting, and cancels statements after 0.3 s."""
-    monkeypatch.setattr(connection_module, "detect", lambda _: QualityOfServiceDialect())
+    monkeypatch.setattr(server_module, "detect", lambda _: QualityOfServiceDialect())
     monkeypatch.setattr(guarded_writes, "_FIRST_BUSY_WAIT_SECONDS", 0.001)
-    monkeypatch.setattr(connection_module, "MAX_BUSY_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retry, "MAX_BUSY_WAIT_SECONDS", 0.01)
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as administrator:
         create_table(administrator, texts=[f"text {number}" for number in range(ROWS)])
         yield url

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from crdbvec_pipelines.database import connection as connection_module
+from crdbvec_pipelines.database import connector
 from crdbvec_pipelines.database.connection import Database, Executed
 from crdbvec_pipelines.database.dialects import PostgresDialect
 from crdbvec_pipelines.database.errors import DatabaseUnavailable
 from crdbvec_pipelines.database.replies import keepalives
+from crdbvec_pipelines.database.reply_watch import ReplyWatch
 from tests.support.proxy import BOTH, DIRECTIONS, Direction, Proxy
 from tests.support.statements import probe
 
@@ -63,12 +64,12 @@ def test_reply_on_its_way_while_the_server_is_asked_is_received(proxy: Proxy, mo
     asked: list[float] = []
     was_asked = threading.Event()
 
-    def has_stalled(self: Database, connection: psycopg.Connection, waited_seconds: float) -> bool:
+    def has_stalled(self: ReplyWatch, connection: psycopg.Connection, waited_seconds: float) -> bool:
         asked.append(waited_seconds)
         was_asked.set()
         return True
 
-    monkeypatch.setattr(Database, "_has_stalled", has_stalled)
+    monkeypatch.setattr(ReplyWatch, "has_stalled", has_stalled)
     with Database(proxy.url, max_connections=1, reply_timeout=TIMEOUT_SECONDS) as database:
         database.fetch(probe("SELECT 1"))
         with ThreadPoolExecutor(1) as threads:
@@ -128,13 +129,13 @@ def test_statement_with_a_timeout_is_sent_again_after_it_if_the_server_cannot_be
 def test_connecting_ends_if_nothing_is_answered(
     proxy: Proxy, directions: tuple[Direction, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(connector, "CONNECT_TIMEOUT_SECONDS", 1)
     with proxy.stalled(*directions), pytest.raises(DatabaseUnavailable, match="while connecting"):
         Database(proxy.url)
 
 
 def test_statement_ends_if_the_server_answers_nothing_any_more(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(connector, "CONNECT_TIMEOUT_SECONDS", 1)
     with Database(proxy.url, max_connections=1, reply_timeout=TIMEOUT_SECONDS, attempts=2) as database:
         database.fetch(probe("SELECT 1"))
         with proxy.stalled(*BOTH), pytest.raises(DatabaseUnavailable, match=r"No work is lost"):

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crdbvec_pipelines.database import connection as connection_module
+from crdbvec_pipelines.database import server as server_module
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.statement import Statement
 from tests.orchestration.evaluations import evaluate
@@ -29,7 +29,7 @@ def test_partition_runs_maintenance_and_checks_give_way_and_follow_does_not(
         return run(self, work, statement, *others)
 
     monkeypatch.setattr(Database, "_run", record)
-    monkeypatch.setattr(connection_module, "detect", lambda _: QualityOfServiceDialect())
+    monkeypatch.setattr(server_module, "detect", lambda _: QualityOfServiceDialect())
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         create_table(connection, texts=["one", "two", "three"])
         project = build_project(url)

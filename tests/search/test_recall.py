@@ -47,6 +47,7 @@ def measure(database: Database, queries: int = 30, efforts: tuple[int, ...] = ()
 
 @dataclass(frozen=True)
 class Indexed:
+    url: str
     database: Database
     connection: psycopg.Connection
 
@@ -54,9 +55,10 @@ class Indexed:
 def _indexed(server: Server, **index: int) -> Iterator[Indexed]:
     with server.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         create(connection, ROWS, dim=24)
-        with Database(preferring_indexes(url)) as database:
+        preferring = preferring_indexes(url)
+        with Database(preferring) as database:
             vector_index(database, "cosine", 24, **index).build()
-            yield Indexed(database, connection)
+            yield Indexed(preferring, database, connection)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +154,7 @@ def test_recall_within_a_prefix_considers_only_its_rows(good: Indexed) -> None:
 
 
 def test_index_that_ignores_the_prefix_has_a_low_recall(poor: Indexed) -> None:
-    with Database(poor.database._url) as database:
+    with Database(poor.url) as database:
         # As on CockroachDB, but with one tree for all tenants: only some of the nearest rows are the tenant's.
         search_like_cockroachdb(database, NonExhaustiveVectors, **{NAME: ["tenant"]})
         curve = measure(database, efforts=(1,), prefix=["tenant"])
@@ -209,6 +211,22 @@ def test_effort_at_which_the_server_used_no_index_does_not_reach_the_target() ->
 def test_measurement_at_an_effort(requested: int | None, effort: int | None) -> None:
     found = CURVE.at(requested)
     assert (found.effort if found else None) == effort
+
+
+@pytest.mark.parametrize(
+    ("curve", "effort", "verdict"),
+    [
+        (CURVE, 80, "Recall at 10 is 0.960 with hnsw.ef_search = 80; 0.95 is wanted."),
+        (CURVE, 5, "with hnsw.ef_search = 10; 0.95 is wanted. The smallest measured value that reaches it is 80; set "),
+        (replace(CURVE, measurements=CURVE.measurements[:2]), None, "0.95 is wanted. No measured value reaches it."),
+        (replace(CURVE, measurements=(_measurement(40, 1.0, used_index=False),)), None, "The server did not use the "),
+        (replace(CURVE, queries=0), None, "No row has a vector."),
+    ],
+)
+def test_verdict_says_what_was_measured_and_what_reaches_the_target(
+    curve: RecallCurve, effort: int | None, verdict: str
+) -> None:
+    assert verdict in curve.verdict(effort, 0.95)
 
 
 def test_plot_is_small_enough_for_an_event_log() -> None:

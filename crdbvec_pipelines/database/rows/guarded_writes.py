@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from crdbvec_pipelines.database.connection import MAX_BUSY_WAIT_SECONDS, Database, Parameters
+from crdbvec_pipelines.database.connection import Database, Parameters
 from crdbvec_pipelines.database.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -17,6 +17,7 @@ from crdbvec_pipelines.database.errors import (
     is_not_supported,
     is_timed_out,
 )
+from crdbvec_pipelines.database.retry import MAX_BUSY_WAIT_SECONDS
 from crdbvec_pipelines.database.rows.write_size import SLOW_SECONDS, WriteSize
 from crdbvec_pipelines.database.statement import Statement
 

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.resources import background_database
-from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.index_build import CoverageTooLow, build_when_covered
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import Measurement, measure_recall
@@ -25,6 +25,19 @@ from crdbvec_pipelines.search.recall import Measurement, measure_recall
 _LOG_INTERVAL_SECONDS = 15.0
 # EXPLAIN of a few searches shows whether the index is used; each costs one statement.
 _SAMPLED_SEARCHES = 3
+
+_ATTEMPTS_CRON = "*/15 * * * *"
+BUILT_ONCE = (
+    dg.AutomationCondition.cron_tick_passed(_ATTEMPTS_CRON)
+    & dg.AutomationCondition.missing()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("built once, after coverage")
+"""Tries the build every 15 minutes until the index is there, and never again: the database keeps it up to date.
+
+Dagster knows which partitions are materialized, and not what share of the rows that is, so the run itself compares the
+coverage with `index.min_coverage`.
+"""
+_AUTOMATION_TAG = "dagster/from_automation_condition"
 
 
 class IndexConfig(dg.Config):
@@ -66,8 +79,10 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
         required_resource_keys={names.resource},
         pool=spec.pool,
         op_tags={"crdbvec/vector_column": names.stem},
+        automation_condition=BUILT_ONCE,
+        output_required=False,
     )
-    def vector_index(context: dg.AssetExecutionContext, config: IndexConfig) -> dg.MaterializeResult[Any]:
+    def vector_index(context: dg.AssetExecutionContext, config: IndexConfig) -> Iterator[dg.MaterializeResult[Any]]:
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
             column = open_column(database, spec, registry.load(spec.model))
@@ -75,10 +90,16 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
             if sentence:
                 context.log.warning(sentence)
             started = time.monotonic()
-            built = build_when_covered(column, replace=config.replace, on_progress=_logged(context, spec))
+            try:
+                built = build_when_covered(column, replace=config.replace, on_progress=_logged(context, spec))
+            except CoverageTooLow as error:
+                if _AUTOMATION_TAG not in context.run.tags:
+                    raise
+                context.log.info(f"The index is not built yet. {error}")
+                return
             index = VectorIndex(column)
             sizes = index.sizes()
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 "built": int(built),
                 "seconds": round(time.monotonic() - started, 3),
@@ -144,6 +165,7 @@ def _recall(
         return dg.AssetCheckResult(
             passed=measured is not None and measured.recall >= index.wanted_recall and measured.used_index,
             severity=dg.AssetCheckSeverity.WARN,
+            description=curve.verdict(index.effort, index.wanted_recall),
             metadata={
                 "k": curve.k,
                 "queries": curve.queries,

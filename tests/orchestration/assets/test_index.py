@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -170,6 +171,52 @@ def stale_causes(project: Project) -> list[str]:
     return [cause.reason for cause in resolver.get_stale_causes(KEY)]
 
 
+def test_automation_condition_asks_for_the_build_until_the_index_was_built_once(
+    large: str, build_indexed: BuildIndexed
+) -> None:
+    project = build_indexed(large, metric="cosine")
+    minute, evaluated = datetime(2026, 1, 5, 12, 14, tzinfo=UTC), None
+    requested = []
+    for later in (0, 2, 4, 17):
+        result = dg.evaluate_automation_conditions(
+            project.definitions,
+            project.instance,
+            cursor=evaluated.cursor if evaluated else None,
+            evaluation_time=minute + timedelta(minutes=later),
+        )
+        evaluated = result
+        requested.append(result.get_num_requested(KEY))
+    assert requested == [0, 1, 0, 1]
+    assert materialize(project).success
+    drop(large)
+    after = dg.evaluate_automation_conditions(
+        project.definitions, project.instance, cursor=result.cursor, evaluation_time=minute + timedelta(minutes=32)
+    )
+    assert after.get_num_requested(KEY) == 0
+
+
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_automatic_build_without_coverage_succeeds_and_builds_nothing(
+    url: str, build_indexed: BuildIndexed, connection: psycopg.Connection, is_prepared: bool
+) -> None:
+    if is_prepared:
+        fill(url, 30)
+        connection.execute("UPDATE passage SET passage_vector = NULL WHERE passage = 'text 1'")
+    else:
+        create_table(connection, texts=["text"])
+    project = build_indexed(url, metric="cosine")
+    job = project.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={KEY})
+    result = job.execute_in_process(
+        instance=project.instance, tags={"dagster/from_automation_condition": "true"}, raise_on_error=False
+    )
+    assert result.success
+    assert result.asset_materializations_for_node(KEY.to_python_identifier()) == []
+    logged = [entry.user_message for entry in project.instance.all_logs(result.run_id)]
+    assert any(message.startswith("The index is not built yet.") for message in logged)
+    assert index_names(url) == []
+    assert not materialize(project).success
+
+
 def test_recall_check_has_latencies_the_smallest_effort_and_a_plot(large: str, build_indexed: BuildIndexed) -> None:
     project = build_indexed(preferring_indexes(large), metric="cosine", effort=200)
     materialize(project)
@@ -177,6 +224,7 @@ def test_recall_check_has_latencies_the_smallest_effort_and_a_plot(large: str, b
     facts = check_metadata(recall)
     assert recall.passed
     assert facts["recall"] >= 0.99
+    assert recall.description == (f"Recall at 10 is {facts['recall']:.3f} with hnsw.ef_search = 200; 0.95 is wanted.")
     assert (facts["k"], facts["queries"]) == (10, 50)
     assert 0 < facts["p50_ms"] <= facts["p95_ms"]
     assert facts["exact_p50_ms"] > 0
@@ -200,6 +248,8 @@ def test_recall_check_warns_of_an_inaccurate_index(postgres: Server, build_index
     assert not recall.passed
     assert recall.severity == dg.AssetCheckSeverity.WARN
     assert check_metadata(recall)["recall"] < 0.95
+    assert recall.description is not None
+    assert recall.description.endswith("with hnsw.ef_search = 1; 0.95 is wanted. No measured value reaches it.")
 
 
 def test_use_check_warns_of_a_dropped_index_and_shows_the_query_plan(large: str, build_indexed: BuildIndexed) -> None:
@@ -237,6 +287,8 @@ def test_both_checks_warn_of_an_index_for_another_metric(large: str, build_index
     assert not used.passed
     assert not recall.passed
     assert check_metadata(recall)["smallest_effort"] == -1
+    assert recall.description is not None
+    assert recall.description.startswith("The server did not use the index")
 
 
 def test_both_checks_warn_of_a_table_without_vectors(url: str, build_indexed: BuildIndexed) -> None:
@@ -245,6 +297,7 @@ def test_both_checks_warn_of_a_table_without_vectors(url: str, build_indexed: Bu
     assert result.success
     assert not evaluations(result)["index_used"].passed
     assert not evaluations(result)["recall_at_k"].passed
+    assert evaluations(result)["recall_at_k"].description == "No row has a vector."
     assert "no row has a vector" in check_metadata(evaluations(result)["index_used"])["plan"]
 
 
