@@ -34,7 +34,7 @@ def load_config(path: Path | None = None) -> ProjectConfig:
     """
     file = find_config(path)
     try:
-        data = read_yaml(file.read_text(encoding="utf-8"))
+        data, lines = read_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
             f"There is no configuration file {file}; create it, or name one with --config or {CONFIG_VARIABLE}."
@@ -51,7 +51,7 @@ def load_config(path: Path | None = None) -> ProjectConfig:
         raise ConfigurationError(f"{file} is nested too deeply to be read. Remove the inner brackets.") from None
     if not isinstance(data, dict):
         raise ConfigurationError(f"{file} is empty or not a mapping; it needs at least the entry vectors.")
-    return parse_config(data, str(file), file.parent).read_from(file)
+    return parse_config(data, str(file), file.parent).read_from(file, lines.get("vectors", ()))
 
 
 def parse_config(data: dict[str, Any], source: str, folder: Path) -> ProjectConfig:

@@ -8,7 +8,7 @@ whether a column exists, is checked in `database.table`.
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -368,15 +368,22 @@ class ProjectConfig(Spec):
         min_length=1, description="A list with one entry per vector column; at least one."
     )
     _file: Path | None = PrivateAttr(default=None)
+    _lines: Sequence[int] = PrivateAttr(default=())
 
     @property
     def file(self) -> Path | None:
         """The file that the configuration was read from; None if it comes from another source."""
         return self._file
 
-    def read_from(self, file: Path) -> Self:
-        """Set the file that the configuration was read from, and return the configuration."""
+    @property
+    def lines(self) -> Sequence[int]:
+        """The lines of the file, from 1, in which the entries of `vectors` begin; empty without a file."""
+        return self._lines
+
+    def read_from(self, file: Path, lines: Sequence[int]) -> Self:
+        """Set the file that the configuration was read from and the lines of its entries; return the configuration."""
         self._file = file
+        self._lines = lines
         return self
 
     @model_validator(mode="after")

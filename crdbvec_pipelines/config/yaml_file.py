@@ -1,7 +1,7 @@
 """Reading YAML without duplicate keys, of which PyYAML silently takes the last."""
 
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -26,19 +26,32 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def read_yaml(text: str) -> Any:
-    """Return the content of a YAML document.
+class YamlDocument(NamedTuple):
+    """A YAML document.
+
+    Attributes:
+        content: Its content.
+        lines: For each list that is the value of a key of the document: the lines, from 1, in which its entries begin.
+    """
+
+    content: Any
+    lines: Mapping[str, list[int]]
+
+
+def read_yaml(text: str) -> YamlDocument:
+    """Return a YAML document.
 
     Raises:
         yaml.YAMLError: The text is not YAML, or a key is there twice.
         RecursionError: The document is nested too deeply.
     """
-    return yaml.load(text, _Loader)  # noqa: S506
-
-
-def lines_of_entries(text: str, key: str) -> list[int]:
-    """Return the lines, from 1, in which the entries of a list begin, which is the value of a key of the document."""
-    document = yaml.compose(text, _Loader)
+    loader = _Loader(text)
+    try:
+        document = loader.get_single_node()
+        content = None if document is None else loader.construct_document(document)
+    finally:
+        loader.dispose()
     entries = document.value if isinstance(document, yaml.MappingNode) else []
-    lists = [node for name, node in entries if name.value == key and isinstance(node, yaml.SequenceNode)]
-    return [entry.start_mark.line + 1 for node in lists for entry in node.value]
+    # A key can be a list, too.
+    lists = {str(name.value): node.value for name, node in entries if isinstance(node, yaml.SequenceNode)}
+    return YamlDocument(content, {name: [each.start_mark.line + 1 for each in node] for name, node in lists.items()})

@@ -7,7 +7,6 @@ from pathlib import Path
 import dagster as dg
 
 from crdbvec_pipelines.config import ProjectConfig
-from crdbvec_pipelines.config.yaml_file import lines_of_entries
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 
@@ -19,13 +18,12 @@ def with_code_references(
 
     A wrapper of an installed package has no reference, because only its import would tell its file.
     """
-    lines = lines_of_entries(config.file.read_text(encoding="utf-8"), "vectors") if config.file else []
     places: dict[dg.AssetKey, list[tuple[Path, int, str]]] = {}
     for position, vector in enumerate(config.vectors):
         own = names[str(vector)]
         wrapper = registry.find(vector.model).path
         found = [
-            *([(config.file, lines[position], config.file.name)] if config.file else []),
+            *([(config.file, config.lines[position], config.file.name)] if config.file else []),
             *([(wrapper, 1, f"the wrapper of {vector.model}")] if wrapper else []),
         ]
         places |= {dg.AssetKey(own.asset): found, dg.AssetKey(own.index): found}
