@@ -39,17 +39,20 @@ class EncodedBatch:
             report it.
         unknown_shares: For each row, the share of its encoded tokens that the model does not know, float32 of shape
             (rows,); None if the model does not report it.
+        tokens: How many tokens the model has read; 0 if it does not report it.
     """
 
     vectors: Vectors
     truncated: NDArray[np.bool_]
     unknown_shares: NDArray[np.float32] | None = None
+    tokens: int = 0
 
     def without(self, positions: Mapping[int, object]) -> "EncodedBatch":
         """Return the results of the rows that are not at the given positions."""
         kept = np.array([position not in positions for position in range(len(self.vectors))], np.bool_)
         shares = self.unknown_shares
-        return EncodedBatch(self.vectors[kept], self.truncated[kept], None if shares is None else shares[kept])
+        kept_shares = None if shares is None else shares[kept]
+        return EncodedBatch(self.vectors[kept], self.truncated[kept], kept_shares, self.tokens)
 
 
 class Encoder:
@@ -180,6 +183,7 @@ class Encoder:
                 vectors,
                 check_flags(texts.truncated, len(batch), where),
                 check_unknown_shares(texts.unknown_shares, len(batch), where),
+                texts.tokens,
             )
             return _accepted(encoded, {**self._zero_vectors(vectors, where), **unusable, **texts.failures}, where)
         with translate_encoding_errors(where), self._call_lock:

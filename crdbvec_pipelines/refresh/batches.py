@@ -32,6 +32,7 @@ class EncodedRows:
         unreadable: How many of their inputs consist of unknown tokens to a larger share than accepted.
         deduplicated: How many were given the vector of an equal input instead of being encoded.
         failures: The rows that the model rejected.
+        tokens: How many tokens the model has read; 0 if it does not report it.
         seconds: How long the encoding took.
     """
 
@@ -41,6 +42,7 @@ class EncodedRows:
     unreadable: int
     deduplicated: int
     failures: list[RowFailure]
+    tokens: int
     seconds: float
 
 
@@ -111,6 +113,7 @@ def encode_rows(
         unreadable=sum(cached[row.fingerprint].unknown_share > max_unknown for row in encoded_rows),
         deduplicated=len(encoded_rows) - encoded_inputs,
         failures=[_row_failure(row, *errors[row.fingerprint]) for row in rows if row.fingerprint in errors],
+        tokens=sum(encoded.tokens for _, encoded in result.results),
         seconds=seconds,
     )
 

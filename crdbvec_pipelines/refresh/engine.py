@@ -221,6 +221,7 @@ class _Refresh:
             rows_unreadable=encoded.unreadable,
             rows_deduplicated=encoded.deduplicated,
             rows_failed=len(failures),
+            tokens_encoded=encoded.tokens,
             slowest_batch_seconds=encoded.seconds,
             failed_keys=_keys(failures),
         )

@@ -27,6 +27,7 @@ class RefreshReport:
         rows_failed: Rows that the model or the database rejected; recorded, and deferred until `next_retry_at`.
         rows_cleared: Rows whose vector was set to NULL because their input is gone.
         rows_locked: Rows that another transaction had locked until the refresh stopped waiting; they are still pending.
+        tokens_encoded: Tokens that the model has read for these rows; 0 for a model that does not count tokens.
         retries: Statements that were sent again after an error.
         ranges_skipped: Key ranges whose rows were left to another process that is embedding them.
         seconds: Wall-clock time.
@@ -43,6 +44,7 @@ class RefreshReport:
     rows_failed: int = 0
     rows_cleared: int = 0
     rows_locked: int = 0
+    tokens_encoded: int = 0
     retries: int = 0
     ranges_skipped: int = 0
     rows_unreadable: int = 0

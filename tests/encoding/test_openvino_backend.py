@@ -1,6 +1,7 @@
 """The OpenVINO backend: the same vectors as PyTorch, without importing it, with several threads and processes."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def test_vectors_equal_those_of_sentence_transformers(
     assert _least_cosine(vectors, reference) >= 0.9999
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert truncated.tolist() == [text.count(" ") + 3 > 256 for text in texts]
+
+
+def test_tokens_that_were_read_are_counted(backend: OpenVinoBackend, texts: list[str]) -> None:
+    windows = [count.encoded or 0 for count in backend.tokens(texts)]
+    assert max(windows) == 256
+    assert backend.encode(texts).tokens == sum(windows)
 
 
 def test_empty_batch_and_single_text(
@@ -213,3 +220,19 @@ def test_unsupported_configuration_is_reported(minilm_weights: Weights, change: 
 
 def test_model_without_tokenizer_json_is_unsupported(minilm_weights: Weights, tmp_path: Path) -> None:
     assert unsupported_reason(read_pipeline(minilm_weights.directory), tmp_path) == "it has no tokenizer.json"
+
+
+def test_converted_model_that_cannot_be_written_leaves_no_part(
+    small_model: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Less than the model.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(ModelError, match=r"cannot be written \(OpenVINO could not write the converted model\)"):
+            _load(small_model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    assert _load(small_model).encode(["a text"]).vectors.any()

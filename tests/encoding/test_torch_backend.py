@@ -22,6 +22,12 @@ def test_vectors_equal_those_of_sentence_transformers(
     assert truncated.sum() > 1
 
 
+def test_tokens_that_were_read_are_counted(torch_backend: TorchBackend, texts: list[str]) -> None:
+    windows = [count.encoded or 0 for count in torch_backend.tokens(texts)]
+    assert max(windows) == 256
+    assert torch_backend.encode(texts).tokens == sum(windows)
+
+
 def test_empty_batch(torch_backend: TorchBackend) -> None:
     assert torch_backend.encode([])[1].shape == (0,)
     assert torch_backend.count_tokens([]) == []

@@ -91,6 +91,18 @@ def test_message_of_a_wrapper_is_not_stored() -> None:
     ]
 
 
+def test_tokens_are_those_of_the_inputs_that_the_model_has_read() -> None:
+    def encode(batch: Sequence[tuple[object, object]]) -> EncodedBatch:
+        if any(text == "odd" for _, text in batch):
+            raise EncodingError("The vector contains a NaN.")
+        vectors = np.ones((len(batch), 2), np.float32)
+        return EncodedBatch(vectors, np.zeros(len(batch), np.bool_), tokens=10 * len(batch))
+
+    cache = VectorCache()
+    assert encode_rows(encode, rows_of("a", "odd", "b"), cache).tokens == 20
+    assert encode_rows(encode, rows_of("a", "b"), cache).tokens == 0
+
+
 def test_unreadable_inputs_are_counted_also_from_the_cache() -> None:
     def encode(batch: Sequence[tuple[object, object]]) -> EncodedBatch:
         shares = np.array([float(str(text)) for _, text in batch], np.float32)

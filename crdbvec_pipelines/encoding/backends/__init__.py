@@ -25,12 +25,15 @@ class EncodedTexts(NamedTuple):
         unknown_shares: For each text the share of its encoded tokens that the model does not know, from 0 to 1; None if
             the backend does not count them.
         failures: The errors of the texts that the model rejected, by their position.
+        tokens: How many tokens the model has read, special tokens included and padding excluded; 0 if the backend does
+            not count them.
     """
 
     vectors: Vectors
     truncated: NDArray[np.bool_]
     unknown_shares: NDArray[np.float32] | None = None
     failures: Mapping[int, InputRejected] = {}
+    tokens: int = 0
 
 
 class TokenCount(NamedTuple):

@@ -96,7 +96,7 @@ class OpenVinoBackend:
                 with contextlib.suppress(RuntimeError):
                     request.wait()
                 self._requests.put(request)
-        return EncodedTexts(vectors, tokens.truncated, tokens.unknown_shares)
+        return EncodedTexts(vectors, tokens.truncated, tokens.unknown_shares, tokens=int(tokens.lengths.sum()))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text; see `Backend.count_tokens`."""

@@ -4,6 +4,7 @@ The conversion traces the modules of sentence-transformers, so pooling and norma
 Converted models are stored in the cache folder. Only a conversion imports torch.
 """
 
+import errno
 import hashlib
 import logging
 import warnings
@@ -122,7 +123,11 @@ def _conversion_folder(weights: Weights, tokenizer: TextTokenizer, precision: Pr
         else:
             reason = _difference(OpenVinoBackend(converted, tokenizer, precision), original)
         if reason is None:
-            openvino.save_model(converted, folder / _MODEL_FILE, compress_to_fp16=False)
+            try:
+                openvino.save_model(converted, folder / _MODEL_FILE, compress_to_fp16=False)
+            except RuntimeError as error:
+                # OpenVINO does not say why; the usual cause is a device without space.
+                raise OSError(errno.EIO, "OpenVINO could not write the converted model") from error
         else:
             (folder / _REJECTED_FILE).write_text(reason, encoding="utf-8")
 

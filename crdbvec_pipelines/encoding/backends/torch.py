@@ -69,17 +69,19 @@ class TorchBackend:
         vectors: list[Any] = []
         truncated = np.zeros(len(texts), np.bool_)
         unknown_shares = np.zeros(len(texts), np.float32)
+        tokens = 0
         with self._lock, torch.inference_mode():
             for start in range(0, len(order), self._batch_rows):
                 positions = order[start : start + self._batch_rows]
                 batch = [texts[position] for position in positions]
                 features = self._model.preprocess(batch, prompt=self._prompt)
                 truncated[positions], unknown_shares[positions] = self._read(features, batch)
+                tokens += int(features["attention_mask"].sum())
                 vectors.append(self._forward(features))
             in_order = torch.cat(vectors).float().cpu().numpy()
         sorted_back = np.empty_like(in_order)
         sorted_back[order] = in_order
-        return EncodedTexts(sorted_back, truncated, unknown_shares)
+        return EncodedTexts(sorted_back, truncated, unknown_shares, tokens=tokens)
 
     def _forward(self, features: Mapping[str, Any]) -> Any:
         """Return the vectors of a batch as a tensor on the device."""

@@ -95,6 +95,7 @@ def run_metadata(done: Completion, rows_embedded: int) -> Mapping[str, int | flo
                 "rows_unreadable": report.rows_unreadable,
                 "rows_deduplicated": report.rows_deduplicated,
                 "rows_cleared": report.rows_cleared,
+                "tokens_encoded": report.tokens_encoded,
                 "batches": report.batches,
                 "retries": report.retries,
             }
@@ -123,6 +124,8 @@ def summary(report: RefreshReport, state: RangeState, rows_embedded: int) -> str
         f"{report.seconds:,.1f} s, {report.rows_per_second:,.0f} rows/s, {report.batches:,} batches, the slowest "
         f"{report.slowest_batch_seconds:,.2f} s"
     ]
+    if report.tokens_encoded:
+        lines[0] += f"; {report.tokens_encoded:,} tokens encoded"
     if report.failed_keys:
         keys = "; ".join(key_text(key) for key in report.failed_keys)
         lines.append(f"Failed rows, for example those with the keys `{keys}`: run `crdbvec errors list`.")

@@ -29,6 +29,7 @@ COUNTS = {
     "rows_unreadable",
     "rows_deduplicated",
     "rows_cleared",
+    "tokens_encoded",
     "batches",
     "retries",
 }
