@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo ui test stress chaos bench lint check format lock clean
+.PHONY: help demo ui test stress test-ui chaos bench lint check format lock clean
 
 help: ## Show the targets.
 	@echo "Usage: make <target> [PYTHON=/path/to/python]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Embed 2,000 dictionary glosses with Dagster on an embedded PostgreSQL, and search them.
 	$(BIN)/crdbvec demo
@@ -33,6 +33,10 @@ stress: $(READY) ## Run the stress tests, one minute for each scenario, 5,000 ge
 	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) CRDBVEC_GENERATED_TABLES=$(CRDBVEC_GENERATED_TABLES) \
 		CRDBVEC_STRESS_FAULTS=$(CRDBVEC_STRESS_FAULTS) CRDBVEC_STRESS_ROWS=$(CRDBVEC_STRESS_ROWS) \
 		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables tests/faults
+
+# CRDBVEC_UPDATE_SCREENSHOTS=1 makes the pictures of the documents.
+test-ui: $(READY) ## Run the browser tests, which click through Dagster's pages in Chromium.
+	$(BIN)/python -m pytest tests/ui
 
 # How often each scenario is run, at other moments each time. `make test` runs a few of the scenarios.
 CRDBVEC_CHAOS_ROUNDS ?= 1

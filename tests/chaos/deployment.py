@@ -143,6 +143,10 @@ class Deployment:
         """Return the running processes of this deployment."""
         return processes_of(self.home)
 
+    def logs(self, service: str) -> str:
+        """Return what a service and its children have printed."""
+        return self._log(service).read_text(errors="replace")
+
     def end_of_logs(self) -> str:
         """Return the end of what each service and its children have printed."""
         return "\n".join(

@@ -22,7 +22,7 @@ from psycopg import sql
 from crdbvec_pipelines.embedded import EmbeddedServer
 from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, sqlalchemy_url
 from tests.orchestration.daemon import Daemon, ObservedColumn, RunningProject
-from tests.support.models import CALLS_VARIABLE
+from tests.support.models import CALLS_VARIABLE, CallLog
 from tests.support.processes import LIMIT_SECONDS, ROOT, run
 from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table
@@ -123,16 +123,6 @@ class Ui:
         finally:
             self.kill_all(process.pid)
             process.wait()
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let no call of the model end, so that a run does not end when it is canceled."""
-        file = self.folder / "calls.jsonl.held"
-        file.touch()
-        try:
-            yield
-        finally:
-            file.unlink()
 
     def is_serving(self) -> bool:
         with suppress(httpx.HTTPError):
@@ -291,7 +281,7 @@ def test_signals_cancel_a_run_and_keep_queued_runs(ui: Ui, number: signal.Signal
     settings["concurrency"]["runs"]["max_concurrent_runs"] = 1
     (ui.folder / "dagster.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     with ui.running() as daemon:
-        with ui.column(daemon) as column, ui.held():
+        with ui.column(daemon) as column, CallLog(ui.folder / "calls.jsonl").held():
             first = ui.launch(column.partitions[0])
             column.wait_until(lambda: len(column.batches()) > 0)
             partition = column.partitions[1]
@@ -317,7 +307,7 @@ def test_second_ctrl_c_kills_a_run_that_does_not_end(ui: Ui) -> None:
         ui.running() as daemon,
         suppress(psycopg.OperationalError),
         ui.column(daemon) as column,
-        ui.held(),
+        CallLog(ui.folder / "calls.jsonl").held(),
     ):
         run_id = ui.launch(column.partitions[0])
         column.wait_until(lambda: len(column.batches()) > 0)
@@ -338,7 +328,7 @@ def test_second_ctrl_c_kills_a_run_that_does_not_end(ui: Ui) -> None:
 
 def test_processes_of_a_killed_command_stop_in_order(ui: Ui) -> None:
     with ui.running() as daemon:
-        with ui.column(daemon) as column, ui.held():
+        with ui.column(daemon) as column, CallLog(ui.folder / "calls.jsonl").held():
             run_id = ui.launch(column.partitions[0])
             column.wait_until(lambda: len(column.batches()) > 0)
             assert len(ui.processes(daemon.process.pid)) > 5

@@ -1,7 +1,8 @@
 """The stub models of tests/wrappers, loaded like the models of a user."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,3 +62,13 @@ class CallLog:
     def clear(self) -> None:
         """Delete the file."""
         self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no call of the slow stub end, so that a run does not end when it is canceled."""
+        file = Path(f"{self.path}.held")
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
