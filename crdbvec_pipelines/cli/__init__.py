@@ -25,12 +25,13 @@ _COMMANDS = {
     "embed": "Embed the pending rows of a table.",
     "errors": "List failed rows, or release them for another attempt.",
     "index": "Show the vector index, build it, and tune the search effort.",
+    "init": "Write a commented crdbvec.yaml for one of your tables.",
     "model": "List and describe the models.",
     "plan": "Estimate what embedding the pending rows would do and cost.",
     "search": "Find the rows whose input is nearest to a text.",
     "status": "Show the row counts of each vector column.",
     "uninstall": "Remove what this project added to a table, after listing it.",
-    "ui": "Open Dagster's UI for the demo data.",
+    "ui": "Open Dagster's UI for crdbvec.yaml, or for the demo data.",
 }
 
 

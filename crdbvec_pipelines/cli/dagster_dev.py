@@ -40,13 +40,15 @@ def _stop_in_place_of_parent() -> None:
     from crdbvec_pipelines.embedded import EmbeddedServer
 
     folder = Path(os.environ[FOLDER_VARIABLE])
-    server = EmbeddedServer(folder / "postgres")
+    # Dagster's storage may be another server.
+    server = EmbeddedServer(folder / "postgres") if (folder / "postgres").is_dir() else None
     try:
         with dg.DagsterInstance.get() as instance:
-            services = Services(folder, instance)
+            services = Services(folder, instance, Path.cwd())
             services.report_stopped(services.stop(StopSignals()))
     finally:
-        server.stop()
+        if server is not None:
+            server.stop()
 
 
 if __name__ == "__main__":

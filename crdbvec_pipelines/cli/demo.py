@@ -1,5 +1,7 @@
 """`crdbvec demo`: load, embed and search 2,000 dictionary glosses, without any set-up."""
 
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.sample_table import load_sample
 from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.embedded import DEFAULT_FOLDER
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import load_registry
 from crdbvec_pipelines.errors import CrdbvecError
@@ -77,7 +80,25 @@ def command(folder: Path, rows: int) -> None:
             _run(assets.get_subset(asset_selection={dg.AssetKey(names.index)}), instance, "of the index")
             click.echo(f"vector index over {column.output} built")
         _show_searches(database, column, encoder)
-    click.echo("\nSee the partitions, runs and plots in Dagster's UI on the same data:  make ui   (crdbvec ui)")
+    click.echo(f"\n{_next_steps(folder)}")
+
+
+def _next_steps(folder: Path) -> str:
+    """Return what to try next, with the commands as they can be run here."""
+    program = "crdbvec" if shutil.which("crdbvec") or Path(sys.argv[0]).name != "crdbvec" else sys.argv[0]
+    lines = []
+    if folder == DEFAULT_FOLDER:
+        # Other commands find the demo there.
+        lines += [
+            f'Search your own words:              {program} search "a bird that cannot fly" -l 3',
+            f"Count the rows, check the set-up:   {program} status    {program} doctor",
+        ]
+    option = "" if folder == DEFAULT_FOLDER else f" --folder {folder}"
+    lines += [
+        f"See partitions, runs and plots:     {program} ui{option}",
+        f"Embed your own table:               {program} init      (set CRDBVEC_URL to its database first)",
+    ]
+    return "\n".join(lines)
 
 
 def _run(job: dg.JobDefinition, instance: dg.DagsterInstance, what: str, partition_key: str | None = None) -> None:

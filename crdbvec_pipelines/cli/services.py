@@ -39,12 +39,14 @@ class Services:
     because a process whose parent was killed gets another one.
 
     Attributes:
-        folder: The absolute path of the folder with the demo data.
+        folder: The absolute path of the folder with the data of Dagster, or of the demo.
         instance: Its Dagster instance.
+        working_directory: The working directory of the processes, to which paths in the URL of a database are relative.
     """
 
     folder: Path
     instance: dg.DagsterInstance
+    working_directory: Path
 
     def start(self, host: str, port: int) -> "subprocess.Popen[bytes]":
         """Start Dagster; it stops if this process is killed."""
@@ -52,7 +54,7 @@ class Services:
         command = [sys.executable, "-W", "ignore", "-m", "crdbvec_pipelines.cli.dagster_dev", "dev"]
         return subprocess.Popen(  # noqa: S603
             [*command, "-w", str(bundled("workspace.yaml")), "-p", str(port), "-h", host],
-            cwd=self.folder,
+            cwd=self.working_directory,
             env={**os.environ, FOLDER_VARIABLE: str(self.folder)},
             # The child reads the end of this pipe, which the system closes when this process ends.
             stdin=subprocess.PIPE,

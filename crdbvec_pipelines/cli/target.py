@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from crdbvec_pipelines.cli.output import reserved_stdout
+from crdbvec_pipelines.cli.demo_database import demo_config, start_demo_database, works_on_demo
+from crdbvec_pipelines.cli.output import print_info, reserved_stdout
 from crdbvec_pipelines.config import (
     CONFIG_VARIABLE,
     DatabaseSpec,
@@ -77,6 +78,26 @@ class Target:
             open_column(database, column, self.registry.load(column.model))
 
 
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="The configuration file.  [default: $CRDBVEC_CONFIG, otherwise crdbvec.yaml if it exists]",
+)
+
+
+url_option = click.option(
+    "-u", "--url", help="The database URL; prefer $CRDBVEC_URL, which other users cannot see in `ps`."
+)
+table_option = click.option("-t", "--table", help="The table: name or schema.name.")
+input_option = click.option(
+    "-i", "--input", "input_columns", multiple=True, help="The column to embed; repeat -i to join columns."
+)
+output_option = click.option("-o", "--output", help="The vector column.")
+model_option = click.option("-m", "--model", help="The model; run `crdbvec model list` for the names.")
+
+
 def model_options(command: F) -> F:
     """Add the option --config to a command, which may import model wrappers: what they print goes to stderr."""
 
@@ -85,14 +106,7 @@ def model_options(command: F) -> F:
         with reserved_stdout():
             return command(*args, **options)
 
-    option = click.option(
-        "-c",
-        "--config",
-        "config_path",
-        type=click.Path(path_type=Path),
-        help="The configuration file.  [default: $CRDBVEC_CONFIG, otherwise crdbvec.yaml if it exists]",
-    )
-    return cast(F, option(with_reserved_stdout))
+    return cast(F, config_option(with_reserved_stdout))
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,8 @@ class Selection:
         """Return the target that the options and the configuration file describe together.
 
         A column described by -t, -i, -o and -m needs no file. If the file has an entry for the same table and output,
-        the options replace its values.
+        the options replace its values. Without a URL and a file of one's own, the target is the demo, if it has run in
+        the working directory.
 
         Args:
             overrides: Values for all columns; None keeps the value of the file.
@@ -119,6 +134,10 @@ class Selection:
             ConfigurationError: No vector column is described, or a value is invalid.
         """
         config = read_config(self.config_path)
+        url = self.url
+        if url is None and works_on_demo(config) and (url := start_demo_database()):
+            print_info("This is the database of the demo in .crdbvec. Set CRDBVEC_URL to work on another one.")
+            config = config or demo_config()
         given = {key: value for key, value in overrides.items() if value is not None}
         if self.input_columns:
             given["input"] = self.input_columns[0] if len(self.input_columns) == 1 else self.input_columns
@@ -137,7 +156,7 @@ class Selection:
         registry = load_registry(config)
         for column in columns:
             registry.find(column.model)
-        return Target(columns, registry, self.url or (config.database if config else DatabaseSpec()).read_url(), config)
+        return Target(columns, registry, url or (config.database if config else DatabaseSpec()).read_url(), config)
 
     def _entries(self, config: ProjectConfig | None) -> list[VectorColumn]:
         name = TableName.parse(self.table) if self.table else None
@@ -165,19 +184,7 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, selection=Selection(config_path, url, table, input_columns, output, model), **options)
 
     decorated: Callable[..., Any] = with_selection
-    for option in reversed(
-        [
-            click.option(
-                "-u", "--url", help="The database URL; prefer $CRDBVEC_URL, which other users cannot see in `ps`."
-            ),
-            click.option("-t", "--table", help="The table: name or schema.name."),
-            click.option(
-                "-i", "--input", "input_columns", multiple=True, help="The column to embed; repeat -i to join columns."
-            ),
-            click.option("-o", "--output", help="The vector column."),
-            click.option("-m", "--model", help="The model; run `crdbvec model list` for the names."),
-        ]
-    ):
+    for option in (model_option, output_option, input_option, table_option, url_option):
         decorated = option(decorated)
     return model_options(decorated)
 

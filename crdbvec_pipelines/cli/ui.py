@@ -1,7 +1,9 @@
-"""`crdbvec ui`: Dagster's webserver and daemon on the demo data."""
+"""`crdbvec ui`: Dagster's webserver and daemon on the tables of crdbvec.yaml, or on the demo data."""
 
+import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,35 +13,113 @@ import click
 import dagster as dg
 from filelock import FileLock, Timeout
 
-from crdbvec_pipelines.cli.home import folder_option, open_home
+from crdbvec_pipelines.cli.demo_database import works_on_demo
+from crdbvec_pipelines.cli.home import HOME_VARIABLE, PROJECT_FOLDER, open_home, open_project_home
 from crdbvec_pipelines.cli.services import Services, say
 from crdbvec_pipelines.cli.signals import StopSignals, exit_code_of, received_stop_signals
-from crdbvec_pipelines.errors import CrdbvecError
+from crdbvec_pipelines.cli.target import config_option, read_config
+from crdbvec_pipelines.config import URL_VARIABLE, ProjectConfig, find_config
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
+from crdbvec_pipelines.encoding.registry import load_registry
+from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
+from crdbvec_pipelines.orchestration.asset_names import asset_names
+from crdbvec_pipelines.orchestration.build import build_definitions
 from crdbvec_pipelines.orchestration.instance.shutdown import end_dead_runs
+from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
 
 # The longest delay between Ctrl-C and the start of stopping.
 _POLL_SECONDS = 0.2
+# As in workspace.yaml.
+_LOCATION = "crdbvec_pipelines"
 
 
 @click.command()
-@folder_option
+@config_option
+@click.option("--demo", is_flag=True, help="Show the demo data although there is a crdbvec.yaml or a URL.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder with the data of Dagster.  [default: .crdbvec/project; for the demo .crdbvec]",
+)
 @click.option("-p", "--port", type=int, default=3000, show_default=True, help="The port to listen on.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-def command(folder: Path, port: int, host: str) -> None:
-    """Open Dagster's UI for the demo data.
+def command(config_path: Path | None, demo: bool, folder: Path | None, port: int, host: str) -> None:
+    """Open Dagster's UI for crdbvec.yaml, or for the demo data.
 
-    Ctrl-C cancels the runs in progress and stops Dagster and the embedded PostgreSQL. Queued runs and unfinished
-    backfills continue at the next start. A second Ctrl-C or SIGTERM kills what has not ended yet.
+    Shows the vector columns of crdbvec.yaml. Each table is prepared and divided into partitions, as `crdbvec embed` and
+    the job sync_partitions do it. Without crdbvec.yaml and CRDBVEC_URL, the demo data is shown.
+
+    Ctrl-C cancels the runs in progress and stops Dagster and its database. Queued runs and unfinished backfills
+    continue at the next start. A second Ctrl-C or SIGTERM kills what has not ended yet.
     """
-    folder = folder.resolve()
+    config = None if demo else read_config(config_path)
+    if not demo and not works_on_demo(config):
+        if config is None:
+            raise ConfigurationError(
+                f"There is no configuration file {find_config()}. Run `crdbvec init` to write one, or `crdbvec ui "
+                "--demo` to see the demo."
+            )
+        # What Dagster's processes would report later, in a log or on a page.
+        config.database.read_url()
+        build_definitions(config)
+    else:
+        config = None
+    folder = (folder or (PROJECT_FOLDER if config else DEFAULT_FOLDER)).resolve()
     with received_stop_signals() as signals, _only_one(folder):
-        home = open_home(folder)
+        server = _open_project(folder, find_config(config_path)) if config else _open_demo(folder)
         try:
             with dg.DagsterInstance.get() as instance:
-                _run(Services(folder, instance), host, port, signals)
+                services = Services(folder, instance, Path.cwd() if config else folder)
+                if config:
+                    _prepare_in_background(config, signals)
+                _run(services, host, port, signals)
         finally:
-            home.server.stop()
+            if server is not None:
+                server.stop()
     sys.exit(exit_code_of(signals.number) if signals.stop_at_once else 0)
+
+
+def _open_demo(folder: Path) -> EmbeddedServer:
+    home = open_home(folder)
+    say(f"The database of the demo, while this command is running: export {URL_VARIABLE}='{home.url}'")
+    return home.server
+
+
+def _open_project(folder: Path, file: Path) -> EmbeddedServer | None:
+    server = open_project_home(folder, file)
+    say(f"The tables of {file}; DAGSTER_HOME is {os.environ[HOME_VARIABLE]}")
+    return server
+
+
+def _prepare_in_background(config: ProjectConfig, signals: StopSignals) -> None:
+    """Prepare the tables and make their partitions while Dagster starts; an index of a large table takes minutes."""
+
+    def prepare() -> None:
+        try:
+            _prepare(config)
+        except Exception as error:
+            # After a signal, the database of Dagster is stopped while this thread is still using it.
+            if not signals.stop:
+                reason = error if isinstance(error, CrdbvecError) else type(error).__name__
+                say(f"The partitions could not be made. {reason}")
+
+    threading.Thread(target=prepare, daemon=True).start()
+
+
+def _prepare(config: ProjectConfig) -> None:
+    names, registry = asset_names(config), load_registry(config)
+    database_url, timeout = config.database.read_url(), config.database.reply_timeout_seconds
+    with Database(database_url, reply_timeout=timeout) as database, dg.DagsterInstance.get() as instance:
+        for column in config.vectors:
+            own = names[str(column)]
+            try:
+                working = database.with_quality_of_service(column.quality_of_service)
+                prepared = prepare_column(working, column, registry.load(column.model))
+                say(f"{column}: {sync_partitions(instance, prepared, own, _LOCATION)}")
+            except CrdbvecError as error:
+                say(f"{column}: {error} Then launch the job {own.job('sync_partitions')}.")
 
 
 def _run(services: Services, host: str, port: int, signals: StopSignals) -> None:

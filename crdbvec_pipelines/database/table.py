@@ -146,7 +146,7 @@ _UNUSABLE_KEY_TYPES = frozenset({"json", "jsonb"})
 
 @statement
 def list_relations() -> sql.Composable:
-    """List the tables of the database, to suggest one for a name that does not exist."""
+    """List the tables of the database, for a choice, and to suggest one for a name that does not exist."""
     return sql.SQL(
         "SELECT crdbvec_namespace.nspname, crdbvec_class.relname FROM pg_catalog.pg_class AS crdbvec_class "
         "JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace "
@@ -339,8 +339,13 @@ def _check_fingerprint(table: Table, spec: VectorColumn) -> None:
         )
 
 
+def read_table_names(database: Database) -> list[TableName]:
+    """Return the names of the tables of a database, at most 1,000, in order."""
+    return [TableName(*row) for row in database.fetch(list_relations())]
+
+
 def _suggestion(database: Database, name: TableName) -> str:
-    existing = {str(TableName(*row)): None for row in database.fetch(list_relations())}
+    existing = [str(table) for table in read_table_names(database)]
     lowered = {text.lower(): text for text in existing}
     exact = lowered.get(str(name).lower())
     close = [exact] if exact else difflib.get_close_matches(str(name), existing, n=1)

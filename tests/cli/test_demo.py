@@ -1,13 +1,16 @@
 """`crdbvec demo`: the first run loads, embeds and searches; a second run has nothing to embed."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import dagster as dg
 import psycopg
 
 from crdbvec_pipelines.embedded import EmbeddedServer
-from tests.support.processes import run_crdbvec
+from tests.support.processes import ROOT, run_crdbvec
+from tests.support.projects import write_config
 
 ROWS = 60
 
@@ -19,7 +22,7 @@ def test_demo_loads_embeds_with_dagster_and_searches(folder: Path) -> None:
     assert f"coverage 100.0%: {ROWS} of {ROWS} rows have a vector, 0 pending; {ROWS} embedded in " in first.stdout
     assert len(re.findall(r"^search: ", first.stdout, re.MULTILINE)) == 3
     assert len(re.findall(r"^0\.\d+ --> [0-9a-f-]{36}$", first.stdout, re.MULTILINE)) == 9
-    assert first.stdout.rstrip().endswith("make ui   (crdbvec ui)")
+    assert "crdbvec ui --folder here\n" in first.stdout
     assert [path.name for path in folder.iterdir()] == ["here"]
 
     server = EmbeddedServer(folder / "here" / "postgres")
@@ -51,3 +54,35 @@ def test_demo_loads_embeds_with_dagster_and_searches(folder: Path) -> None:
     assert second.returncode == 0, second.stdout + second.stderr
     assert "0 glosses loaded" in second.stdout
     assert "0 pending; 0 embedded in " in second.stdout
+
+
+def test_other_commands_work_on_the_demo_without_a_url(folder: Path) -> None:
+    assert run_crdbvec(["status"], folder).stderr.startswith("Error: No vector column is selected.")
+    done = run_crdbvec(["demo", "--rows", "30"], folder)
+    assert done.returncode == 0, done.stderr
+    assert 'crdbvec search "a bird that cannot fly" -l 3' in done.stdout
+
+    notice = "[INFO] This is the database of the demo in .crdbvec. Set CRDBVEC_URL to work on another one."
+    status = run_crdbvec(["status", "--json"], folder)
+    (column,) = json.loads(status.stdout)
+    assert (column["table"], column["output"], column["rows"], column["embedded"]) == (
+        "public.gloss",
+        "gloss_vector",
+        30,
+        30,
+    )
+    assert status.stderr.splitlines() == [notice]
+    found = run_crdbvec(["search", "a bird that cannot fly", "-l", "2", "--json"], folder)
+    assert (found.returncode, len(json.loads(found.stdout))) == (0, 2)
+
+    # The configuration of a checkout is that of the demo. One's own needs its own URL.
+    shutil.copy(ROOT / "crdbvec.yaml", folder)
+    assert run_crdbvec(["status"], folder).stderr.splitlines() == [notice]
+    write_config(folder)
+    own = run_crdbvec(["status"], folder)
+    assert own.returncode == 2
+    assert own.stderr.startswith("Error: The environment variable CRDBVEC_URL is not set")
+    (folder / "crdbvec.yaml").unlink()
+    other = run_crdbvec(["status"], folder, CRDBVEC_URL="postgresql://me@127.0.0.1:1/crdbvec_demo")
+    assert other.returncode == 2
+    assert "No vector column is selected" in other.stderr

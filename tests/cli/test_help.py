@@ -25,6 +25,7 @@ VERBS = {
     "Release",
     "Remove",
     "Show",
+    "Write",
 }
 
 

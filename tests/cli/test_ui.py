@@ -83,7 +83,7 @@ class Ui:
 
     @property
     def command(self) -> list[str]:
-        options = ["--folder", str(self.home), "--port", str(self.port)]
+        options = ["--demo", "--folder", str(self.home), "--port", str(self.port)]
         return [sys.executable, "-c", _SOURCE, str(self.folder), "ui", *options]
 
     def url(self, database: str = "crdbvec_demo") -> str:
