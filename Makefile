@@ -2,14 +2,29 @@
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$name -c '$(SUPPORTED)' 2>/dev/null && echo $$name && break; done)
+# The build of torch: cpu, another backend of uv such as auto or cu130, or pypi for the one that pip finds. On Linux, PyPI
+# has the build for CUDA, which takes 6 GB with its libraries.
+TORCH ?= cpu
+TORCH_VERSION = $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' requirements.lock)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+PIP = $(BIN)/pip --quiet --disable-pip-version-check
+# pip can choose the CPU build only if its configuration names an index that has it; uv knows where it is.
+INSTALL_TORCH = if [ "$(TORCH)" = cpu ] && $(BIN)/pip index versions torch 2>/dev/null | grep -qF '$(TORCH_VERSION)+cpu'; then \
+	$(PIP) install 'torch==$(TORCH_VERSION)+cpu'; \
+elif [ "$(TORCH)" != pypi ]; then \
+	$(PIP) install uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend '$(TORCH)' \
+		--constraint requirements.lock torch \
+	|| { echo "This build of torch could not be installed. make TORCH=pypi installs the one that pip finds, on Linux \
+	usually for CUDA (6 GB)." >&2; exit 1; }; \
+fi
+
 .PHONY: help demo ui test stress test-ui chaos bench lint check format lock clean
 
 help: ## Show the targets.
-	@echo "Usage: make <target> [PYTHON=/path/to/python]"
+	@echo "Usage: make <target> [PYTHON=/path/to/python] [TORCH=cpu|auto|pypi]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Embed 2,000 dictionary glosses with Dagster on an embedded PostgreSQL, and search them.
@@ -61,7 +76,7 @@ format: $(READY) ## Format the code.
 # torch is pinned to a release with a CPU build, because other releases may install gigabytes of GPU libraries.
 lock: $(READY) ## Update requirements.lock.
 	$(BIN)/pip install --quiet 'pip-tools>=7.5,<8'
-	$(BIN)/pip-compile --quiet --extra dev --extra openvino --strip-extras --no-emit-index-url --no-emit-find-links \
+	$(BIN)/pip-compile --quiet --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-header --annotation-style line --upgrade-package torch==2.13.0 --output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu / /' requirements.lock
 
@@ -71,8 +86,14 @@ clean: ## Delete the virtual environment and the data of the demo.
 $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "$(if $(PYTHON),$(PYTHON) is not a supported Python,No \
 	supported Python was found on PATH). Install Python 3.11 to 3.14, or run: make PYTHON=/path/to/python" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25'
-	$(BIN)/pip install --quiet --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --editable .
-	touch $(READY)
+	@echo "Installing into $(VENV), once: about two minutes, and 2.4 GB of disk space."
+	@echo "1 of 4: virtual environment of $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25'
+	@echo "2 of 4: torch $(TORCH_VERSION), the build for $(TORCH)"
+	@$(INSTALL_TORCH)
+	@echo "3 of 4: $$(grep -c == requirements.lock) packages of requirements.lock"
+	@$(PIP) install --requirement requirements.lock
+	@echo "4 of 4: crdbvec-pipelines"
+	@$(PIP) install --no-deps --editable .
+	@touch $(READY)

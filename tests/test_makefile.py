@@ -42,7 +42,7 @@ def test_help_lists_every_target_with_a_sentence(checkout: Path, arguments: tupl
     done = make(checkout, *arguments)
     assert done.returncode == 0, done.stderr
     usage, *lines = done.stdout.splitlines()
-    assert usage == "Usage: make <target> [PYTHON=/path/to/python]"
+    assert usage == "Usage: make <target> [PYTHON=/path/to/python] [TORCH=cpu|auto|pypi]"
     assert [line.split()[0] for line in lines] == PHONY
     assert [line for line in lines if not line.endswith(".")] == []
 
@@ -64,6 +64,19 @@ def test_first_supported_python_on_the_path_is_used(checkout: Path) -> None:
     done = make(checkout, "--dry-run", "ui", PATH=str(programs))
     assert done.returncode == 0, done.stderr
     assert '"python3.13" -m venv .venv' in done.stdout
+
+
+def test_installation_says_what_it_does_and_takes_the_cpu_build_of_torch(checkout: Path) -> None:
+    done = make(checkout, "--dry-run", "demo", f"PYTHON={sys.executable}")
+    assert done.returncode == 0, done.stderr
+    announced = [line for line in done.stdout.splitlines() if line.startswith("echo ")]
+    assert [line.split()[1] for line in announced] == ['"Installing', '"1', '"2', '"3', '"4']
+    (version,) = re.findall(r"^torch==([\d.]+)", (checkout / "requirements.lock").read_text("utf-8"), re.MULTILINE)
+    assert f"install 'torch=={version}+cpu'" in done.stdout
+    assert "--torch-backend 'cpu'" in done.stdout
+    assert done.stdout.rstrip().endswith(".venv/bin/crdbvec demo")
+    other = make(checkout, "--dry-run", "demo", f"PYTHON={sys.executable}", "TORCH=cu130")
+    assert "--torch-backend 'cu130'" in other.stdout
 
 
 @pytest.mark.parametrize(
