@@ -14,6 +14,7 @@ import click
 import pytest
 
 import crdbvec_pipelines
+from crdbvec_pipelines.cli.embed import ROWS_FAILED_EXIT_CODE
 from crdbvec_pipelines.cli.signals import exit_code_of
 from crdbvec_pipelines.errors import CrdbvecError
 from tests.support.processes import ROOT
@@ -32,13 +33,15 @@ stderr; stdout contains only the output of the command.
 
 | exit code | what happened | what to do |
 |---|---|---|
-| 0 | The command has finished. Rows that the model or the database rejected are recorded and do not change the code. \
-`embed -F` and `ui` also end with 0 after one signal. | If the output names failed rows, run `crdbvec errors list`. |
+| 0 | The command has finished. `embed -F` and `ui` also end with 0 after one signal, and `embed -F` also if rows have \
+failed. | |
 | 1 | The command failed, but may succeed when it is run again: an outage, locked rows, a lack of memory or space. \
 What was written before is kept. | Follow the message, then run the same command again. |
 | 2 | The command cannot succeed as it is: an option, an argument, an entry of `crdbvec.yaml`, the URL, a model, a \
 table or a privilege is wrong. `crdbvec doctor` also ends with 2 if it has found an error. | Correct what the message \
 names. |
+| 3 | `embed` has finished, but rows of the vector columns are recorded as failed, in this run or an earlier one. All \
+other rows are embedded. | Run `crdbvec errors list` for the reasons. |
 | 130 | SIGINT (Ctrl-C) ended the command. What was written before is kept. | Run the same command again to continue. |
 | 143 | SIGTERM ended the command. What was written before is kept. | Run the same command again to continue. |
 
@@ -91,7 +94,8 @@ def test_page_is_up_to_date(errors: list[type[CrdbvecError]]) -> None:
 def test_every_exit_code_is_documented(errors: list[type[CrdbvecError]]) -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", _HEAD, re.MULTILINE)}
     of_signals = {exit_code_of(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    assert documented == {0, *(error.exit_code for error in errors), click.UsageError.exit_code, *of_signals}
+    of_errors = {error.exit_code for error in errors}
+    assert documented == {0, *of_errors, click.UsageError.exit_code, ROWS_FAILED_EXIT_CODE, *of_signals}
 
 
 def test_only_errors_that_another_attempt_does_not_fix_exit_with_2(errors: list[type[CrdbvecError]]) -> None:

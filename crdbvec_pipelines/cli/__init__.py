@@ -37,7 +37,7 @@ _COMMANDS = {
 
 class _Failure(click.ClickException):
     def __init__(self, error: CrdbvecError) -> None:
-        super().__init__(str(error))
+        super().__init__(" ".join([str(error), *getattr(error, "__notes__", [])]))
         self.exit_code = error.exit_code  # type: ignore[misc]
 
     def show(self, file: IO[Any] | None = None) -> None:

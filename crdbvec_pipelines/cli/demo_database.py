@@ -17,13 +17,21 @@ def works_on_demo(config: ProjectConfig | None) -> bool:
 
     The configuration of a checkout is that of the demo until its entry is replaced.
     """
-    url = urlsplit(os.environ.get(URL_VARIABLE, ""))
-    # The embedded server has no address, only a socket.
-    if url.geturl() and (url.path != f"/{DATABASE}" or url.hostname):
+    given = os.environ.get(URL_VARIABLE)
+    if given and not _is_url_of_demo(given):
         return False
     return config is None or (
         config.database.url == DatabaseSpec().url and [column.table for column in config.vectors] == [SAMPLE_TABLE]
     )
+
+
+def _is_url_of_demo(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # The embedded server has no address, only a socket.
+        return parts.path == f"/{DATABASE}" and not parts.hostname
+    except ValueError:
+        return False
 
 
 def demo_config() -> ProjectConfig:

@@ -22,6 +22,9 @@ from crdbvec_pipelines.refresh.completion import LockedOut, refresh_and_settle
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
 
+ROWS_FAILED_EXIT_CODE = 3
+"""The command has finished, but rows are recorded as failed, in this or an earlier run."""
+
 _EVERYTHING = KeyRange()
 
 
@@ -48,7 +51,9 @@ _EVERYTHING = KeyRange()
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print one line per row.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     selection: Selection,
     batch_size: int | None,
     num_batches: int | None,
@@ -65,7 +70,7 @@ def command(
 
     A row is pending if it has an input and no vector, or if its vector was made from an earlier input or by another
     model. The vector column and the objects that it needs are created if they are missing. The command can be
-    interrupted at any time; run it again to continue.
+    interrupted at any time; run it again to continue. The exit code is 3 if rows have failed.
     """
     if follow and (num_batches is not None or rebuild_index):
         raise click.UsageError("-F cannot be combined with -n or --rebuild-index.")
@@ -89,7 +94,10 @@ def command(
     with target.open() as database:
         target.check(database)
         embedder = _Embedder(database, target, num_batches, rebuild_index, verbose)
-        results = [(column, *embedder.embed(column)) for column in target.columns]
+        results = []
+        for column in target.columns:
+            with target.naming(column):
+                results.append((column, *embedder.embed(column)))
     if as_json:
         _print_json(results)
     else:
@@ -98,6 +106,8 @@ def command(
     for column, report, counts in results:
         if report.rows_locked and counts.pending:
             raise LockedOut(min(report.rows_locked, counts.pending), column.table)
+    if any(counts.failed for *_, counts in results):
+        context.exit(ROWS_FAILED_EXIT_CODE)
 
 
 @dataclass(frozen=True)

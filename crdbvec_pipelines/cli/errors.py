@@ -3,10 +3,8 @@
 from dataclasses import asdict
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from crdbvec_pipelines.cli.output import output_stream, print_json, print_text
+from crdbvec_pipelines.cli.output import print_json, print_table, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
@@ -58,11 +56,18 @@ def list_errors(
     if not found:
         print_text("No rows have failed.")
         return
-    output = Table("column", "key", "status", "attempts", "next retry (UTC)", "reason", box=None)
-    for column, error in found:
-        next_retry = error.next_retry_at.strftime("%Y-%m-%d %H:%M:%S")
-        output.add_row(str(column), key_text(error.key), error.status, str(error.attempts), next_retry, error.message)
-    Console(file=output_stream()).print(output)
+    rows = [
+        [
+            str(column),
+            key_text(error.key),
+            error.status,
+            str(error.attempts),
+            error.next_retry_at.strftime("%Y-%m-%d %H:%M:%S"),
+            error.message,
+        ]
+        for column, error in found
+    ]
+    print_table(["column", "key", "status", "attempts", "next retry (UTC)", "reason"], rows)
 
 
 @command.command("retry")

@@ -134,7 +134,10 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
     encoder = target.registry.load(column.model)
     target_recall = (column.index or IndexSpec()).wanted_recall
     with target.open() as database:
-        curve = measure_recall(open_existing_column(database, column, encoder), queries=queries, k=k)
+        bound = open_existing_column(database, column, encoder)
+        index = VectorIndex(bound)
+        has_index = index.name in index.existing()
+        curve = measure_recall(bound, queries=queries, k=k)
     smallest = curve.smallest_effort_with_recall(target_recall)
     if plot_file is not None:
         plot_file.write_bytes(recall_plot(curve, str(column), target_recall))
@@ -143,18 +146,35 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
         print_json({**asdict(curve), "target_recall": target_recall, "smallest_effort": smallest_effort})
         return
     Console(file=output_stream()).print(_table(curve, k))
-    without_index = ", ".join(str(each.effort) for each in curve.measurements if not each.used_index)
-    if without_index:
-        print_text(
-            f"At {curve.setting} {without_index} the server did not use the index for every query. "
+    print_text(_conclusion(curve, target_recall, has_index=has_index))
+
+
+def _conclusion(curve: RecallCurve, target_recall: float, *, has_index: bool) -> str:
+    """Return what the measurements mean; those of exact scans say nothing about the index."""
+    exact = f"an exact scan takes {curve.exact_p50_ms:,.1f} ms"
+    if not has_index:
+        return f"There is no vector index; {exact}. Run `crdbvec index build` to build it."
+    without_index = [str(each.effort) for each in curve.measurements if not each.used_index]
+    if len(without_index) == len(curve.measurements):
+        return (
+            f"The server did not use the index for every query, whatever the value of {curve.setting}: it compares all "
+            f"rows of a small table, because that is faster; {exact}. The values above are not those of the index. "
             "Run `crdbvec search --explain` for a query plan."
         )
-    print_text(
+    sentences = []
+    if without_index:
+        sentences.append(
+            f"At {curve.setting} {', '.join(without_index)} the server did not use the index for every query. "
+            "Run `crdbvec search --explain` for a query plan."
+        )
+    smallest = curve.smallest_effort_with_recall(target_recall)
+    sentences.append(
         f"{curve.setting} {smallest.effort} is the smallest value that reaches the target recall of {target_recall:g}; "
-        f"an exact scan takes {curve.exact_p50_ms:,.1f} ms."
+        f"{exact}."
         if smallest
-        else f"No measured value of {curve.setting} reaches the target recall of {target_recall:g}."
+        else f"No measured value of {curve.setting} reaches the target recall of {target_recall:g} with the index."
     )
+    return "\n".join(sentences)
 
 
 def _size_text(size: int | None) -> str:

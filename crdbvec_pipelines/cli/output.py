@@ -6,8 +6,10 @@ While a command runs, stdout holds only its own output. What a model wrapper or 
 import io
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO
 
@@ -97,9 +99,39 @@ def print_text(text: str = "") -> None:
     click.echo(text, file=output_stream())
 
 
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout, in which nothing is cut.
+
+    On a terminal that is too narrow for it, each row is printed as a block with one line per value. Elsewhere, each row
+    is one line.
+    """
+    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+    stream = output_stream()
+    if stream.isatty() and sum(widths) + 2 * len(widths) > (columns := shutil.get_terminal_size().columns):
+        _print_blocks(header, rows, columns)
+        return
+    for cells in (header, *rows):
+        print_text("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def _print_blocks(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> None:
+    indent = max(map(len, header)) + 2
+    for row in rows:
+        print_text()
+        for name, cell in zip(header, row, strict=True):
+            # Long words are names, which are wrapped by the terminal, so that they can be copied.
+            lines = textwrap.wrap(cell, max(columns - indent, 20), break_long_words=False, break_on_hyphens=False)
+            print_text(f"{name:{indent}}" + f"\n{' ' * indent}".join(lines))
+
+
 def print_info(line: str) -> None:
     """Print a notice on stderr."""
     click.echo(f"[INFO] {line}", err=True)
+
+
+def print_error(sentence: str) -> None:
+    """Print an error on stderr that does not end the command."""
+    click.echo(f"Error: {sentence}", err=True)
 
 
 def print_json(value: object) -> None:
@@ -165,9 +197,20 @@ def progress(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int],
         return
     # Imported here, because the import takes longer than most commands that show no progress bar.
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     with Progress(
+        # A batch can take many seconds, in which only these two columns change.
+        SpinnerColumn(),
+        TimeElapsedColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

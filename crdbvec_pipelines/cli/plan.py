@@ -22,17 +22,11 @@ def command(
     """
     target = selection.resolve()
     with target.open() as database:
-        estimates = [
-            (
-                column,
-                estimate_refresh(
-                    database.with_quality_of_service(column.quality_of_service),
-                    column,
-                    target.registry.load(column.model),
-                ),
-            )
-            for column in target.columns
-        ]
+        estimates = []
+        for column in target.columns:
+            working = database.with_quality_of_service(column.quality_of_service)
+            with target.naming(column):
+                estimates.append((column, estimate_refresh(working, column, target.registry.load(column.model))))
     if as_json:
         print_json(
             [

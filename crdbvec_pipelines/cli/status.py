@@ -1,51 +1,87 @@
-"""`crdbvec status`: the row counts of each vector column. Changes nothing."""
+"""`crdbvec status`: the row counts and the index of each vector column. Changes nothing."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from crdbvec_pipelines.cli.output import failed_text, output_stream, print_info, print_json, print_text, share_text
+from crdbvec_pipelines.cli.output import (
+    failed_text,
+    print_error,
+    print_info,
+    print_json,
+    print_table,
+    print_text,
+    share_text,
+)
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.column import open_column
+from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.database.table import check_column
+from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.input_sample import sample_column
 
-_SHOWN = ("table", "output", "model", "rows", "embedded", "pending", "failed")
+_NAMES = ("table", "output", "model")
+_COUNTS = ("rows", "embedded", "pending", "blank", "failed")
+_ORDER = (*_NAMES, "rows", "embedded", "pending", "failed", "deferred", "truncated", "unreadable", "sampled")
 
 
 @click.command()
 @column_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def command(
-    selection: Selection,
-    as_json: bool,
-) -> None:
+@click.pass_context
+def command(context: click.Context, selection: Selection, as_json: bool) -> None:
     """Show the row counts of each vector column.
 
-    Prints how many rows exist, and how many are embedded, pending, failed, and deferred after a failure. A sample shows
-    which share of the embedded texts the model truncates or cannot read. Changes nothing.
+    Prints how many rows exist, and how many are embedded, pending, blank (without an input), and failed, and the state
+    of the vector index. A sample shows which share of the embedded texts the model truncates or cannot read. Changes
+    nothing.
     """
     target = selection.resolve()
+    columns: list[dict[str, Any]] = []
+    errors: list[CrdbvecError] = []
     with target.open() as database:
-        columns = [_status(database, target, column) for column in target.columns]
         has_follower_reads = database.dialect.vectors.follower_read_clause is not None
+        for column in target.columns:
+            facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", "index", "index_state", "error"))
+            facts |= {"table": str(column.table), "output": column.output, "model": column.model, "sampled": 0}
+            try:
+                with target.naming(column):
+                    facts |= _status(database, target, column)
+            except CrdbvecError as error:
+                # The other columns can be shown: their tables and models are independent.
+                errors.append(error)
+                facts["error"] = str(error)
+            columns.append(facts)
+    if len(errors) == len(columns):
+        raise errors[0]
     if as_json:
         print_json(columns)
-        return
-    if has_follower_reads:
-        print_info("The numbers are those of a few seconds ago (follower read).")
-    output = Table(*_SHOWN, box=None)
+    else:
+        if has_follower_reads:
+            print_info("The numbers are those of a few seconds ago (follower read).")
+        _print(columns)
     for facts in columns:
-        shown = (facts[name] for name in _SHOWN)
-        output.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in shown))
-    # Names may contain brackets and colons, which rich would interpret.
-    Console(markup=False, emoji=False, file=output_stream()).print(output)
+        if facts["error"]:
+            print_error(f"{facts['table']}.{facts['output']}: {facts['error']}")
+    if errors:
+        context.exit(errors[0].exit_code)
+
+
+def _print(columns: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            *(facts[name] for name in _NAMES),
+            *("-" if facts[name] is None else f"{facts[name]:,}" for name in _COUNTS),
+            facts["index_state"] or "-",
+        ]
+        for facts in columns
+    ]
+    print_table([*_NAMES, *_COUNTS, "index"], rows)
     for facts in columns:
         for note in _notes(facts):
             print_text(note)
@@ -63,13 +99,14 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 
 def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, Any]:
     encoder = target.registry.load(column.model)
-    bound = open_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
+    bound = bind_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
+    # With the dimension that the column has: the rows can be counted while the server of the model is unavailable.
+    output = bound.table.columns.get(column.output)
+    check_column(bound.table, column, output.modifier if output is not None else 0)
     counts = column_counts(bound, "follower_read")
     sample = sample_column(bound, encoder, [KeyRange()]) if counts.embedded else None
+    index, state = _index(bound)
     return {
-        "table": str(column.table),
-        "output": column.output,
-        "model": column.model,
         "rows": counts.rows,
         "embedded": counts.embedded,
         "pending": counts.pending,
@@ -78,4 +115,17 @@ def _status(database: Database, target: Target, column: VectorColumn) -> dict[st
         "truncated": sample.truncated if sample else None,
         "unreadable": sample.unreadable if sample else None,
         "sampled": sample.rows if sample else 0,
+        "blank": counts.blank,
+        "index": index,
+        "index_state": state,
     }
+
+
+def _index(column: BoundColumn) -> tuple[str | None, str]:
+    """Return the name of the vector index, None if it does not exist, and its state in one or two words."""
+    if not column.exists:
+        return None, "none"
+    index = VectorIndex(column)
+    if index.name not in index.existing():
+        return None, "none" if column.spec.index is None else "not built"
+    return index.name, "differs" if index.differences() else "built"

@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,7 +24,7 @@ from crdbvec_pipelines.config import (
 from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.encoding.registry import ModelRegistry, load_registry
-from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
 from crdbvec_pipelines.naming import TableName
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,7 +76,18 @@ class Target:
             TableError: A table cannot hold its column.
         """
         for column in self.columns:
-            open_column(database, column, self.registry.load(column.model))
+            with self.naming(column):
+                open_column(database, column, self.registry.load(column.model))
+
+    @contextmanager
+    def naming(self, column: VectorColumn) -> Iterator[None]:
+        """Name the column in an error that does not, such as that of a model, if the target has several columns."""
+        try:
+            yield
+        except CrdbvecError as error:
+            if len(self.columns) > 1 and str(column.table) not in str(error):
+                error.add_note(f"The vector column is {column}.")
+            raise
 
 
 config_option = click.option(

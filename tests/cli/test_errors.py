@@ -31,7 +31,7 @@ def failed(
         create_table(connection, shape, ["a", text, "c"])
         write_config(project, {"model": "stub_failing"})
         result = invoke("embed")
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 3, result.output
         assert "1 failed (run `crdbvec errors list`)" in result.output
 
     return make

@@ -21,6 +21,8 @@ def url(project: Path, calls: CallLog, postgres: Server) -> Iterator[str]:
     """The URL of a database with a table whose rows have different outcomes."""
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         create_table(connection, texts=["plain", "REJECTED", None])
+        connection.execute("CREATE TABLE accepted (id INT8 PRIMARY KEY, passage TEXT)")
+        connection.execute("INSERT INTO accepted VALUES (1, 'plain')")
         connection.execute("CREATE TABLE outage (id INT8 PRIMARY KEY, passage TEXT)")
         connection.execute("INSERT INTO outage VALUES (1, 'UNAVAILABLE')")
         connection.execute("CREATE TABLE invalid (id INT8 PRIMARY KEY, passage TEXT)")
@@ -28,7 +30,9 @@ def url(project: Path, calls: CallLog, postgres: Server) -> Iterator[str]:
         yield url
 
 
-def codes_of(url: str, project: Path, cases: Mapping[str, tuple[Sequence[str], Entry, str]]) -> dict[str, int]:
+def codes_of(
+    url: str, project: Path, cases: Mapping[str, tuple[Sequence[str], Entry, str]], *, with_output: bool = False
+) -> dict[str, int]:
     """Run each case as a process, check what it prints, and return the exit codes."""
     codes = {}
     for name, (arguments, entry, words) in cases.items():
@@ -36,20 +40,28 @@ def codes_of(url: str, project: Path, cases: Mapping[str, tuple[Sequence[str], E
         done = run_crdbvec(arguments, project, CRDBVEC_URL=url)
         assert words in done.stdout + done.stderr, name
         assert "Traceback" not in done.stderr, name
-        assert done.returncode == 0 or done.stdout == "", name
+        assert done.returncode == 0 or with_output or done.stdout == "", name
         codes[name] = done.returncode
     return codes
 
 
 def test_0_if_the_command_has_finished(url: str, project: Path) -> None:
     cases: dict[str, tuple[Sequence[str], Entry, str]] = {
-        "rows that failed are recorded": (["embed"], {}, "1 failed (run `crdbvec errors list`)"),
-        "nothing is pending": (["embed"], {}, "0 rows embedded"),
-        "failed rows": (["errors", "list"], {}, "rejected"),
-        "following has ended": (["embed", "-F", "--max-idle", "0"], {}, "0 rows embedded"),
+        "all rows are embedded": (["embed"], {"table": "accepted"}, "1 rows embedded"),
+        "nothing is pending": (["embed"], {"table": "accepted"}, "0 rows embedded"),
+        "failed rows": (["errors", "list"], {}, "No rows have failed."),
+        "following has ended": (["embed", "-F", "--max-idle", "0"], {"table": "accepted"}, "0 rows embedded"),
         "help": (["embed", "--help"], {}, "Usage:"),
     }
     assert set(codes_of(url, project, cases).values()) == {0}
+
+
+def test_3_if_rows_have_failed(url: str, project: Path) -> None:
+    cases: dict[str, tuple[Sequence[str], Entry, str]] = {
+        "a row fails": (["embed"], {}, "1 failed (run `crdbvec errors list`)"),
+        "it has failed before": (["embed", "--json"], {}, '"rows_failed_recorded": 1'),
+    }
+    assert set(codes_of(url, project, cases, with_output=True).values()) == {3}
 
 
 def test_1_if_another_attempt_may_succeed(url: str, project: Path) -> None:
@@ -64,7 +76,7 @@ def test_1_if_another_attempt_may_succeed(url: str, project: Path) -> None:
 
 def test_2_if_another_attempt_ends_in_the_same_way(url: str, project: Path) -> None:
     write_config(project, {"model": "stub_failing"})
-    assert run_crdbvec(["embed"], project, CRDBVEC_URL=url).returncode == 0
+    assert run_crdbvec(["embed"], project, CRDBVEC_URL=url).returncode == 3
     separator = "&" if "?" in url else "?"
     cases: dict[str, tuple[Sequence[str], Entry, str]] = {
         "option": (["embed", "--nothing"], {}, "No such option"),

@@ -1,9 +1,6 @@
 """`crdbvec init`: the file that it writes, from options and from answers on a terminal; the table is not changed."""
 
-import os
-import pty
 import re
-import subprocess
 from pathlib import Path
 
 import psycopg
@@ -12,7 +9,7 @@ import yaml
 
 from crdbvec_pipelines.config import load_config, parse_config
 from tests.cli.conftest import Invoke
-from tests.support.processes import CRDBVEC, LIMIT_SECONDS
+from tests.support.processes import CRDBVEC, run_on_terminal
 
 FILE = "crdbvec.yaml"
 ARTICLE = (
@@ -123,18 +120,9 @@ def test_names_and_types_that_need_quotes_or_a_template(
 
 
 def test_on_a_terminal_it_asks_until_the_answer_is_valid(article: Path) -> None:
-    terminal, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*CRDBVEC, "init"], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "COLUMNS": "200"}
-    )
-    os.close(theirs)
     # Table, an invalid and a valid input, the default of the output, and the default of the model.
-    os.write(terminal, b"\nnothing\ntitle, body\n\n\n")
-    stdout, _ = process.communicate(timeout=LIMIT_SECONDS)
-    shown = os.read(terminal, 100_000).decode()
-    os.close(terminal)
-    assert process.returncode == 0, shown
-    assert b"crdbvec.yaml written: public.article.title_vector, from title, body" in stdout
+    shown = run_on_terminal([*CRDBVEC, "init"], b"\nnothing\ntitle, body\n\n\n", columns=200)
+    assert "crdbvec.yaml written: public.article.title_vector, from title, body" in shown
     assert "Input column: title, body" in shown
     assert "'nothing' is not one of them." in shown
     assert load_config(article / FILE).vectors[0].input == ("title", "body")

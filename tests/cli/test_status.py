@@ -1,16 +1,21 @@
 """`crdbvec status`: the row counts of each vector column, also of one that does not exist yet. It changes nothing."""
 
+import json
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.cli.conftest import Invoke, Json
+from tests.support.processes import CRDBVEC, run_on_terminal
 from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table, set_text
 
-SHOWN = ["table", "output", "model", "rows", "embedded", "pending", "failed"]
-KEYS = [*SHOWN, "deferred", "truncated", "unreadable", "sampled"]
+SHOWN = ["table", "output", "model", "rows", "embedded", "pending", "blank", "failed", "index"]
+KEYS = [
+    *("table", "output", "model", "rows", "embedded", "pending", "failed", "deferred"),
+    *("truncated", "unreadable", "sampled", "blank", "index", "index_state", "error"),
+]
 TEXTS: list[str | None] = ["one", "two", "three", None, " "]
 
 
@@ -37,7 +42,7 @@ def test_all_rows_of_a_missing_column_are_pending(
     before = relations(connection)
     (status,) = read_json("status")
     assert list(status) == KEYS
-    values = ["public.passage", "passage_vector", "stub_counting", 5, 0, 3, 0, 0, None, None, 0]
+    values = ["public.passage", "passage_vector", "stub_counting", 5, 0, 3, 0, 0, None, None, 0, 2, None, "none", None]
     assert status == dict(zip(KEYS, values, strict=True))
     invoke("status")
     assert relations(connection) == before
@@ -66,7 +71,7 @@ def test_each_column_has_a_line(
     assert [status["output"] for status in read_json("status")] == ["first", "[red]second"]
     header, first, second = (line.split() for line in invoke("status").stdout.splitlines())
     assert header == SHOWN
-    assert first == ["public.passage", "first", "stub_counting", "5", "0", "3", "0"]
+    assert first == ["public.passage", "first", "stub_counting", "5", "0", "3", "2", "0", "none"]
     assert second[1] == "[red]second"
 
 
@@ -103,3 +108,62 @@ def test_share_of_texts_that_the_model_does_not_read(
     write_config(configured, {"model": "hf_st_all_minilm_l6", "checks": {"unknown_tokens": 0.5}})
     (status,) = read_json("status")
     assert status["unreadable"] == 0.25
+
+
+def test_state_of_the_index(configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
+    create_table(connection, texts=TEXTS)
+    write_config(configured, {"index": {"metric": "cosine"}})
+    invoke("embed")
+    (status,) = read_json("status")
+    assert (status["index"], status["index_state"]) == (None, "not built")
+    invoke("index", "build")
+    (status,) = read_json("status")
+    assert (status["index"], status["index_state"]) == ("passage_passage_vector_index", "built")
+    write_config(configured, {"index": {"metric": "l2"}})
+    assert invoke("status").stdout.splitlines()[1].split()[-1] == "differs"
+
+
+def test_long_names_are_not_cut(configured: Path, connection: psycopg.Connection, invoke: Invoke) -> None:
+    name, output = "t" * 60, "v" * 50
+    connection.execute(f"CREATE TABLE {name} (id INT8 PRIMARY KEY, passage TEXT)".encode())
+    write_config(configured, {"table": name, "output": output})
+    _, line = invoke("status").stdout.splitlines()
+    assert line.split()[:3] == [f"public.{name}", output, "stub_counting"]
+    shown = run_on_terminal([*CRDBVEC, "status"], columns=80)
+    assert f"table     public.{name}\r\n" in shown
+    assert f"output    {output}\r\n" in shown
+
+
+def test_columns_whose_model_is_available_are_shown(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table(connection, texts=TEXTS)
+    monkeypatch.setenv("CRDBVEC_OPENAI_BASE_URL", "http://me:topsecret@127.0.0.1:1/v1")
+    monkeypatch.setenv("CRDBVEC_OPENAI_MODEL", "any")
+    monkeypatch.setenv("CRDBVEC_OPENAI_TRIES", "1")
+    write_config(configured, {"output": "first"}, {"output": "second", "model": "openai_compatible"})
+    result = invoke("status")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["output", "first", "second"]
+    embedding = invoke("embed")
+    assert embedding.exit_code == 1
+    assert embedding.stderr == (
+        "Error: The embeddings server at http://127.0.0.1:1 is unavailable (ConnectError). The vector column is "
+        "public.passage.second.\n"
+    )
+
+
+def test_column_that_cannot_be_read_does_not_hide_the_others(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke
+) -> None:
+    create_table(connection, texts=TEXTS)
+    write_config(configured, {"output": "first"}, {"table": "missing", "output": "second"})
+    result = invoke("status")
+    assert result.exit_code == 2
+    _, first, second = (line.split() for line in result.stdout.splitlines())
+    assert first[3:] == ["5", "0", "3", "2", "0", "none"]
+    assert second == ["public.missing", "second", "stub_counting", *["-"] * 6]
+    assert result.stderr.startswith("Error: public.missing.second: There is no table public.missing in the database")
+    (_, facts) = json.loads(invoke("status", "--json").stdout)
+    assert facts["rows"] is None
+    assert facts["error"].startswith("There is no table public.missing")

@@ -1,11 +1,14 @@
 """The command line and Python in child processes, with default signal handling and a time limit."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,6 +94,27 @@ def run_python(source: str, folder: Path, **variables: str) -> str:
     completed = run([sys.executable, "-c", source], folder, variables)
     assert completed.returncode == 0, completed.stderr
     return completed.stdout
+
+
+def run_on_terminal(command: Sequence[str], typed: bytes = b"", *, columns: int = 80) -> str:
+    """Run a command on a terminal of 40 lines with typed answers, and return all that the terminal shows."""
+    terminal, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, columns))
+    os.write(terminal, typed)
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=_without_size())
+    os.close(theirs)
+    shown = b""
+    # On Linux, reading fails when no process has the terminal any more.
+    with suppress(OSError):
+        while part := os.read(terminal, 65_536):
+            shown += part
+    os.close(terminal)
+    assert process.wait(LIMIT_SECONDS) == 0, shown
+    return shown.decode()
+
+
+def _without_size() -> Mapping[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 
 
 def run(

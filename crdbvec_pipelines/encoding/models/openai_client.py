@@ -2,8 +2,8 @@
 
 The wire format is that of `POST /v1/embeddings` (https://platform.openai.com/docs/api-reference/embeddings), which TEI,
 vLLM and Ollama support too. `openai_model` divides texts into requests; it imports this module with the first request,
-because httpx is slow to import. No message contains the API key, the address of the server (it may contain a password)
-or the server's message (it may quote a text).
+because httpx is slow to import. No message contains the API key, more of the server's address than scheme, host and
+port (it may contain a password), or the server's message (it may quote a text).
 """
 
 import re
@@ -89,7 +89,9 @@ class EmbeddingsClient:
                 "CRDBVEC_OPENAI_BASE_URL is not a valid URL. Set it to a URL such as http://localhost:8080/v1."
             ) from None
         except httpx.RequestError as error:
-            raise EncoderUnavailable(f"The embeddings server is unavailable ({type(error).__name__}).") from None
+            raise EncoderUnavailable(
+                f"The embeddings server at {_address(self._url)} is unavailable ({type(error).__name__})."
+            ) from None
         if not response.is_success:
             raise _failure(response)
         try:
@@ -97,6 +99,12 @@ class EmbeddingsClient:
         except (ValueError, RecursionError):
             raise _malformed("is not JSON") from None
         return _vectors(content, count)
+
+
+def _address(url: str) -> str:
+    """Return the scheme, the host and the port of a URL, in whose other parts there may be secrets."""
+    parsed = httpx.URL(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
 
 
 def _failure(response: httpx.Response) -> Exception:
