@@ -35,6 +35,10 @@ On CockroachDB, which has no partitioned, inherited, typed, foreign and temporar
 no virtual columns that an index cannot contain, the same checks apply; they were not run there.
 
 A model of texts rejects an input column that is not text; a template makes a text of any type.
+
+A table needs a key: a primary key, otherwise a unique index of columns that are NOT NULL, without a condition, an
+expression or DEFERRABLE. Of several indexes, the one with the fewest columns is used. A role that may read the table
+sees in the error which of its columns could be the key. [pandas.md](pandas.md) is about tables that pandas has made.
 """
 
 
@@ -137,7 +141,16 @@ SECTIONS: dict[str, Sequence[Kind]] = {
             ],
             "VALUES (1, 2, 3, 'text')",
         ),
-        kind("no primary key", "CREATE TABLE passage (id INT8 UNIQUE NOT NULL, passage TEXT)"),
+        Kind(
+            "no primary key, but a unique index of columns that are NOT NULL",
+            [
+                "CREATE TABLE passage (id INT8, code TEXT NOT NULL, part INT4 NOT NULL, passage TEXT, UNIQUE (id), "
+                "UNIQUE (code, part))"
+            ],
+            "VALUES (NULL, 'a', 1, 'text')",
+        ),
+        kind("no key, but a column with a different value in each row", "CREATE TABLE passage (id INT8, passage TEXT)"),
+        kind("no key and no such column", "CREATE TABLE passage (passage TEXT)"),
         key("array", "INT8[]", "'{1}'"),
         key("JSONB", "JSONB", "'{}'"),
         key("interval", "INTERVAL", "'1 hour'"),

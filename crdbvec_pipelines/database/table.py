@@ -97,7 +97,7 @@ class Table:
     Attributes:
         name: The qualified name.
         columns: All columns by name.
-        key: The columns of the primary key in key order.
+        key: The columns of the primary key, or of a unique index that takes its place, in key order.
         dialect: The dialect of its server.
         is_partitioned: Whether it is a partitioned table of PostgreSQL.
         oid: What identifies the table in the catalog, also after it was renamed; 0 if it was not read from a server.
@@ -186,12 +186,21 @@ def list_domains() -> sql.Composable:
 
 @statement
 def list_key_columns() -> sql.Composable:
-    """List the columns of the primary key in key order, then those of INCLUDE, each with the length of the key."""
+    """List the columns of the key in key order, then those of INCLUDE, each with the length of the key.
+
+    The key is the primary key. Without one, it is the unique index with the fewest columns that are all NOT NULL.
+    """
     return sql.SQL(
         "SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_index AS crdbvec_index "
         "JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid "
         "AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) "
-        "WHERE crdbvec_index.indrelid = %(oid)s AND crdbvec_index.indisprimary "
+        "WHERE crdbvec_index.indexrelid = (SELECT crdbvec_unique.indexrelid FROM pg_catalog.pg_index AS crdbvec_unique "
+        "WHERE crdbvec_unique.indrelid = %(oid)s AND (crdbvec_unique.indisprimary OR (crdbvec_unique.indisunique "
+        "AND crdbvec_unique.indisvalid AND crdbvec_unique.indimmediate AND crdbvec_unique.indpred IS NULL "
+        "AND crdbvec_unique.indexprs IS NULL AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS crdbvec_part "
+        "WHERE crdbvec_part.attrelid = crdbvec_unique.indrelid AND crdbvec_part.attnum = ANY(crdbvec_unique.indkey) "
+        "AND NOT crdbvec_part.attnotnull))) "
+        "ORDER BY crdbvec_unique.indisprimary DESC, crdbvec_unique.indnkeyatts, crdbvec_unique.indexrelid LIMIT 1) "
         "ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum)"
     )
 
@@ -206,7 +215,7 @@ def read_table(database: Database, name: TableName) -> Table:
     """Return a table as the server describes it.
 
     Raises:
-        TableError: The table does not exist, is not a table, or has no primary key of supported types.
+        TableError: The table does not exist, is not a table, or has no key of supported types.
     """
     found = database.fetch(find_relation(), {"schema": name.schema, "table": name.name})
     if not found:
@@ -226,10 +235,10 @@ def read_table(database: Database, name: TableName) -> Table:
     ]
     key = tuple(columns[column] for column in names if not _HIDDEN_KEY_COLUMN.fullmatch(column))
     if not key:
-        raise TableError(
-            f"{name} has no primary key, which is needed to identify its rows. "
-            "Add one (ALTER TABLE ... ADD PRIMARY KEY) and run the command again."
-        )
+        # Imported here, because that module needs the classes of this one.
+        from crdbvec_pipelines.database.missing_key import missing_key_error
+
+        raise missing_key_error(database, Table(name, columns, (), database.dialect, kind == "p", oid))
     unusable = [column for column in key if column.type_name in _UNUSABLE_KEY_TYPES or column.type_name.startswith("_")]
     if unusable:
         raise TableError(

@@ -92,7 +92,7 @@ def test_table_without_primary_key_is_rejected(
         connection.execute("CREATE TABLE passage (passage TEXT)")
         monkeypatch.setenv("CRDBVEC_URL", url)
         write_config(project)
-        assert "public.passage has no primary key, which is needed to identify its rows. Add one" in error_of(
+        assert "public.passage has no primary key, which is needed to identify its rows. No column" in error_of(
             invoke, "embed"
         )
 

@@ -179,9 +179,80 @@ def test_table_without_primary_key_is_rejected_on_postgres(postgres: Server) -> 
     with open_database(postgres) as (database, connection):
         connection.execute("CREATE TABLE passage (passage TEXT UNIQUE)")
         with pytest.raises(
-            TableError, match=r"public\.passage has no primary key, which is needed to identify its rows\. Add"
+            TableError, match=r"public\.passage has no primary key, which is needed to identify its rows\. No column"
         ):
             read(database, "passage")
+
+
+# What the column is named, whether it can be the key, and the definitions and rows of the table.
+FRAMES = {
+    "the index of pandas": ("index", '"index" INT8, price FLOAT8, title TEXT', "(0, 1, 'a'), (1, 1, 'a')"),
+    "a usual name before others": ("uuid", 'number INT8, "uuid" TEXT', "(1, 'a'), (2, 'b')"),
+    "a name with capital letters": ("Item Id", '"Item Id" INT8, n INT8', "(1, 1), (2, 2)"),
+    "not a column with NULL": ("code", "id INT8, code TEXT", "(NULL, 'a'), (2, 'b')"),
+    "not a column with equal values": ("code", "id INT8, code TEXT", "(1, 'a'), (1, 'b')"),
+    "not a long text": (None, "body TEXT", "(repeat('a', 201)), ('b')"),
+    "a single row says nothing": (None, "body TEXT", "('b')"),
+}
+
+
+@pytest.mark.parametrize(("column", "definition", "rows"), FRAMES.values(), ids=list(FRAMES))
+def test_statement_for_a_table_without_a_key_is_complete(
+    postgres: Server, column: str | None, definition: str, rows: str
+) -> None:
+    with open_database(postgres) as (database, connection):
+        connection.execute(f'CREATE TABLE "My Table" ({definition})'.encode())
+        connection.execute(f'INSERT INTO "My Table" VALUES {rows}'.encode())
+        with pytest.raises(TableError) as caught:
+            read(database, "My Table")
+        sentence, alter = str(caught.value).rsplit(": ", 1)
+        assert ("No column has a different value" in sentence) == (column is None)
+        connection.execute(alter.encode())
+        assert read(database, "My Table")[0] == [column or "id"]
+
+
+def test_role_that_may_not_read_the_table_still_learns_that_it_has_no_key(postgres: Server) -> None:
+    with open_database(postgres) as (_, connection):
+        connection.execute("CREATE TABLE passage (id INT8)")
+        connection.execute("CREATE ROLE reads_nothing LOGIN")
+        info = connection.info
+        url = f"host={info.host} port={info.port} dbname={info.dbname} user=reads_nothing"
+        try:
+            with Database(url) as database, pytest.raises(TableError, match=r"ADD PRIMARY KEY \(\.\.\.\); and then"):
+                read(database, "passage")
+        finally:
+            connection.execute("DROP ROLE reads_nothing")
+
+
+@pytest.mark.parametrize(
+    ("index", "key"),
+    [
+        ("UNIQUE (a)", ["a"]),
+        ("UNIQUE (a, b), UNIQUE (b)", ["b"]),
+        ("UNIQUE (b, a)", ["b", "a"]),
+        ("UNIQUE (b) INCLUDE (a), PRIMARY KEY (a, b)", ["a", "b"]),
+        ("UNIQUE (b) INCLUDE (a)", ["b"]),
+        ("UNIQUE (nullable)", None),
+        ("UNIQUE (a, nullable)", None),
+        ("UNIQUE (a) DEFERRABLE", None),
+        ("EXCLUDE (a WITH =)", None),
+    ],
+)
+def test_unique_index_of_columns_that_are_not_null_is_the_key(
+    postgres: Server, index: str, key: list[str] | None
+) -> None:
+    with open_database(postgres) as (database, connection):
+        connection.execute(
+            f"CREATE TABLE passage (a INT8 NOT NULL, b TEXT NOT NULL, nullable INT8, passage TEXT, {index})".encode()
+        )
+        # Neither a part of the rows nor an expression identifies rows.
+        connection.execute("CREATE UNIQUE INDEX ON passage (a) WHERE a > 0")
+        connection.execute("CREATE UNIQUE INDEX ON passage ((a + 1))")
+        if key is None:
+            with pytest.raises(TableError, match="has no primary key"):
+                read(database, "passage")
+        else:
+            assert read(database, "passage")[0] == key
 
 
 def test_error_names_the_kind_of_other_relations_of_postgres(postgres: Server) -> None:
