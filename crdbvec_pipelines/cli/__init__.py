@@ -122,7 +122,11 @@ def _unexpected(error: Exception) -> str:
     )
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    epilog="Example: crdbvec demo",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="crdbvec")
 def main() -> None:
     """Keep vector columns of CockroachDB and PostgreSQL tables fresh, and search them."""

@@ -38,7 +38,7 @@ _POLL_SECONDS = 0.5
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec demo --rows 500")
 @folder_option
 @click.option("--rows", type=click.IntRange(1, 2_000), default=2_000, show_default=True, help="Glosses to load.")
 def command(folder: Path, rows: int) -> None:

@@ -23,7 +23,7 @@ from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE
 HOME_VARIABLE = "DAGSTER_HOME"
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec doctor -t article")
 @column_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context

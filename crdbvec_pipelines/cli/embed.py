@@ -28,7 +28,7 @@ ROWS_FAILED_EXIT_CODE = 3
 _EVERYTHING = KeyRange()
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec embed -t article -o body_vector -b 512")
 @column_options
 @click.option(
     "-b", "--batch-size", type=click.IntRange(1, MAX_BATCH_SIZE), help="Rows to read, encode and write together."

@@ -15,12 +15,12 @@ from crdbvec_pipelines.encoding.reasons import reason_in
 from crdbvec_pipelines.value_text import key_text
 
 
-@click.group()
+@click.group(epilog="Example: crdbvec errors list -l 10")
 def command() -> None:
     """List failed rows, or release them for another attempt."""
 
 
-@command.command("list")
+@command.command("list", epilog="Example: crdbvec errors list -t article")
 @column_options
 @click.option("-l", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows to list per column.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -70,7 +70,7 @@ def list_errors(
     print_table(["column", "key", "status", "attempts", "next retry (UTC)", "reason"], rows)
 
 
-@command.command("retry")
+@command.command("retry", epilog="Example: crdbvec errors retry -t article -k 42")
 @column_options
 @click.option("-k", "--key", multiple=True, help="Release only the row with this key; repeat -k for each key column.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")

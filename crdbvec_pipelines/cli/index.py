@@ -28,12 +28,12 @@ def _new_file(_context: click.Context, _parameter: click.Parameter, path: Path |
     return path
 
 
-@click.group()
+@click.group(epilog="Example: crdbvec index status -t article")
 def command() -> None:
     """Show the vector index, build it, and tune the search effort."""
 
 
-@command.command("status")
+@command.command("status", epilog="Example: crdbvec index status -t article")
 @column_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def status(selection: Selection, as_json: bool) -> None:
@@ -83,7 +83,7 @@ def status(selection: Selection, as_json: bool) -> None:
         )
 
 
-@command.command("build")
+@command.command("build", epilog="Example: crdbvec index build -t article --replace")
 @column_options
 @click.option("--replace", is_flag=True, help="Drop an index that differs from the configuration and build it again.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -108,7 +108,7 @@ def build(selection: Selection, replace: bool, as_json: bool) -> None:
         print_text(f"The index {name} {'has been built' if built else 'is up to date'}.")
 
 
-@command.command("tune")
+@command.command("tune", epilog="Example: crdbvec index tune -t article --plot recall.png")
 @column_options
 @click.option(
     "-q", "--queries", type=click.IntRange(1), default=DEFAULT_QUERIES, show_default=True, help="Number of queries."

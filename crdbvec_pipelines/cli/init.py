@@ -29,7 +29,7 @@ _TIMESTAMPS = ("timestamp", "timestamptz")
 _DOCUMENTATION = "https://github.com/crdbvec/crdbvec_pipelines/blob/main/docs/configuration.md"
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec init -t article -i title -i body -o article_vector")
 @url_option
 @table_option
 @input_option

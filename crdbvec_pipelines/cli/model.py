@@ -9,12 +9,12 @@ from crdbvec_pipelines.cli.target import model_options, read_config
 from crdbvec_pipelines.encoding.registry import load_registry
 
 
-@click.group()
+@click.group(epilog="Example: crdbvec model list")
 def command() -> None:
     """List and describe the models."""
 
 
-@command.command("list")
+@command.command("list", epilog="Example: crdbvec model list --json")
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_models(config_path: Path | None, as_json: bool) -> None:
@@ -31,7 +31,7 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
         print_text(f"{name}\t{label}")
 
 
-@command.command("desc")
+@command.command("desc", epilog="Example: crdbvec model desc hf_st_all_minilm_l6")
 @model_options
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")

@@ -9,7 +9,7 @@ from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.estimate import Estimate, estimate_refresh
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec plan -t article -o body_vector")
 @column_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(

@@ -18,7 +18,7 @@ def _number(_context: click.Context, _parameter: click.Parameter, value: float |
     return value
 
 
-@click.command()
+@click.command(epilog='Example: crdbvec search "a bird that cannot fly" -l 3 --where kind=noun')
 @column_options
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("-l", "--limit", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Rows to show.")

@@ -21,6 +21,8 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.table import check_column
+from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.input_sample import sample_column
@@ -30,7 +32,7 @@ _COUNTS = ("rows", "embedded", "pending", "blank", "failed")
 _ORDER = (*_NAMES, "rows", "embedded", "pending", "failed", "deferred", "truncated", "unreadable", "sampled")
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec status --json")
 @column_options
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
@@ -44,6 +46,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     target = selection.resolve()
     columns: list[dict[str, Any]] = []
     errors: list[CrdbvecError] = []
+    unavailable: set[str] = set()
     with target.open() as database:
         has_follower_reads = database.dialect.vectors.follower_read_clause is not None
         for column in target.columns:
@@ -51,7 +54,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
             facts |= {"table": str(column.table), "output": column.output, "model": column.model, "sampled": 0}
             try:
                 with target.naming(column):
-                    facts |= _status(database, target, column)
+                    facts |= _status(database, target, column, unavailable)
             except CrdbvecError as error:
                 # The other columns can be shown: their tables and models are independent.
                 errors.append(error)
@@ -97,12 +100,10 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: {share_text(facts[fault])} of the texts are {fault} ({facts['sampled']:,} sampled)."
 
 
-def _status(database: Database, target: Target, column: VectorColumn) -> dict[str, Any]:
+def _status(database: Database, target: Target, column: VectorColumn, unavailable: set[str]) -> dict[str, Any]:
     encoder = target.registry.load(column.model)
     bound = bind_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
-    # With the dimension that the column has: the rows can be counted while the server of the model is unavailable.
-    output = bound.table.columns.get(column.output)
-    check_column(bound.table, column, output.modifier if output is not None else 0)
+    check_column(bound.table, column, _dimension(bound, encoder, unavailable))
     counts = column_counts(bound, "follower_read")
     sample = sample_column(bound, encoder, [KeyRange()]) if counts.embedded else None
     index, state = _index(bound)
@@ -119,6 +120,28 @@ def _status(database: Database, target: Target, column: VectorColumn) -> dict[st
         "index": index,
         "index_state": state,
     }
+
+
+def _dimension(column: BoundColumn, encoder: Encoder, unavailable: set[str]) -> int:
+    """Return the dimension that the vectors must have.
+
+    It is that of the column if the model is a server that is unavailable, because rows can be counted without it.
+
+    Args:
+        column: The vector column.
+        encoder: Its model.
+        unavailable: The models that are known to be unavailable, to which this one is added.
+    """
+    output = column.table.columns.get(column.spec.output)
+    if output is None:
+        return 0
+    if encoder.name not in unavailable:
+        try:
+            return encoder.dim
+        except EncoderUnavailable as error:
+            unavailable.add(encoder.name)
+            print_info(f"{column}: the dimension of the model {encoder.name} is not checked. {error}")
+    return output.modifier
 
 
 def _index(column: BoundColumn) -> tuple[str | None, str]:

@@ -95,19 +95,18 @@ config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
-    help="The configuration file.  [default: $CRDBVEC_CONFIG, otherwise crdbvec.yaml if it exists]",
+    help="The configuration file.  [default: $CRDBVEC_CONFIG or crdbvec.yaml]",
 )
 
 
-url_option = click.option(
-    "-u", "--url", help="The database URL; prefer $CRDBVEC_URL, which other users cannot see in `ps`."
-)
+# Other users can see the command line in `ps`, but not the environment.
+url_option = click.option("-u", "--url", help="The database URL; prefer $CRDBVEC_URL.")
 table_option = click.option("-t", "--table", help="The table: name or schema.name.")
 input_option = click.option(
-    "-i", "--input", "input_columns", multiple=True, help="The column to embed; repeat -i to join columns."
+    "-i", "--input", "input_columns", multiple=True, help="The column to embed; repeat to join columns."
 )
 output_option = click.option("-o", "--output", help="The vector column.")
-model_option = click.option("-m", "--model", help="The model; run `crdbvec model list` for the names.")
+model_option = click.option("-m", "--model", help="The model; see `crdbvec model list`.")
 
 
 def model_options(command: F) -> F:

@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.2
 _LOCATION = "crdbvec_pipelines"
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec ui -p 3001")
 @config_option
 @click.option("--demo", is_flag=True, help="Show the demo data although there is a crdbvec.yaml or a URL.")
 @click.option(

@@ -10,7 +10,7 @@ from crdbvec_pipelines.database.schema.uninstall import Uninstallation, plan_uni
 from crdbvec_pipelines.naming import TableName
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec uninstall -t article")
 @column_options
 @click.option("--drop-column", is_flag=True, help="Also drop the vector column with its vectors.")
 @click.option("--yes", is_flag=True, help="Remove what is listed. Without it, nothing is changed.")

@@ -1,10 +1,13 @@
 """The help texts: every command and every option has one, in one style, and they are shown without heavy imports."""
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from crdbvec_pipelines import __version__
 from crdbvec_pipelines.cli import main
@@ -69,6 +72,19 @@ def test_help_is_printed_with_exit_code_0(path: tuple[str, ...], invoke: Invoke)
     result = invoke(*path, "-h")
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: main {' '.join(path)}")
+
+
+@pytest.mark.parametrize("path", [(), *(path for path, _ in ALL)], ids=lambda path: " ".join(path) or "crdbvec")
+def test_help_fits_a_screen_and_has_an_example_that_is_valid(path: tuple[str, ...]) -> None:
+    lines = CliRunner().invoke(main, [*path, "--help"], terminal_width=80).stdout.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    (example,) = re.findall(r"^  Example: crdbvec (.+)$", "\n".join(lines), re.MULTILINE)
+    arguments = shlex.split(example)
+    assert arguments[: len(path)] == list(path)
+    # The parser rejects an unknown option before it shows the help.
+    shown = CliRunner().invoke(main, [*arguments, "--help"])
+    assert shown.exit_code == 0, shown.output
 
 
 def test_list_of_commands_shows_the_first_line_of_each_help(invoke: Invoke) -> None:

@@ -142,9 +142,15 @@ def test_columns_whose_model_is_available_are_shown(
     monkeypatch.setenv("CRDBVEC_OPENAI_MODEL", "any")
     monkeypatch.setenv("CRDBVEC_OPENAI_TRIES", "1")
     write_config(configured, {"output": "first"}, {"output": "second", "model": "openai_compatible"})
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    connection.execute("ALTER TABLE passage ADD second VECTOR(3)")
     result = invoke("status")
     assert result.exit_code == 0, result.output
     assert [line.split()[1] for line in result.stdout.splitlines()] == ["output", "first", "second"]
+    assert result.stderr == (
+        "[INFO] public.passage.second: the dimension of the model openai_compatible is not checked. The embeddings "
+        "server at http://127.0.0.1:1 is unavailable (ConnectError).\n"
+    )
     embedding = invoke("embed")
     assert embedding.exit_code == 1
     assert embedding.stderr == (
