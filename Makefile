@@ -10,7 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-PIP = $(BIN)/pip --quiet --disable-pip-version-check
+# Errors only: a warning would look like a failure.
+PIP = $(BIN)/pip --quiet --quiet --disable-pip-version-check
 # pip can choose the CPU build only if its configuration names an index that has it; uv knows where it is.
 INSTALL_TORCH = if [ "$(TORCH)" = cpu ] && $(BIN)/pip index versions torch 2>/dev/null | grep -qF '$(TORCH_VERSION)+cpu'; then \
 	$(PIP) install 'torch==$(TORCH_VERSION)+cpu'; \

@@ -11,10 +11,11 @@ import warnings
 from typing import IO, Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from crdbvec_pipelines import __version__
 from crdbvec_pipelines.cli.output import discard_output, open_standard_descriptors
 from crdbvec_pipelines.cli.signals import ended_by_signals, exit_code_of
+from crdbvec_pipelines.cli.version import print_version
 from crdbvec_pipelines.errors import CrdbvecError
 
 # A command is imported when it is used, so that `crdbvec --help` and `crdbvec model list` start quickly. The texts
@@ -64,6 +65,14 @@ class _Commands(click.Group):
         module = __import__(f"{__name__}.{cmd_name}", fromlist=["command"])
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        # Without importing the commands, some of which take seconds.
+        return [
+            CompletionItem(name, help=text) for name, text in sorted(_COMMANDS.items()) if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -127,7 +136,14 @@ def _unexpected(error: Exception) -> str:
     epilog="Example: crdbvec demo",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(__version__, prog_name="crdbvec")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the versions of crdbvec, its engines and the server, and exit.",
+)
 def main() -> None:
     """Keep vector columns of CockroachDB and PostgreSQL tables fresh, and search them."""
     warnings.simplefilter("ignore")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from crdbvec_pipelines.cli.completion import complete_model
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import model_options, read_config
 from crdbvec_pipelines.encoding.registry import load_registry
@@ -33,7 +34,7 @@ def list_models(config_path: Path | None, as_json: bool) -> None:
 
 @command.command("desc", epilog="Example: crdbvec model desc hf_st_all_minilm_l6")
 @model_options
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def describe(config_path: Path | None, name: str, as_json: bool) -> None:
     """Describe a model.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from crdbvec_pipelines.cli.completion import complete_input, complete_model, complete_output, complete_table
 from crdbvec_pipelines.cli.demo_database import demo_config, start_demo_database, works_on_demo
 from crdbvec_pipelines.cli.output import print_info, reserved_stdout
 from crdbvec_pipelines.config import (
@@ -101,12 +102,17 @@ config_option = click.option(
 
 # Other users can see the command line in `ps`, but not the environment.
 url_option = click.option("-u", "--url", help="The database URL; prefer $CRDBVEC_URL.")
-table_option = click.option("-t", "--table", help="The table: name or schema.name.")
+table_option = click.option("-t", "--table", shell_complete=complete_table, help="The table: name or schema.name.")
 input_option = click.option(
-    "-i", "--input", "input_columns", multiple=True, help="The column to embed; repeat to join columns."
+    "-i",
+    "--input",
+    "input_columns",
+    multiple=True,
+    shell_complete=complete_input,
+    help="The column to embed; repeat to join columns.",
 )
-output_option = click.option("-o", "--output", help="The vector column.")
-model_option = click.option("-m", "--model", help="The model; see `crdbvec model list`.")
+output_option = click.option("-o", "--output", shell_complete=complete_output, help="The vector column.")
+model_option = click.option("-m", "--model", shell_complete=complete_model, help="The model; see `crdbvec model list`.")
 
 
 def model_options(command: F) -> F:

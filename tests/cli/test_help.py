@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from click.testing import CliRunner
 from crdbvec_pipelines import __version__
 from crdbvec_pipelines.cli import main
 from tests.cli.conftest import Invoke
-from tests.support.processes import ROOT, run_crdbvec, run_python
+from tests.support.processes import ROOT, run, run_crdbvec, run_python
+from tests.support.servers import Server
 
 # The help text of a command starts with one of these verbs.
 VERBS = {
@@ -97,7 +99,26 @@ def test_list_of_commands_shows_the_first_line_of_each_help(invoke: Invoke) -> N
 
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
-    assert run_crdbvec(["--version"], tmp_path).stdout == f"crdbvec, version {__version__}\n"
+    first, python, engines = run_crdbvec(["--version"], tmp_path).stdout.splitlines()
+    assert first == f"crdbvec, version {__version__}"
+    assert python.startswith("Python 3.")
+    assert ", Dagster 1." in python
+    assert re.fullmatch(r"engines: (OpenVINO \S+, )?PyTorch \S+", engines)
+
+
+def test_version_of_the_server_if_it_replies(postgres: Server, tmp_path: Path) -> None:
+    with postgres.new_database() as url:
+        *_, server = run_crdbvec(["--version"], tmp_path, CRDBVEC_URL=url).stdout.splitlines()
+    # A busy machine may not reply in time.
+    assert re.fullmatch(r"server: (PostgreSQL \d+.*|no reply within 3 s; run `crdbvec doctor`)", server)
+    done = run_crdbvec(["--version"], tmp_path, CRDBVEC_URL="postgresql://me@127.0.0.1:1/db")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "server: no reply within 3 s; run `crdbvec doctor`"
+
+
+def test_module_can_be_run(tmp_path: Path) -> None:
+    done = run([sys.executable, "-m", "crdbvec_pipelines", "--help"], tmp_path)
+    assert done.stdout.startswith("Usage: crdbvec [OPTIONS] COMMAND [ARGS]...")
 
 
 def test_help_imports_no_heavy_package() -> None:
