@@ -1,6 +1,7 @@
 """`crdbvec search`: the rows nearest to a text or to another row."""
 
 import math
+from dataclasses import replace
 
 import click
 
@@ -8,6 +9,7 @@ from crdbvec_pipelines.cli.output import print_info, print_json, print_text, pri
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.search.searcher import Hit, Searcher, SearchQuery, SearchResult
+from crdbvec_pipelines.search.where import parse_where
 from crdbvec_pipelines.value_text import key_text, value_text
 
 
@@ -33,8 +35,8 @@ def _number(_context: click.Context, _parameter: click.Parameter, value: float |
     "--where",
     "where",
     multiple=True,
-    metavar="COLUMN=VALUE",
-    help="Only rows with this value. Repeated: the same column means OR, different columns mean AND.",
+    metavar="CONDITION",
+    help="Only rows that match, such as year>=1990. Repeated = on one column means OR; all else means AND.",
 )
 @click.option("--exact", is_flag=True, help="Compare every row; do not use the vector index.")
 @click.option(
@@ -70,9 +72,16 @@ def command(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Find the rows whose input is nearest to a text.
+    r"""Find the rows whose input is nearest to a text.
 
     Each of several texts has its own result. With --like, the search starts from the vector of an existing row.
+
+    \b
+    Conditions of --where:
+      lang=en  lang!=en  year>=1990  year=1990..1999    values and ranges, in the type of the column
+      lang IN (en, de)  year IS NULL  year IS NOT NULL  lists and NULL
+      title~^The  title~*star                           regular expressions; ~* ignores case
+      attributes.color=red                              a path into a column of JSON
     """
     if bool(texts) == bool(like):
         raise click.UsageError("Give either texts to search for, or the key of a row with --like.")
@@ -80,7 +89,6 @@ def command(
         raise click.UsageError("--json prints hits and cannot be combined with --sql or --explain.")
     query = SearchQuery(
         limit=limit,
-        filters=_parse_filters(where),
         exact=exact,
         effort=effort,
         max_distance=max_distance,
@@ -94,6 +102,7 @@ def command(
         encoder.load_in_background()
     with target.open() as database:
         searcher = Searcher(database, column, encoder)
+        query = replace(query, filters=parse_where(where, searcher.column.table))
         if verbose:
             key = ", ".join(f"{part.name} ({part.cast})" for part in searcher.column.table.key)
             print_info(f"Primary key: {key}")
@@ -129,16 +138,6 @@ def hit_text(hit: Hit) -> str:
     if hit.columns:
         lines.append(", ".join(f"{name}: {value_text(value)}" for name, value in hit.columns.items()))
     return printable("\n".join(lines))
-
-
-def _parse_filters(where: tuple[str, ...]) -> dict[str, list[str]]:
-    filters: dict[str, list[str]] = {}
-    for each in where:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--where requires COLUMN=VALUE; the value given is {each!r}.")
-        filters.setdefault(name.strip(), []).append(value)
-    return filters
 
 
 def _print_json(results: list[SearchResult]) -> None:

@@ -46,6 +46,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _QUERY_CANCELED = "57014"
 _FEATURE_NOT_SUPPORTED = "0A000"
 _DATA_EXCEPTION_CLASS = "22"
+# Undefined function, which an operator is too.
+_UNDEFINED_OPERATOR = "42883"
 # A name or type in a statement is not there, or not as before; 0A000 is "cached plan must not change result type".
 # Without 42501, a missing privilege.
 _CHANGED_SCHEMA = re.compile(r"42(?!501)...|0A000")
@@ -164,6 +166,11 @@ def may_quote_value(sqlstate: str | None) -> bool:
 def is_data_exception(sqlstate: str | None) -> bool:
     """Return whether a value does not fit its column's type."""
     return (sqlstate or "").startswith(_DATA_EXCEPTION_CLASS)
+
+
+def is_undefined_operator(sqlstate: str | None) -> bool:
+    """Return whether the types of a comparison have no such operator."""
+    return sqlstate == _UNDEFINED_OPERATOR
 
 
 def row_failure_status(sqlstate: str | None) -> FailureStatus | None:

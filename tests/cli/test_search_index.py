@@ -49,6 +49,14 @@ def test_value_of_a_filter_may_contain_an_equals_sign(searched: psycopg.Connecti
     assert read_json("search", "a", "--where", "tenant=t1=2") == []
 
 
+def test_filters_compare_in_the_type_of_their_column(searched: psycopg.Connection, read_json: Json) -> None:
+    searched.execute("ALTER TABLE passage ADD COLUMN attributes JSONB")
+    searched.execute("""UPDATE passage SET attributes = '{"color": "red", "size": 10}' WHERE year < 2002""")
+    conditions = ["year >= 2001", "attributes.color=red", "attributes.size>9", "tenant IN (t1, t2)"]
+    hits = read_json("search", "a", "-l", 100, *(word for each in conditions for word in ("--where", each)))
+    assert ids(hits) == {KEYS[number] for number in range(40) if number % 3 in (1, 2) and number % 4 == 1}
+
+
 def test_strategy_of_a_filtered_search_is_reported_on_stderr(searched: psycopg.Connection, invoke: Invoke) -> None:
     reason = "[INFO] Exact scan: there is no vector index."
     assert invoke("search", "a", "--where", "tenant=t1").stderr.splitlines() == [reason]
@@ -180,12 +188,13 @@ def test_postgresql_reports_that_it_has_no_follower_reads(
     [
         ([], "Give either texts to search for, or the key of a row with --like."),
         (["a", "--like", KEYS[1]], "Give either texts to search for, or the key of a row with --like."),
-        (["a", "--where", "tenant"], "--where requires COLUMN=VALUE; the value given is 'tenant'."),
-        (["a", "--where", "=t1"], "--where requires COLUMN=VALUE; the value given is '=t1'."),
+        (["a", "--where", "tenant"], "'tenant' is not a condition. Write COLUMN=VALUE, also with !=, <, <=, > and >=;"),
+        (["a", "--where", "=t1"], "'=t1' is not a condition. Write COLUMN=VALUE"),
+        (["a", "--where", "year~1"], "The column year of public.passage is of type "),
         (["a", "--sql", "--json"], "--json prints hits and cannot be combined with --sql or --explain."),
         (["a", "--where", "tenent=t1"], "public.passage has no column tenent. Its columns are id, passage,"),
         (["a", "--columns", "tenent"], "public.passage has no column tenent. Its columns are id, passage,"),
-        (["a", "--where", "year=soon"], "A value is not valid for the type of its column: "),
+        (["a", "--where", "year=soon"], "'soon' of the filter on year is not a value of it: "),
         (["--like", "4711"], "public.passage has no row with the key 4711."),
         (["--like", KEYS[40]], f"The row {KEYS[40]} of public.passage has no vector yet. Run `crdbvec embed` first."),
         (["--like", "one"], "A value is not valid for the type of its column: "),

@@ -22,7 +22,8 @@ from crdbvec_pipelines.database.dialects import Dialect, PostgresDialect
 from crdbvec_pipelines.database.schema.column_metadata import ColumnMetadata
 from crdbvec_pipelines.database.schema.metadata_version import CURRENT_VERSION
 from crdbvec_pipelines.database.schema.statements import pending_index_name
-from crdbvec_pipelines.database.search.statements import Filter, SearchClauses
+from crdbvec_pipelines.database.search.filters import Filter
+from crdbvec_pipelines.database.search.statements import SearchClauses
 from crdbvec_pipelines.database.session import NO_STATEMENT_TIMEOUT, SESSION_SETTINGS
 from crdbvec_pipelines.database.statement import Statement, follower_reads, registered_statements
 from crdbvec_pipelines.database.table import Column, Table
@@ -79,7 +80,13 @@ def _case(title: str, columns: Mapping[str, str], key: Sequence[str], **spec: ob
 
 
 CASES = (
-    _case("one text", {"id": "uuid", "passage": "text"}, ["id"], table="passage", input="passage"),
+    _case(
+        "one text",
+        {"id": "uuid", "passage": "text", "attributes": "jsonb"},
+        ["id"],
+        table="passage",
+        input="passage",
+    ),
     _case(
         "template, composite key, special characters in names",
         {"realm": "text", "chapter": "int4", "verse": "int8", "the title": "text", "body": "text"},
@@ -122,7 +129,13 @@ def _metadata(case: Case) -> ColumnMetadata:
     return ColumnMetadata(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ("m",))
 
 
-_CLAUSES_TITLES = ("default", "without the predicate of a partial index", "all values of a prefix column", "all")
+_CLAUSES_TITLES = (
+    "default",
+    "without the predicate of a partial index",
+    "all values of a prefix column",
+    "comparisons, ranges, patterns, paths",
+    "all",
+)
 
 
 def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
@@ -131,7 +144,8 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
     return [
         SearchClauses(),
         SearchClauses(requires_vector=False),
-        SearchClauses(filters_inside=(Filter(case.table.key[0], 2, is_list=True),), requires_vector=False),
+        SearchClauses(filters_inside=(Filter(case.table.key[0], is_list=True),), requires_vector=False),
+        SearchClauses(filters_inside=_filters(case)),
         SearchClauses(
             filters_inside=(Filter(case.table.key[0], 1),),
             filters_outside=(Filter(text, 2, allows_null=True),),
@@ -141,6 +155,28 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
             follower_read=dialect.vectors.follower_read_clause,
         ),
     ]
+
+
+def _filters(case: Case) -> tuple[Filter, ...]:
+    """Every kind of condition; those on JSON only for a table that has a column of it."""
+    key = case.table.key[0]
+    text = next((column for column in case.table.columns.values() if column.type_name == "text"), None)
+    document = next((column for column in case.table.columns.values() if column.type_name == "jsonb"), None)
+    found = [
+        Filter(key, 1, operator="<"),
+        Filter(key, 1, operator="!=", allows_null=True, first=1),
+        Filter(key, 1, ranges=((True, True), (True, False)), allows_null=True, first=2),
+    ]
+    if text is not None:
+        found += [Filter(text, 1, operator="~"), Filter(text, 1, operator="!~*", first=1)]
+    if document is not None:
+        found += [
+            Filter(document, 2, is_path=True),
+            Filter(document, 1, is_path=True, is_numeric=True, first=3),
+            Filter(document, 1, operator=">=", is_path=True, is_numeric=True, first=5),
+            Filter(document, 1, operator="~", is_path=True, first=7),
+        ]
+    return tuple(found)
 
 
 def _settings(dialect: Dialect) -> dict[str, str | int]:
@@ -167,6 +203,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
     "prefix_column": lambda dialect, case: case.table.key[:1],
+    "filter_column": lambda dialect, case: case.table.key[:1],
     "setting": lambda dialect, case: [
         *_settings(dialect).items(),
         *NO_STATEMENT_TIMEOUT.items(),

@@ -21,10 +21,11 @@ from crdbvec_pipelines.database.errors import DatabaseError, TableError
 from crdbvec_pipelines.database.expressions import bound_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.search.conditions import convert_filter_value
+from crdbvec_pipelines.database.search.filters import Condition, Filter, resolve_filters
 from crdbvec_pipelines.database.search.prefix_values import PrefixValues, Values
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.database.search.statements import (
-    Filter,
     SearchClauses,
     application_search,
     explain,
@@ -39,7 +40,7 @@ from crdbvec_pipelines.database.search.strategy import (
     review_index_scan,
     unfiltered_prefix,
 )
-from crdbvec_pipelines.database.sqlstate import is_data_exception
+from crdbvec_pipelines.database.sqlstate import is_data_exception, is_undefined_operator
 from crdbvec_pipelines.database.statement import Statement
 
 # A query plan repeats the query's vector, which has hundreds of numbers. Vectors of over 60 characters are abbreviated.
@@ -86,6 +87,7 @@ class _Search:
     statement: Statement
     settings: Settings
     parameters: Mapping[str, object]
+    conditions: Sequence[Condition]
 
 
 @dataclass(frozen=True)
@@ -233,16 +235,15 @@ class NearestNeighbors:
         )
 
     def _build(self, vector: NDArray[np.float32], query: SearchQuery, choice: _Choice) -> _Search:
-        values, decision = query.filter_values, choice.decision
-        filters = {
-            name: Filter(self._table.columns[name], sum(value is not None for value in allowed), None in allowed)
-            for name, allowed in values.items()
-        }
-        for name in decision.all_values:
-            filters[name] = Filter(self._table.columns[name], len(choice.values[name]), is_list=True)
+        decision = choice.decision
+        conditions = resolve_filters(self._table, query.filters)
+        filters: dict[str, list[Filter]] = {}
+        for condition in conditions:
+            filters.setdefault(condition.subject, []).append(condition.filter)
+        lists = {name: [Filter(self._table.columns[name], is_list=True)] for name in decision.all_values}
         clauses = SearchClauses(
-            filters_inside=tuple(filters[name] for name in decision.filters_inside),
-            filters_outside=tuple(filters[name] for name in decision.filters_outside),
+            filters_inside=_of_subjects(decision.filters_inside, {**filters, **lists}),
+            filters_outside=_of_subjects(decision.filters_outside, filters),
             columns=query.columns,
             has_max_distance=query.max_distance is not None,
             excludes_key=query.exclude_key is not None,
@@ -251,49 +252,85 @@ class NearestNeighbors:
             cast=decision.cast,
         )
         positions = {name: position for position, name in enumerate(self._table.columns)}
-        lists = {f"filter_{positions[name]}": list(choice.values[name]) for name in decision.all_values}
         parameters = {
             "vector": vector,
             "limit": query.limit,
             "fetch": decision.fetch,
-            **self._parameters(query),
-            **lists,
+            **({} if query.max_distance is None else {"max_distance": query.max_distance}),
+            **bound_parameters("key", query.exclude_key),
+            **{f"filter_{positions[name]}": list(choice.values[name]) for name in decision.all_values},
         }
+        for condition in conditions:
+            parameters |= condition.parameters(self._table)
         if decision.strategy == "exact_scan":
-            return _Search(decision, nearest_exact(self._column, clauses), {}, parameters)
+            return _Search(decision, nearest_exact(self._column, clauses), {}, parameters, conditions)
         settings = self._support.settings(
             decision.effort, filtered=decision.is_iterative, is_ivfflat=decision.is_ivfflat
         )
-        return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters)
-
-    def _parameters(self, query: SearchQuery) -> dict[str, object]:
-        positions = {name: position for position, name in enumerate(self._table.columns)}
-        values = {
-            f"filter_{positions[name]}_{number}": value
-            for name, allowed in query.filter_values.items()
-            for number, value in enumerate(value for value in allowed if value is not None)
-        }
-        distance = {} if query.max_distance is None else {"max_distance": query.max_distance}
-        return {**values, **distance, **bound_parameters("key", query.exclude_key)}
+        return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters, conditions)
 
     def _check_columns(self, query: SearchQuery) -> None:
-        for name in (*(query.filters or {}), *query.columns):
+        resolve_filters(self._table, query.filters)
+        for name in query.columns:
             if name not in self._table.columns:
                 columns = ", ".join(self._table.columns)
                 raise TableError(f"{self._spec.table} has no column {name}. Its columns are {columns}.")
 
     def _fetch(self, search: _Search) -> list[Row]:
-        with _translate_invalid_values():
+        with self._translate_invalid_filters(search):
             return self._database.fetch(search.statement, search.parameters, search.settings)
 
     def _query_plan(self, search: _Search) -> list[str]:
-        with _translate_invalid_values():
+        with self._translate_invalid_filters(search):
             rows = self._database.fetch(explain(search.statement.composed), search.parameters, search.settings)
         return [_LONG_VECTOR.sub("'[...]'", str(row[0])) for row in rows]
+
+    @contextmanager
+    def _translate_invalid_filters(self, search: _Search) -> Iterator[None]:
+        """Raise a `TableError` that names the filter if the server rejects one, because the cause is the query."""
+        try:
+            with _translate_invalid_values():
+                yield
+        except TableError:
+            for condition in search.conditions:
+                self._check_values(condition)
+            raise
+        except DatabaseError as error:
+            if not is_undefined_operator(error.sqlstate) or not search.conditions:
+                raise
+            used = ", ".join(
+                f"{each.subject} {each.filter.operator} ({each.filter.column.cast})" for each in search.conditions
+            )
+            raise TableError(
+                f"A filter of {self._spec.table} uses an operator that the type of its column does not have: {used}."
+            ) from None
+
+    def _check_values(self, condition: Condition) -> None:
+        """Check that the server accepts the values of a filter, one by one.
+
+        Raises:
+            TableError: It rejects one; the message names the column, its type and the value.
+        """
+        column = condition.filter.column
+        for value in condition.column_values:
+            probe = Condition(condition.subject, Filter(column, 1), (value,))
+            try:
+                self._database.fetch(convert_filter_value(self._table, column), probe.parameters(self._table))
+            except DatabaseError as error:
+                if not is_data_exception(error.sqlstate):
+                    raise
+                raise TableError(
+                    f"The column {column.name} of {self._spec.table} is of type {column.cast}, and {value!r} of the "
+                    f"filter on {condition.subject} is not a value of it: {error.server_message}."
+                ) from None
 
     def _is_index_used(self, search: _Search) -> bool:
         index = search.decision.index
         return index is not None and self._support.uses_index(self._query_plan(search), index)
+
+
+def _of_subjects(subjects: Sequence[str], filters: Mapping[str, Sequence[Filter]]) -> tuple[Filter, ...]:
+    return tuple(each for subject in subjects for each in filters[subject])
 
 
 def _within_distance(rows: Sequence[Row], query: SearchQuery) -> list[Row]:

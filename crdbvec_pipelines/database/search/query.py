@@ -1,13 +1,12 @@
 """A similarity search as the caller describes it, apart from the vector."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from crdbvec_pipelines.database.search.filters import Filters, fixes_value
 from crdbvec_pipelines.database.statement import AsOf
 from crdbvec_pipelines.keyspace import Bound
 
-Filters = Mapping[str, object]
-"""Columns, each with its value or a collection of values; a row matches if it has one of them. None is NULL."""
+__all__ = ["Filters", "SearchQuery"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class SearchQuery:
 
     Attributes:
         limit: The maximum number of rows.
-        filters: Columns and the values that they may have; a row must match all columns.
+        filters: Columns or paths into JSON, and what they must be (`filters.Filters`); a row must match all of them.
         exact: Whether to compare every row instead of using a vector index.
         effort: The search effort: beam size (CockroachDB) or ef_search (PostgreSQL). If None, the configured effort
             applies, otherwise the server's default.
@@ -36,10 +35,6 @@ class SearchQuery:
     exclude_key: Bound | None = None
 
     @property
-    def filter_values(self) -> dict[str, tuple[object, ...]]:
-        """The values of each filter, of which a single one may be given without a collection."""
-        return {name: _as_tuple(value) for name, value in (self.filters or {}).items()}
-
-
-def _as_tuple(value: object) -> tuple[object, ...]:
-    return tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    def fixed_columns(self) -> set[str]:
+        """The columns of which a filter names the values that they may have; other filters compare or match."""
+        return {name for name, value in (self.filters or {}).items() if fixes_value(value)}

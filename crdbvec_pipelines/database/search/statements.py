@@ -17,28 +17,13 @@ from crdbvec_pipelines.database.expressions import (
     placeholder,
     vector_parameter,
 )
+from crdbvec_pipelines.database.search.conditions import filter_conditions
+from crdbvec_pipelines.database.search.filters import Filter
 from crdbvec_pipelines.database.statement import custom_plan, follower_read, statement
 from crdbvec_pipelines.database.table import Column, Table
 
 # The alias of the sub-query of an index scan.
 _NEAREST = "crdbvec_nearest"
-
-
-@dataclass(frozen=True)
-class Filter:
-    """The values that one column may have.
-
-    Attributes:
-        column: The column.
-        value_count: The number of values, in the parameters `filter_<column position>_<value number>`.
-        allows_null: Whether NULL is allowed too.
-        is_list: Whether the values are one parameter, a list with the name `filter_<column position>`.
-    """
-
-    column: Column
-    value_count: int
-    allows_null: bool = False
-    is_list: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     output = reference(column.spec.output)
     distance = sql.SQL("({} {} {})").format(output, distance_operator(column), vector_parameter(column))
     filters = (*clauses.filters_inside, *clauses.filters_outside)
-    conditions = [sql.SQL("{} IS NOT NULL").format(output), *_filter_conditions(column.table, filters)]
+    conditions = [sql.SQL("{} IS NOT NULL").format(output), *filter_conditions(column.table, filters)]
     if clauses.has_max_distance:
         conditions.append(sql.SQL("{} <= %(max_distance)s::float8").format(distance))
     if clauses.excludes_key:
@@ -109,7 +94,7 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     output, dialect = reference(column.spec.output), column.table.dialect
     inside = [
         *([sql.SQL("{} IS NOT NULL").format(output)] if clauses.requires_vector else []),
-        *_filter_conditions(column.table, clauses.filters_inside),
+        *filter_conditions(column.table, clauses.filters_inside),
     ]
     returned = [*(part.name for part in column.table.key), *clauses.columns]
     filtered = [each.column.name for each in clauses.filters_outside]
@@ -120,7 +105,7 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     is_number = "{} <> 'NaN'::float8" if column.metric == "cosine" else "{} IS NOT NULL"
     outside = [
         sql.SQL(is_number).format(distance),
-        *_filter_conditions(column.table, clauses.filters_outside, _NEAREST),
+        *filter_conditions(column.table, clauses.filters_outside, _NEAREST),
     ]
     if clauses.has_max_distance:
         outside.append(sql.SQL("{} <= %(max_distance)s::float8").format(distance))
@@ -158,7 +143,7 @@ def application_search(column: ColumnDefinition, prefix: Sequence[Column]) -> sq
 
     It has no condition but those on the prefix columns, whose values are in the parameters `filter_<position>_0`.
     """
-    conditions = _filter_conditions(column.table, [Filter(part, 1) for part in prefix])
+    conditions = filter_conditions(column.table, [Filter(part, 1) for part in prefix])
     return sql.SQL("SELECT {key} FROM {table}{where} ORDER BY {output} {operator} {vector} LIMIT %(limit)s").format(
         key=key_list(column.table),
         table=aliased(column.table),
@@ -219,45 +204,6 @@ def explain(search: sql.Composable) -> sql.Composable:
 
 def _references(names: Iterable[str], alias: str) -> sql.Composable:
     return sql.SQL(", ").join(reference(name, alias) for name in names)
-
-
-def _filter_conditions(table: Table, filters: Sequence[Filter], alias: str = ROW) -> list[sql.Composable]:
-    """Return `column = value` or `column IN (values)` for each filter.
-
-    The name of a parameter contains the position of the column, because the name of a column may be any text.
-    """
-    positions = {name: position for position, name in enumerate(table.columns)}
-    conditions: list[sql.Composable] = []
-    for each in filters:
-        position = positions[each.column.name]
-        if each.is_list:
-            values_of = sql.SQL("{} = ANY({}::{}[])").format(
-                reference(each.column.name, alias),
-                sql.Placeholder(f"filter_{position}"),
-                sql.SQL(each.column.cast),
-            )
-            conditions.append(values_of)
-            continue
-        values = [placeholder(each.column, f"filter_{position}_{number}") for number in range(each.value_count)]
-        name = reference(each.column.name, alias)
-        has_value = _has_value(table, each.column, name, values)
-        if not each.allows_null:
-            conditions.append(has_value if values else sql.SQL("false"))
-        elif values:
-            conditions.append(sql.SQL("({} OR {} IS NULL)").format(has_value, name))
-        else:
-            conditions.append(sql.SQL("{} IS NULL").format(name))
-    return conditions
-
-
-def _has_value(table: Table, column: Column, name: sql.Composable, values: Sequence[sql.Composable]) -> sql.Composable:
-    if column.operator_schema != "pg_catalog":
-        equal = table.dialect.operator("=", column.operator_schema)
-        tests = [sql.SQL("{} {} {}").format(name, equal, value) for value in values]
-        return sql.SQL("({})").format(sql.SQL(" OR ").join(tests))
-    if len(values) == 1:
-        return sql.SQL("{} = {}").format(name, values[0])
-    return sql.SQL("{} IN ({})").format(name, sql.SQL(", ").join(values))
 
 
 def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:

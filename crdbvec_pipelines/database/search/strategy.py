@@ -1,9 +1,9 @@
 """The choice between an index scan and an exact scan for one search, as pure functions: no SQL, no database.
 
 An index can serve a search if it has the operator class of the metric, contains every row that has a vector, and if the
-query filters each of its prefix columns, or all values of the others are known. Other filters run inside the index scan
-where the server supports that (PostgreSQL). Elsewhere they run on the result of an index scan that returns more rows
-than requested (CockroachDB).
+query names the values of each of its prefix columns, or all values of the others are known. Other filters run inside
+the index scan where the server supports that (PostgreSQL). Elsewhere they run on the result of an index scan that
+returns more rows than requested (CockroachDB).
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ class SearchDecision:
         reason: A sentence for users: which index with which effort, or why no index.
         fetch: The number of rows that the innermost scan returns.
         index: The name of the index; None for an exact scan.
-        filters_inside: The columns whose filters are part of the scan, prefix columns first and in their order.
-        filters_outside: The columns whose filters run on the rows that the scan returns.
+        filters_inside: The subjects of the filters that are part of the scan, prefix columns first, in their order.
+        filters_outside: The subjects of the filters that run on the rows that the scan returns.
         effort: The search effort to set; None for the server's default.
         requires_vector: Whether the scan must repeat the predicate of a partial index, `IS NOT NULL`.
         cast: The type to which the index casts the column; None for an index over the column itself.
@@ -97,12 +97,10 @@ def choose_strategy(
     matching = {name: index for name, index in complete.items() if index.distance_class == operator_class}
     if not matching:
         return _exact_scan(query, _why_no_index_matches(indexes, complete))
-    filtered = (query.filters or {}).keys() | known.keys()
-    usable = {name: index for name, index in matching.items() if filtered >= set(index.prefix)}
+    fixed = query.fixed_columns | known.keys()
+    usable = {name: index for name, index in matching.items() if fixed >= set(index.prefix)}
     if not usable:
-        name, index = next(iter(matching.items()))
-        columns = ", ".join(index.prefix)
-        return _exact_scan(query, f"the index {name} needs a filter on each of its prefix columns ({columns})")
+        return _exact_scan(query, _why_prefix_is_missing(query, *next(iter(matching.items()))))
     # Of several indexes, the one with the longest prefix, then the most accurate one.
     name, index = max(
         usable.items(), key=lambda item: (len(item[1].prefix), not item[1].is_ivfflat, item[1].cast is None)
@@ -119,9 +117,9 @@ def unfiltered_prefix(
     """
     if query.exact:
         return ()
-    filtered = (query.filters or {}).keys()
+    fixed = query.fixed_columns
     missing = [
-        tuple(column for column in index.prefix if column not in filtered)
+        tuple(column for column in index.prefix if column not in fixed)
         for index in indexes.values()
         if index.contains_every_vector and index.distance_class == operator_class
     ]
@@ -172,6 +170,13 @@ def _why_no_index_matches(indexes: Mapping[str, IndexDefinition], complete: Mapp
     return f"{subject} {'is for another metric' if complete else 'contains only some of the rows'}"
 
 
+def _why_prefix_is_missing(query: SearchQuery, name: str, index: IndexDefinition) -> str:
+    columns = ", ".join(index.prefix)
+    is_compared = any(column in (query.filters or {}).keys() - query.fixed_columns for column in index.prefix)
+    needed = "= or IN" if is_compared else "a filter"
+    return f"the index {name} needs {needed} on each of its prefix columns ({columns})"
+
+
 def _index_scan(
     query: SearchQuery,
     name: str,
@@ -184,13 +189,14 @@ def _index_scan(
     setting, largest = of_index.setting, of_index.largest
     if effort is not None and effort > largest:
         raise ConfigurationError(f"The search effort {effort:,} exceeds the maximum of {setting}, {largest:,}.")
-    unindexed = tuple(column for column in query.filters or {} if column not in index.prefix)
+    fixed = query.fixed_columns
+    unindexed = tuple(column for column in query.filters or {} if column not in index.prefix or column not in fixed)
     outside = () if support.can_filter_during_index_scan else unindexed
     inside = (*index.prefix, *unindexed) if support.can_filter_during_index_scan else index.prefix
     # One row more than requested where one row is excluded afterwards.
     fetch = (query.limit + (query.exclude_key is not None)) * (_OVERFETCH_FACTOR if outside else 1)
     reason = f"Index scan on {name}" + (f" ({setting} {effort})" if effort else "")
-    all_values = tuple(column for column in index.prefix if column not in (query.filters or {}))
+    all_values = tuple(column for column in index.prefix if column not in fixed)
     if all_values:
         reason += f" for all {' and '.join(f'{known[column]:,} values of {column}' for column in all_values)}"
     if outside:

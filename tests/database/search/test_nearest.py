@@ -201,7 +201,8 @@ def test_unknown_column_is_an_error_that_lists_the_columns(filled: Filled, query
 )
 @pytest.mark.parametrize("exact", [True, False])
 def test_value_of_another_type_is_an_error(filled: Filled, column: str, value: object, exact: bool) -> None:
-    with pytest.raises(TableError, match=r"^A value is not valid for the type of its column: .+\.$") as error:
+    sentence = rf"^The column {column} of public\.passage is of type .+, and {value!r} of the filter on {column} is not"
+    with pytest.raises(TableError, match=sentence) as error:
         nearest(filled.database).find(QUERY, SearchQuery(filters={column: [value]}, exact=exact))
     assert "SELECT" not in str(error.value)
 

@@ -159,6 +159,19 @@ def test_other_filters_run_on_ten_times_the_rows_and_the_reason_says_so(by_tenan
     )
 
 
+def test_comparison_with_a_prefix_column_runs_on_the_trees_of_all_its_values(with_values: psycopg.Connection) -> None:
+    with like_cockroachdb(with_values, "tenant") as database:
+        searches = nearest(database)
+        query = SearchQuery(limit=5, filters={"tenant": {">": "tenant 3"}})
+        result = searches.find(QUERY, query)
+        scan = index_scan(database, query)
+    assert result.reason == (
+        "Index scan on by_tenant for all 8 values of tenant; the filter on tenant applies to its nearest 50 rows."
+    )
+    check(result, truth(ROWS, QUERY, limit=5, matches=lambda row: (row.tenant or "tenant 0") > "tenant 3").ids)
+    assert " > " not in scan
+
+
 def test_exact_scan_replaces_an_index_scan_with_too_few_matching_rows(without_prefix: Database) -> None:
     result = nearest(without_prefix).find(QUERY, SearchQuery(filters={"year": [1900]}))
     check(result, truth(ROWS, QUERY, matches=lambda row: row.year == 1900).ids)

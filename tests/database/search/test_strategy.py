@@ -8,6 +8,7 @@ import pytest
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import CockroachVectors
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition, VectorSupport
+from crdbvec_pipelines.database.search.filters import Range
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.database.search.strategy import (
     SearchDecision,
@@ -196,6 +197,33 @@ CASES = {
         SearchQuery(filters={"year": 1}),
         BY_TENANT,
         exact("the index by_tenant needs a filter on each of its prefix columns (tenant)", filters=("year",)),
+        COCKROACHDB,
+    ),
+    "prefix with a comparison": Case(
+        SearchQuery(filters={"tenant": {">": "a"}}),
+        BY_TENANT,
+        exact("the index by_tenant needs = or IN on each of its prefix columns (tenant)", filters=("tenant",)),
+        COCKROACHDB,
+    ),
+    "prefix with a range": Case(
+        SearchQuery(filters={"tenant": [Range("a", "b"), "c"]}),
+        BY_TENANT,
+        exact("the index by_tenant needs = or IN on each of its prefix columns (tenant)", filters=("tenant",)),
+        COCKROACHDB,
+    ),
+    "prefix with = as an operator, and a comparison": Case(
+        SearchQuery(filters={"tenant": {"=": ["a"]}, "year": {">=": 1990}}),
+        BY_TENANT,
+        SearchDecision(
+            "index_scan",
+            "Index scan on by_tenant; the filter on year applies to its nearest 100 rows.",
+            100,
+            index="by_tenant",
+            filters_inside=("tenant",),
+            filters_outside=("year",),
+            is_iterative=True,
+            has_unindexed_filters=True,
+        ),
         COCKROACHDB,
     ),
     "prefix of which one column has no filter": Case(
