@@ -9,6 +9,18 @@ from datetime import date, datetime
 # An element of an array or a composite value that needs no quotation marks.
 _PLAIN_ELEMENT = re.compile(r"(?!(?i:null)$)[\w.+:-]+")
 
+_MEDIA_TYPES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"%PDF-": "application/pdf",
+    b"PK\x03\x04": "application/zip",
+    b"\x1f\x8b": "application/gzip",
+}
+
 
 def jsonable(value: object) -> object:
     """Return a value in the types of JSON; numbers that JSON does not have, and values of other types, are text."""
@@ -42,6 +54,14 @@ def value_text(value: object) -> str:
         return "(" + ",".join("" if each is None else _quoted(value_text(each)) for each in value) + ")"
     # A composite value that was read from JSON, which does not keep the order of its fields.
     return json.dumps(jsonable(value), ensure_ascii=False) if isinstance(value, Mapping) else str(value)
+
+
+def media_type(value: bytes | memoryview) -> str:
+    """Return the type of binary content by its first bytes, such as `image/png`."""
+    start = bytes(value[:16])
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "image/webp"
+    return next((name for first, name in _MEDIA_TYPES.items() if start.startswith(first)), "application/octet-stream")
 
 
 def _element_text(value: object) -> str:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "model": "List and describe the models.",
     "plan": "Estimate what embedding the pending rows would do and cost.",
     "search": "Find the rows whose input is nearest to a text.",
+    "shell": "Find rows by one text after the other.",
     "status": "Show the row counts of each vector column.",
     "uninstall": "Remove what this project added to a table, after listing it.",
     "ui": "Open Dagster's UI for crdbvec.yaml, or for the demo data.",

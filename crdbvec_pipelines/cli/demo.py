@@ -12,9 +12,9 @@ import click
 import dagster as dg
 
 from crdbvec_pipelines.bundled import bundled
+from crdbvec_pipelines.cli.hits import hit_text
 from crdbvec_pipelines.cli.home import folder_option, open_home
 from crdbvec_pipelines.cli.output import failed_text, progress
-from crdbvec_pipelines.cli.search import hit_text
 from crdbvec_pipelines.cli.signals import raise_if_interrupted
 from crdbvec_pipelines.config import VectorColumn, load_config
 from crdbvec_pipelines.database.column import open_column

@@ -1,7 +1,7 @@
 """Similarity search over a vector column: the rows nearest to a text or to another row."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from crdbvec_pipelines.database.search.query import Filters, SearchQuery
 from crdbvec_pipelines.database.search.strategy import Strategy
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.search.no_hits import reason_for_no_hits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,8 @@ class SearchResult:
         strategy: Index scan or exact scan.
         reason: A sentence for users: which index with which effort, or why no index.
         index: The name of the index; None for an exact scan.
+        executed: The search as it was executed; that for the rows similar to a row has further conditions.
+        vector: The vector that was searched for.
     """
 
     query: str
@@ -61,6 +64,8 @@ class SearchResult:
     strategy: Strategy
     reason: str
     index: str | None
+    executed: SearchQuery
+    vector: NDArray[np.float32] = field(repr=False, compare=False)
 
 
 class Searcher:
@@ -92,30 +97,57 @@ class Searcher:
         """
         return [self._result(text, self._encode(text), query) for text in texts]
 
-    def search_like(self, key: Sequence[Any], query: SearchQuery) -> SearchResult:
+    def search_like(self, key: Sequence[Any], query: SearchQuery, *, all_prefixes: bool = False) -> SearchResult:
         """Return the rows nearest to the row with a key, without that row.
+
+        Args:
+            key: The key of the row.
+            query: The search. A filter of it on a prefix column takes precedence over the value in the row.
+            all_prefixes: Search rows with other values of the index's prefix columns, too, such as those of other
+                tenants.
 
         Raises:
             TableError: The row does not exist or has no vector.
             ConfigurationError: Its vector has no direction, and the metric compares directions.
         """
-        return self._result(", ".join(map(str, key)), self._read(key), _excluding(key, query))
+        vector = self._read(key)
+        return self._result(", ".join(map(str, key)), vector, self._like(key, query, all_prefixes))
 
-    def sql(self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = ()) -> list[str]:
+    def why_no_hits(self, result: SearchResult) -> str:
+        """Return why a search found no row, and what to do."""
+        unlimited = replace(result.executed, max_distance=None, limit=1)
+
+        def nearest_distance() -> float | None:
+            rows = self._nearest.find(result.vector, unlimited).rows
+            return float(rows[0][0]) if rows else None
+
+        return reason_for_no_hits(self.column, result.executed, nearest_distance)
+
+    def sql(
+        self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = (), *, all_prefixes: bool = False
+    ) -> list[str]:
         """Return the searches for texts, or for the rows nearest to the row with the key `like`, as SQL text."""
-        return [self._nearest.sql(vector, each) for vector, each in self._vectors(texts, query, like)]
+        return [self._nearest.sql(vector, each) for vector, each in self._vectors(texts, query, like, all_prefixes)]
 
-    def explain(self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = ()) -> list[list[str]]:
+    def explain(
+        self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = (), *, all_prefixes: bool = False
+    ) -> list[list[str]]:
         """Return the lines of the server's query plan for each of these searches."""
-        return [self._nearest.explain(vector, each) for vector, each in self._vectors(texts, query, like)]
+        return [self._nearest.explain(vector, each) for vector, each in self._vectors(texts, query, like, all_prefixes)]
 
     def _vectors(
-        self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any]
+        self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any], all_prefixes: bool
     ) -> Iterator[tuple[NDArray[np.float32], SearchQuery]]:
         for text in texts:
             yield self._encode(text), query
         if like:
-            yield self._read(like), _excluding(like, query)
+            yield self._read(like), self._like(like, query, all_prefixes)
+
+    def _like(self, key: Sequence[Any], query: SearchQuery, all_prefixes: bool) -> SearchQuery:
+        """Return a search without the row with a key, and within the prefix values of that row."""
+        prefix = {} if all_prefixes else self._nearest.read_prefix(key)
+        filters = {**prefix, **(query.filters or {})}
+        return replace(query, exclude_key=tuple(key), filters=filters or None)
 
     def _encode(self, text: str) -> NDArray[np.float32]:
         if not has_content(text):
@@ -140,7 +172,7 @@ class Searcher:
     def _result(self, text: str, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
         found = self._nearest.find(vector, query)
         hits = [self._hit(row, query) for row in found.rows]
-        return SearchResult(text, hits, found.strategy, found.reason, found.index)
+        return SearchResult(text, hits, found.strategy, found.reason, found.index, query, vector)
 
     def _hit(self, row: Row, query: SearchQuery) -> Hit:
         distance, value, *rest = row
@@ -151,10 +183,6 @@ class Searcher:
             value,
             dict(zip(query.columns, rest[len(names) :], strict=True)),
         )
-
-
-def _excluding(key: Sequence[Any], query: SearchQuery) -> SearchQuery:
-    return replace(query, exclude_key=tuple(key))
 
 
 def search_frame(

@@ -6,8 +6,6 @@ import numpy as np
 import psycopg
 import pytest
 
-from crdbvec_pipelines.cli.search import hit_text
-from crdbvec_pipelines.search.searcher import Hit
 from crdbvec_pipelines.value_text import key_text
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import stub_vector
@@ -93,21 +91,50 @@ def test_search_of_a_column_without_vectors_finds_nothing(
     assert read_json("search", "two") == []
     result = invoke("search", "two")
     assert (result.exit_code, result.stdout) == (0, "")
+    sentence = "No hits: No row of public.passage has a vector in passage_vector yet. Run `crdbvec embed`."
+    assert result.stderr == f"[INFO] {sentence}\n"
 
 
-def test_binary_input_is_shown_as_its_size_and_as_hexadecimal_in_json(
+def test_binary_input_is_shown_as_its_type_and_size(
     configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
 ) -> None:
     connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage BYTEA)")
-    connection.execute("INSERT INTO passage VALUES (1, '\\x00ff10')")
+    connection.execute("INSERT INTO passage VALUES (1, '\\x89504e470d0a1a0a00')")
     invoke("embed")
-    assert read_json("search", "anything")[0]["input"] == "\\x00ff10"
-    assert invoke("search", "anything").stdout.splitlines()[2] == "<3 bytes>"
+    described = {"type": "image/png", "bytes": 9}
+    (hit,) = read_json("search", "anything", "--columns", "passage")
+    assert (hit["input"], hit["columns"]) == (described, {"passage": described})
+    (hit,) = read_json("search", "anything", "--full")
+    assert hit["input"] == {**described, "base64": "iVBORw0KGgoA"}
+    assert invoke("search", "anything").stdout.splitlines()[2] == "<image/png, 9 B>"
 
 
-def test_characters_that_control_a_terminal_are_shown_as_escape_sequences() -> None:
-    hit = Hit(0.5, {"id": 1}, "a\x1b]0;title\x07b\x9b31m\u202ec\n\td é 東", {"note": "\x1b[2J"})
-    assert hit_text(hit) == "0.5 --> 1\na\\x1b]0;title\\x07b\\x9b31m\\u202ec\n\td é 東\nnote: \\x1b[2J"
+def test_long_texts_are_shown_as_a_passage_and_whole_on_request(
+    configured: Path, connection: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    text = "\n".join(f"Sentence {number} of a long text." for number in range(2_000)) + " The wanted pancake."
+    create_table(connection, INT_SHAPE, [text] * 10)
+    invoke("embed")
+    lines = invoke("search", "pancakes").stdout.splitlines()
+    assert len(lines) == 30
+    assert all(len(line) <= 240 for line in lines)
+    assert lines[2].endswith("The wanted pancake.")
+    assert len(invoke("search", "pancakes", "--full").stdout.splitlines()) > 20_000
+    assert read_json("search", "pancakes")[0]["input"] == text
+
+
+def test_verbose_output_says_how_much_of_a_long_query_the_model_reads(
+    project: Path, url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    write_config(project, {"model": "hf_st_all_minilm_l6"})
+    create_table(connection, INT_SHAPE, ["a star"])
+    invoke("embed")
+    query = "how bright is a star " * 100
+    result = invoke("search", query, "-v")
+    assert "[INFO] The model reads the first 256 of the 502 tokens of the query (51%): 'how bright" in result.stderr
+    assert "of the query" not in invoke("search", "how bright is a star", "-v").stderr
+    assert "of the query" not in invoke("search", query).stderr
 
 
 def test_a_distance_is_a_number(invoke: Invoke) -> None:

@@ -73,11 +73,65 @@ def test_verbose_output_explains_the_distance(searched: psycopg.Connection, invo
 
 
 def test_rows_similar_to_a_row_do_not_include_that_row(searched: psycopg.Connection, read_json: Json) -> None:
-    hits = read_json("search", "--like", KEYS[7], "-l", 100)
+    hits = read_json("search", "--like", KEYS[7], "-l", 100, "--all-prefixes")
     assert ids(hits) == {key for number, key in enumerate(KEYS) if number not in (7, 40)}
     assert [hit["distance"] for hit in hits] == sorted(hit["distance"] for hit in hits)
     texts = {hit["input"]: hit["distance"] for hit in read_json("search", "text 7", "-l", 100)}
     assert hits[0]["distance"] == pytest.approx(texts[hits[0]["input"]], abs=1e-6)
+
+
+def test_rows_similar_to_a_row_are_those_of_its_tenant(
+    searched: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    of_tenant = {key for number, key in enumerate(KEYS[:40]) if number % 3 == 1}
+    assert ids(read_json("search", "--like", KEYS[7], "-l", 100)) == of_tenant - {KEYS[7]}
+    note = "[INFO] Only rows with tenant = t1, as in this row; --all-prefixes searches all rows."
+    assert invoke("search", "--like", KEYS[7]).stderr.splitlines() == [note]
+    of_other = {key for number, key in enumerate(KEYS[:40]) if number % 3 == 2}
+    assert ids(read_json("search", "--like", KEYS[7], "-l", 100, "--where", "tenant=t2")) == of_other
+    assert "'t1'::text" in invoke("search", "--like", KEYS[7], "--sql").stdout
+    assert "'t1'::text" not in invoke("search", "--like", KEYS[7], "--sql", "--all-prefixes").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            ["--where", "tenant=T1"],
+            "No row of public.passage has tenant = T1. There are rows with 't1': upper and lower case are different "
+            "values.",
+        ),
+        (["--where", "year>2010"], "No row of public.passage has year > 2010."),
+        (
+            ["--where", "year IN (1, 2)"],
+            "No row of public.passage has a value of the filter on year.",
+        ),
+        (
+            ["--where", "year=2000", "--where", "id=-5999997"],
+            "No row of public.passage matches all conditions together, although some rows match each of them.",
+        ),
+        (["--max-distance", "-1"], "The nearest row is at the distance 0.0000, and the maximum is -1."),
+        (
+            ["--max-distance", "-1", "--where", "tenant=t1"],
+            "The nearest row is at the distance 0.0000, and the maximum is -1.",
+        ),
+    ],
+)
+def test_search_without_hits_says_why(
+    searched: psycopg.Connection, invoke: Invoke, arguments: list[str], reason: str
+) -> None:
+    result = invoke("search", "text 1", *arguments)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines()[0] == f"[INFO] No hits: {reason}"
+
+
+def test_search_without_hits_says_that_matching_rows_have_no_vector(
+    searched: psycopg.Connection, invoke: Invoke
+) -> None:
+    searched.execute("UPDATE passage SET tenant = 'new' WHERE passage IS NULL")
+    result = invoke("search", "text 1", "--where", "tenant=new")
+    sentence = "The rows of public.passage with tenant = new have no vector yet. Run `crdbvec embed`."
+    assert result.stderr.splitlines()[0] == f"[INFO] No hits: {sentence}"
 
 
 def test_composite_key_is_given_as_several_values(

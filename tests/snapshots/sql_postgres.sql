@@ -481,6 +481,26 @@ SELECT (SELECT "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" ORDER B
 --   bytea, nulls_only
 SELECT (SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" ORDER BY "crdbvec_row"."id" LIMIT 1), (SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" ORDER BY "crdbvec_row"."id" DESC LIMIT 1);
 
+-- first_row: Return one row if any row has a vector and matches filters, to explain a search that found none.
+--   one text, clauses=default
+SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL LIMIT 1;
+--   one text, clauses=without the predicate of a partial index
+SELECT 1 FROM "public"."passage" AS "crdbvec_row" LIMIT 1;
+--   one text, clauses=all values of a prefix column
+SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" = ANY(%(filter_0)s::uuid[]) LIMIT 1;
+--   one text, clauses=comparisons, ranges, patterns, paths
+SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."id" < %(filter_0_0)s::uuid AND NOT ("crdbvec_row"."id" = %(filter_0_1)s::uuid) AND "crdbvec_row"."id" IS NOT NULL AND ("crdbvec_row"."id" = %(filter_0_2)s::uuid OR ("crdbvec_row"."id" >= %(filter_0_3)s::uuid AND "crdbvec_row"."id" <= %(filter_0_4)s::uuid) OR ("crdbvec_row"."id" >= %(filter_0_5)s::uuid) OR "crdbvec_row"."id" IS NULL) AND "crdbvec_row"."passage"::text ~ %(filter_1_0)s::text AND NOT ("crdbvec_row"."passage"::text ~* %(filter_1_1)s::text) AND ("crdbvec_row"."attributes"::jsonb #>> %(filter_2_0)s::text[]) IN (%(filter_2_1)s::text, %(filter_2_2)s::text) AND (CASE WHEN jsonb_typeof("crdbvec_row"."attributes"::jsonb #> %(filter_2_3)s::text[]) = 'number' THEN ("crdbvec_row"."attributes"::jsonb #>> %(filter_2_3)s::text[])::numeric = %(filter_2_4)s::numeric ELSE ("crdbvec_row"."attributes"::jsonb #>> %(filter_2_3)s::text[]) = %(filter_2_4)s::text END) AND (CASE WHEN jsonb_typeof("crdbvec_row"."attributes"::jsonb #> %(filter_2_5)s::text[]) = 'number' THEN ("crdbvec_row"."attributes"::jsonb #>> %(filter_2_5)s::text[])::numeric >= %(filter_2_6)s::numeric ELSE false END) AND ("crdbvec_row"."attributes"::jsonb #>> %(filter_2_7)s::text[]) ~ %(filter_2_8)s::text LIMIT 1;
+--   one text, clauses=all
+SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."id" = %(filter_0_0)s::uuid LIMIT 1;
+--   template, composite key, special characters in names, clauses=all
+SELECT 1 FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."realm" = %(filter_0_0)s::text LIMIT 1;
+--   list of columns, trigger, updated_at, clauses=all
+SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."id" = %(filter_0_0)s::bigint LIMIT 1;
+--   types whose text has settings, updated_at without time zone, clauses=all
+SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."id" = %(filter_0_0)s::bigint LIMIT 1;
+--   bytea, nulls_only, clauses=all
+SELECT 1 FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."id" = %(filter_0_0)s::text LIMIT 1;
+
 -- has_edited: Return one row if a key range contains a row updated since a time whose vector is stale.
 --   list of columns, trigger, updated_at, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE true AND "crdbvec_row"."changed" >= %(since)s::timestamptz AND "crdbvec_row"."v" IS NOT NULL AND (NOT (("crdbvec_row"."title" IS NOT NULL AND ('{[1,8],[14,31],[33,132],[134,159],[161,172],[174,846],[848,1563],[1565,4446],[4449,5759],[5761,6067],[6070,6154],[6160,8191],[8208,8231],[8240,8286],[8304,12287],[12289,12643],[12645,65023],[65040,65278],[65280,65439],[65441,65519],[65529,113823],[113828,119154],[119163,917503],[921600,1114111]}'::int4multirange OPERATOR(pg_catalog.@>) pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."title"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OR (pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."title"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OPERATOR(pg_catalog.<>) 0 AND pg_catalog.encode(pg_catalog.convert_to("crdbvec_row"."title"::text, 'UTF8'::name), 'hex'::text) OPERATOR(pg_catalog.!~) '^(0[9abcd]|20|(c2)(85|a[0d])|(cd)(8f)|(d8)(9c)|(e1)((85)(9f|a0)|(9a)(80)|(9e)(b[45])|(a0)(8[bcdef]))|(e2)((80)(8[0123456789abcdef]|a[89abcdef])|(81)(9f|a[0123456789abcdef]))|(e3)((80)(80)|(85)(a4))|(ef)((b8)(8[0123456789abcdef])|(bb)(bf)|(be)(a0)|(bf)(b[012345678]))|(f0)((9b)((b2)(a[0123]))|(9d)((85)(b[3456789a])))|(f3)((a0)(([89ab][0123456789abcdef])([89ab][0123456789abcdef]))))*$'::text))) OR ("crdbvec_row"."body" IS NOT NULL AND ('{[1,8],[14,31],[33,132],[134,159],[161,172],[174,846],[848,1563],[1565,4446],[4449,5759],[5761,6067],[6070,6154],[6160,8191],[8208,8231],[8240,8286],[8304,12287],[12289,12643],[12645,65023],[65040,65278],[65280,65439],[65441,65519],[65529,113823],[113828,119154],[119163,917503],[921600,1114111]}'::int4multirange OPERATOR(pg_catalog.@>) pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."body"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OR (pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."body"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OPERATOR(pg_catalog.<>) 0 AND pg_catalog.encode(pg_catalog.convert_to("crdbvec_row"."body"::text, 'UTF8'::name), 'hex'::text) OPERATOR(pg_catalog.!~) '^(0[9abcd]|20|(c2)(85|a[0d])|(cd)(8f)|(d8)(9c)|(e1)((85)(9f|a0)|(9a)(80)|(9e)(b[45])|(a0)(8[bcdef]))|(e2)((80)(8[0123456789abcdef]|a[89abcdef])|(81)(9f|a[0123456789abcdef]))|(e3)((80)(80)|(85)(a4))|(ef)((b8)(8[0123456789abcdef])|(bb)(bf)|(be)(a0)|(bf)(b[012345678]))|(f0)((9b)((b2)(a[0123]))|(9d)((85)(b[3456789a])))|(f3)((a0)(([89ab][0123456789abcdef])([89ab][0123456789abcdef]))))*$'::text))) OR ("crdbvec_row"."year" IS NOT NULL)) OR "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text OPERATOR(pg_catalog.||) pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text))) LIMIT 1;
@@ -1071,6 +1091,30 @@ INSERT INTO "public"."crdbvec_vector_columns" (table_name, output, inputs, finge
 
 -- use_time_zone: Use a time zone, which fails if the server does not have it.
 SELECT now() AT TIME ZONE %(zone)s::text;
+
+-- value_in_other_case: Return a value of a column that differs from another one at most in upper and lower case.
+--   one text
+SELECT "crdbvec_row"."id"::text FROM "public"."passage" AS "crdbvec_row" WHERE lower("crdbvec_row"."id"::text) = lower(%(filter_0_0)s::text) LIMIT 1;
+--   template, composite key, special characters in names
+SELECT "crdbvec_row"."realm"::text FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE lower("crdbvec_row"."realm"::text) = lower(%(filter_0_0)s::text) LIMIT 1;
+--   list of columns, trigger, updated_at
+SELECT "crdbvec_row"."id"::text FROM "public"."note" AS "crdbvec_row" WHERE lower("crdbvec_row"."id"::text) = lower(%(filter_0_0)s::text) LIMIT 1;
+--   types whose text has settings, updated_at without time zone
+SELECT "crdbvec_row"."id"::text FROM "public"."track" AS "crdbvec_row" WHERE lower("crdbvec_row"."id"::text) = lower(%(filter_0_0)s::text) LIMIT 1;
+--   bytea, nulls_only
+SELECT "crdbvec_row"."id"::text FROM "public"."picture" AS "crdbvec_row" WHERE lower("crdbvec_row"."id"::text) = lower(%(filter_0_0)s::text) LIMIT 1;
+
+-- value_of_row: Return the value of a column in the row with a key.
+--   one text
+SELECT "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::uuid;
+--   template, composite key, special characters in names
+SELECT "crdbvec_row"."realm" FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."realm" OPERATOR(pg_catalog.=) %(key_0)s::text AND "crdbvec_row"."chapter" OPERATOR(pg_catalog.=) %(key_1)s::integer AND "crdbvec_row"."verse" OPERATOR(pg_catalog.=) %(key_2)s::bigint;
+--   list of columns, trigger, updated_at
+SELECT "crdbvec_row"."id" FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::bigint;
+--   types whose text has settings, updated_at without time zone
+SELECT "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::bigint;
+--   bytea, nulls_only
+SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::text;
 
 -- vector_of_row: Return the vector of the row with a key, as an array.
 --   one text

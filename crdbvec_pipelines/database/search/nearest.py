@@ -31,6 +31,7 @@ from crdbvec_pipelines.database.search.statements import (
     explain,
     nearest_exact,
     nearest_indexed,
+    value_of_row,
     vector_of_row,
 )
 from crdbvec_pipelines.database.search.strategy import (
@@ -209,6 +210,17 @@ class NearestNeighbors:
                 else f"The row {shown} of {self._spec.table} has no vector yet. Run `crdbvec embed` first."
             )
         return np.asarray(found[0][0], np.float32)
+
+    def read_prefix(self, key: Sequence[object]) -> dict[str, object]:
+        """Return the values of the configured prefix columns of the index in the row with a key."""
+        prefix = self._spec.index.prefix if self._spec.index else ()
+        parameters = bound_parameters("key", key)
+        found = {
+            name: self._database.fetch(value_of_row(self._table, self._table.columns[name]), parameters)
+            for name in prefix
+            if name in self._table.columns
+        }
+        return {name: rows[0][0] for name, rows in found.items() if rows}
 
     def _search(self, vector: NDArray[np.float32], query: SearchQuery) -> _Search:
         self._check_columns(query)

@@ -174,6 +174,36 @@ def has_null_value(table: Table, prefix_column: Column) -> sql.Composable:
     return sql.SQL("SELECT 1 FROM {} WHERE {} IS NULL LIMIT 1").format(aliased(table), reference(prefix_column.name))
 
 
+@custom_plan
+def first_row(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
+    """Return one row if any row has a vector and matches filters, to explain a search that found none."""
+    conditions = filter_conditions(column.table, clauses.filters_inside)
+    if clauses.requires_vector:
+        conditions.insert(0, sql.SQL("{} IS NOT NULL").format(reference(column.spec.output)))
+    return sql.SQL("SELECT 1 FROM {}{} LIMIT 1").format(aliased(column.table), _where(conditions))
+
+
+@statement
+def value_in_other_case(table: Table, filter_column: Column) -> sql.Composable:
+    """Return a value of a column that differs from another one at most in upper and lower case.
+
+    The parameter is `filter_<column position>_0`.
+    """
+    position = list(table.columns).index(filter_column.name)
+    name = sql.SQL("{}::text").format(reference(filter_column.name))
+    return sql.SQL("SELECT {name} FROM {table} WHERE lower({name}) = lower({value}::text) LIMIT 1").format(
+        name=name, table=aliased(table), value=sql.Placeholder(f"filter_{position}_0")
+    )
+
+
+@statement
+def value_of_row(table: Table, prefix_column: Column) -> sql.Composable:
+    """Return the value of a column in the row with a key."""
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        reference(prefix_column.name), aliased(table), key_equals(table)
+    )
+
+
 @statement
 def vector_of_row(column: ColumnDefinition) -> sql.Composable:
     """Return the vector of the row with a key, as an array."""
