@@ -97,6 +97,20 @@ class Searcher:
         """
         return [self._result(text, self._encode(text), query) for text in texts]
 
+    def search_vector(self, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
+        """Return the rows nearest to a vector of the model.
+
+        Raises:
+            TableError: A column of the query does not exist.
+            ConfigurationError: The vector has another dimension, or no direction and the metric compares directions.
+        """
+        if vector.shape != (self._encoder.dim,):
+            raise ConfigurationError(
+                f"The vector has the shape {vector.shape}, but those of {self.column} have {self._encoder.dim} numbers."
+            )
+        self._check_direction(vector, "The vector")
+        return self._result("", vector, query)
+
     def search_like(self, key: Sequence[Any], query: SearchQuery, *, all_prefixes: bool = False) -> SearchResult:
         """Return the rows nearest to the row with a key, without that row.
 
@@ -205,10 +219,15 @@ def search_frame(
     Raises:
         CrdbvecError: As for `Searcher`.
     """
-    import pandas as pd
-
     query = query or SearchQuery()
     searcher = Searcher(database, spec, encoder)
+    return results_frame(searcher, searcher.search_texts(texts, query), query)
+
+
+def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: SearchQuery) -> "pd.DataFrame":
+    """Return the hits of searches as `search_frame` does."""
+    import pandas as pd
+
     key = [part.name for part in searcher.column.table.key]
     further = [name for name in dict.fromkeys(query.columns) if name not in key]
     names = _frame_names([*key, *further])
@@ -220,7 +239,7 @@ def search_frame(
             hit.input,
             *(hit.columns[name] for name in further),
         )
-        for result in searcher.search_texts(texts, query)
+        for result in results
         for hit in result.hits
     ]
     columns = ["query", "distance", *(names[name] for name in key), "input", *(names[name] for name in further)]

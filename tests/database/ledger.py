@@ -203,6 +203,10 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
     "prefix_column": lambda dialect, case: case.table.key[:1],
+    "text_column": lambda dialect, case: [case.table.columns[case.spec.input_columns[0]]],
+    "metadata_column": lambda dialect, case: [
+        each for each in case.table.columns.values() if each.type_name == "jsonb"
+    ],
     "filter_column": lambda dialect, case: case.table.key[:1],
     "setting": lambda dialect, case: [
         *_settings(dialect).items(),

@@ -424,6 +424,22 @@ DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table
 -- delete_column_metadata: Delete the record of a vector column, of whatever table had its name before.
 DELETE FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
 
+-- delete_document: Delete the row with a key.
+--   one text
+DELETE FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::uuid;
+--   template, composite key, special characters in names
+DELETE FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint;
+--   list of columns, trigger, updated_at
+DELETE FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint;
+--   types whose text has settings, updated_at without time zone
+DELETE FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint;
+--   bytea, nulls_only
+DELETE FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::text;
+
+-- delete_documents_of: Delete the rows whose metadata have a text at a path: the parts of one source document.
+--   one text
+DELETE FROM "public"."passage" AS "crdbvec_row" WHERE ("crdbvec_row"."attributes"::jsonb #>> %(path)s::text[]) = %(value)s::text;
+
 -- delete_expired_claims: Delete claims whose process did not extend them for a long time.
 DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.expires_at < now() - interval '1 hour';
 
@@ -857,6 +873,10 @@ SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE "crdbve
 -- read_clock: Read the time of the server.
 SELECT clock_timestamp();
 
+-- read_document: Return key, input and metadata of the row with a key.
+--   one text
+SELECT "crdbvec_row"."id", "crdbvec_row"."passage", "crdbvec_row"."attributes" FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::uuid;
+
 -- read_earlier_claims: Read the claims of other owners that overlap a key range, have not expired, and are older than
 --     the owner's own.
 --   one text, has_lower=False, has_upper=False
@@ -1288,6 +1308,10 @@ SELECT "crdbvec_row"."v"::real[] FROM "public"."note" AS "crdbvec_row" WHERE "cr
 SELECT "crdbvec_row"."v"::real[] FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint;
 --   bytea, nulls_only
 SELECT "crdbvec_row"."v"::real[] FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::text;
+
+-- write_document: Insert a row with a key, an input and metadata, or update the row with this key.
+--   one text
+INSERT INTO "public"."passage" ("id", "passage", "attributes") VALUES (%(key_0)s::uuid, %(text)s::text, %(metadata)s::jsonb) ON CONFLICT ("id") DO UPDATE SET "passage" = excluded."passage", "attributes" = excluded."attributes";
 
 -- write_unlocked_vector: Write the vector of one row as `write_vector`, unless another transaction has locked the
 --     row.

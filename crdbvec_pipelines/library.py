@@ -1,0 +1,240 @@
+"""The library: one vector column as an object, to embed, search and count its rows from Python.
+
+The names that `crdbvec_pipelines` itself exports are stable; docs/library.md says what that means.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crdbvec_pipelines.config import (
+    CONFIG_VARIABLE,
+    DatabaseSpec,
+    ProjectConfig,
+    VectorColumn,
+    find_config,
+    load_config,
+    vector_column,
+)
+from crdbvec_pipelines.database.column import bind_column
+from crdbvec_pipelines.database.column import open_column as bind_and_check
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.database.rows.documents import Documents
+from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.encoding.registry import load_registry
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.naming import TableName
+from crdbvec_pipelines.refresh.completion import refresh_and_settle
+from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.refresh.report import RefreshReport
+from crdbvec_pipelines.search.searcher import Filters, Hit, Searcher, SearchQuery, results_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Column:
+    """A vector column on an open database. `open_column` makes it; as a context manager it closes the connections.
+
+    It can be used by several threads. The table is read again by each call, so a changed schema is noticed.
+
+    Attributes:
+        spec: The configuration entry, with its defaults.
+    """
+
+    def __init__(self, database: Database, spec: VectorColumn, encoder: Encoder) -> None:
+        self.spec = spec
+        self._database = database
+        self._encoder = encoder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<vector column {self.spec} with the model {self.spec.model}>"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def embed(
+        self, *, batch_size: int | None = None, workers: int | None = None, max_batches: int | None = None
+    ) -> RefreshReport:
+        """Embed the pending rows, as `crdbvec embed` does; the vector column and its objects are created if missing.
+
+        Args:
+            batch_size: Rows that are read, encoded and written together; by default that of the configuration.
+            workers: How many batches are encoded at the same time; by default that of the configuration.
+            max_batches: Stop after this many batches; None embeds all pending rows.
+
+        Returns:
+            The counts of what was done. Rows that the model or the database rejects are counted, not raised.
+
+        Raises:
+            CrdbvecError: The work cannot be done or continued; what was written before is kept.
+        """
+        database = self._database.with_quality_of_service(self.spec.quality_of_service)
+        rows = VectorRows(prepare_column(database, self.spec, self._encoder))
+        options = replace(options_for(self.spec, batch_size=batch_size, workers=workers), max_batches=max_batches)
+        report, _ = refresh_and_settle(rows, self._encoder, KeyRange(), options, lambda: None)
+        return report
+
+    def search(
+        self,
+        texts: str | Sequence[str],
+        *,
+        limit: int = 10,
+        columns: Sequence[str] = (),
+        filters: Filters | None = None,
+        max_distance: float | None = None,
+        exact: bool = False,
+        effort: int | None = None,
+    ) -> "pd.DataFrame":
+        """Return the rows nearest to one or several texts as a pandas DataFrame.
+
+        Args:
+            texts: The text, or several, each with its own hits.
+            limit: The maximum number of rows for each text.
+            columns: Further columns of the table.
+            filters: Columns or paths into JSON and what they must be, such as `{"year": {">=": 1990}}`.
+            max_distance: Exclude rows at a greater distance.
+            exact: Compare every row; do not use the vector index.
+            effort: The search effort of the index; by default that of the configuration or the server.
+
+        Returns:
+            One row per hit, nearest first: `query`, `distance`, the columns of the key, `input`, the further columns.
+
+        Raises:
+            CrdbvecError: A column, filter or text is not valid, or the model or the database is not available.
+        """
+        query = SearchQuery(limit, filters, exact, effort, max_distance, tuple(columns))
+        searcher = self._searcher()
+        results = searcher.search_texts([texts] if isinstance(texts, str) else texts, query)
+        return results_frame(searcher, results, query)
+
+    def search_like(
+        self,
+        key: object,
+        *,
+        limit: int = 10,
+        columns: Sequence[str] = (),
+        filters: Filters | None = None,
+        all_prefixes: bool = False,
+    ) -> "pd.DataFrame":
+        """Return the rows similar to a row as a DataFrame, without that row, as `search` does.
+
+        Args:
+            key: The key of the row; a tuple if it has several columns.
+            limit: The maximum number of rows.
+            columns: Further columns of the table.
+            filters: As for `search`.
+            all_prefixes: Search rows with other values of the index's prefix columns too, such as other tenants.
+        """
+        query = SearchQuery(limit, filters, columns=tuple(columns))
+        searcher = self._searcher()
+        values = key if isinstance(key, tuple) else (key,)
+        return results_frame(searcher, [searcher.search_like(values, query, all_prefixes=all_prefixes)], query)
+
+    def hits(
+        self,
+        text: str | NDArray[np.float32] | Sequence[float],
+        *,
+        limit: int = 10,
+        columns: Sequence[str] = (),
+        filters: Filters | None = None,
+        max_distance: float | None = None,
+    ) -> list[Hit]:
+        """Return the rows nearest to a text or to a vector as objects, for code that needs no pandas."""
+        query = SearchQuery(limit, filters, max_distance=max_distance, columns=tuple(columns))
+        searcher = self._searcher()
+        if isinstance(text, str):
+            (result,) = searcher.search_texts([text], query)
+        else:
+            result = searcher.search_vector(np.asarray(text, np.float32), query)
+        return result.hits
+
+    def status(self) -> RowCounts:
+        """Return the numbers of all, embedded, pending, blank, failed and deferred rows."""
+        return column_counts(bind_and_check(self._database, self.spec, self._encoder))
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a text as a search uses it."""
+        return self._encoder.encode_query(text)
+
+    def encode_inputs(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of texts as those of rows are made."""
+        return self._encoder.encode(list(enumerate(texts))).vectors
+
+    @property
+    def metric(self) -> str:
+        """The metric of searches: `cosine`, `l2` or `ip`."""
+        return bind_column(self._database, self.spec, self._encoder).metric
+
+    def documents(self, metadata_column: str | None = None) -> Documents:
+        """Return the rows as documents that can be written, for the vector stores of other libraries."""
+        return Documents(bind_column(self._database, self.spec, self._encoder), metadata_column)
+
+    def _searcher(self) -> Searcher:
+        return Searcher(self._database, self.spec, self._encoder)
+
+
+def open_column(
+    table: str,
+    output: str,
+    *,
+    url: str | None = None,
+    config: str | Path | ProjectConfig | None = None,
+    **settings: Any,
+) -> Column:
+    """Open a vector column. Nothing is changed in the database, and the model is loaded when it is first needed.
+
+    Args:
+        table: The table: `name` or `schema.name`.
+        output: The vector column, which need not exist yet.
+        url: The URL of the database; by default that of the configuration, otherwise `$CRDBVEC_URL`.
+        config: The configuration, or its file; by default `$CRDBVEC_CONFIG`, otherwise crdbvec.yaml if it exists.
+        settings: The keys of an entry of `vectors`, in place of those of the configuration. Without an entry for the
+            column, at least `input` (or `template`) and `model` are needed.
+
+    Raises:
+        ConfigurationError: The column is not described, or a value is not valid.
+        DatabaseUnavailable: The database cannot be reached.
+        ConnectionRejected: The server rejects the connection.
+    """
+    project = config if isinstance(config, ProjectConfig) else _read_config(Path(config) if config else None)
+    spec = _spec(TableName.parse(table), output, project, settings)
+    encoder = load_registry(project).load(spec.model)
+    database = project.database if project else DatabaseSpec()
+    return Column(Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds), spec, encoder)
+
+
+def _read_config(path: Path | None) -> ProjectConfig | None:
+    file = find_config(path)
+    return load_config(file) if path or os.environ.get(CONFIG_VARIABLE) or file.exists() else None
+
+
+def _spec(table: TableName, output: str, project: ProjectConfig | None, settings: dict[str, Any]) -> VectorColumn:
+    entries = [each for each in (project.vectors if project else ()) if (each.table, each.output) == (table, output)]
+    if not entries and not {"input", "template"} & set(settings):
+        raise ConfigurationError(
+            f"The vector column {table}.{output} is not in the configuration. Give input and model, or the file that "
+            "describes it (config)."
+        )
+    values: dict[str, Any] = {"origin": "open_column"}
+    for entry in entries:
+        values |= {**entry.model_dump(exclude_defaults=True), "origin": entry.origin}
+    if {"input", "template"} & set(settings):
+        values = {key: value for key, value in values.items() if key not in ("input", "template")}
+    return vector_column(**{**values, **settings, "table": str(table), "output": output})
