@@ -1,11 +1,18 @@
 """`crdbvec embed`: the refresh that the assets run, in this process."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import click
 
-from crdbvec_pipelines.cli.embed_output import numbers, print_large_backfill_hint, print_rows, summary
+from crdbvec_pipelines.cli.embed_output import (
+    numbers,
+    print_done,
+    print_large_backfill_hint,
+    print_rows,
+    summary,
+)
 from crdbvec_pipelines.cli.follow import follow_target
 from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, print_text, progress, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
@@ -49,7 +56,7 @@ _EVERYTHING = KeyRange()
     default=None,
     help="Do not encode inputs whose vector is already in the column; creates an index.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print one line per row.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the lines of the toolkit: column, batches, rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(
@@ -81,8 +88,11 @@ def command(
     target = selection.resolve(
         batch_size=batch_size, workers=workers, existing_vectors=existing_vectors, reuse_vectors=reuse_vectors
     )
+    started = time.perf_counter()
     if follow:
         report, errors = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
+        if verbose:
+            print_done(time.perf_counter() - started)
         failed, deferred = sum(each.total for each in errors), sum(each.deferred for each in errors)
         if as_json:
             print_json({**numbers(report), "rows_failed_recorded": failed, "rows_deferred": deferred})
@@ -106,6 +116,8 @@ def command(
     for column, report, counts in results:
         if report.rows_locked and counts.pending:
             raise LockedOut(min(report.rows_locked, counts.pending), column.table)
+    if verbose:
+        print_done(time.perf_counter() - started)
     if any(counts.failed for *_, counts in results):
         context.exit(ROWS_FAILED_EXIT_CODE)
 

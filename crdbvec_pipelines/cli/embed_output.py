@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 
+import click
+
 from crdbvec_pipelines.cli.output import failed_text, print_info
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts
@@ -15,7 +17,12 @@ LARGE_BACKFILL_ROWS = 10_000
 
 
 def print_rows(batch: WrittenBatch) -> None:
-    """Print one line per row in the format of the toolkit. The lines contain input text, so they are never logged."""
+    """Print the lines of a batch in the format of the toolkit, when it has been written.
+
+    The lines contain input text, so they are never logged.
+    """
+    if not batch.is_late:
+        print_info(f"Run 1, Batch {batch.index} starting ({len(batch.rows)} rows)")
     # The lines of late rows were printed with their batch.
     for number, row in enumerate(() if batch.is_late else batch.rows, start=1):
         text = str(row.input)[:_SHOWN_CHARACTERS]
@@ -23,6 +30,12 @@ def print_rows(batch: WrittenBatch) -> None:
             f"(batch {batch.index}, {number}/{len(batch.rows)}) "
             f"Updating vector for row id {key_text(row.key)}: {text!r}"
         )
+
+
+def print_done(seconds: float) -> None:
+    """Print the last two lines of the toolkit, which scripts look for."""
+    click.echo(f"Done in {seconds:.3f} seconds", err=True)
+    print_info("Vectorization complete.")
 
 
 def print_large_backfill_hint(column: VectorColumn, pending: int, index: str) -> None:

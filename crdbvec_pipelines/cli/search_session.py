@@ -32,7 +32,8 @@ class SearchSession:
         self._layout = layout_for(output_stream(), is_full=options.is_full)
         if options.is_verbose:
             key = ", ".join(f"{part.name} ({part.cast})" for part in searcher.column.table.key)
-            print_info(f"Primary key: {key}")
+            # As in the CockroachDB Vector Embedding Toolkit.
+            print_info(f"PK: {key}")
             print_info(f"Distance: {DISTANCES[searcher.column.metric].meaning}")
         if self.query.as_of == "follower_read" and database.dialect.vectors.follower_read_clause is None:
             print_info(f"{database.dialect.display_name} has no follower reads; the search reads current data.")

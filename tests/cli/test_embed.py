@@ -132,26 +132,33 @@ def test_report_as_json(configured: Path, connection: psycopg.Connection, read_j
     }
 
 
-def test_verbose_prints_one_line_per_row_like_the_toolkit(
+def test_verbose_prints_the_lines_of_the_toolkit(
     configured: Path, connection: psycopg.Connection, invoke: Invoke
 ) -> None:
     create_table(connection, texts=["x" * 50, "two", "three", "four", "five"])
-    result = invoke("embed", "-b", 3, "-v")
-    lines = result.stderr.splitlines()
+    *lines, done, last = invoke("embed", "-b", 3, "-v").stderr.splitlines()
     keys = [key_text(INT_SHAPE.key(number)) for number in range(5)]
-    assert lines[0] == "[INFO] Column passage_vector created"
-    assert lines[1] == f"[INFO] (batch 1, 1/3) Updating vector for row id {keys[0]}: '{'x' * 40}'"
-    assert lines[2] == f"[INFO] (batch 1, 2/3) Updating vector for row id {keys[1]}: 'two'"
-    assert lines[4] == f"[INFO] (batch 2, 1/2) Updating vector for row id {keys[3]}: 'four'"
-    assert len(lines) == 6
-    assert invoke("embed", "-v").stderr.splitlines() == ["[INFO] Column passage_vector already exists"]
+    assert lines == [
+        "[INFO] Column passage_vector created",
+        "[INFO] Run 1, Batch 1 starting (3 rows)",
+        f"[INFO] (batch 1, 1/3) Updating vector for row id {keys[0]}: '{'x' * 40}'",
+        f"[INFO] (batch 1, 2/3) Updating vector for row id {keys[1]}: 'two'",
+        f"[INFO] (batch 1, 3/3) Updating vector for row id {keys[2]}: 'three'",
+        "[INFO] Run 1, Batch 2 starting (2 rows)",
+        f"[INFO] (batch 2, 1/2) Updating vector for row id {keys[3]}: 'four'",
+        f"[INFO] (batch 2, 2/2) Updating vector for row id {keys[4]}: 'five'",
+    ]
+    assert re.fullmatch(r"Done in \d+\.\d+ seconds", done)
+    assert last == "[INFO] Vectorization complete."
+    first, done, last = invoke("embed", "-v").stderr.splitlines()
+    assert (first, last) == ("[INFO] Column passage_vector already exists", "[INFO] Vectorization complete.")
 
 
 def test_verbose_does_not_interpret_texts_and_keys(
     configured: Path, connection: psycopg.Connection, invoke: Invoke
 ) -> None:
     create_table(connection, COMPOSITE_SHAPE, [":smile: [red]it's[/red]\nnext line " + "long " * 40])
-    (_, line) = invoke("embed", "-v").stderr.splitlines()
+    _, _, line, *_ = invoke("embed", "-v").stderr.splitlines()
     assert line == (
         '[INFO] (batch 1, 1/1) Updating vector for row id , -6, 0: ":smile: [red]it\'s[/red]\\nnext line long l"'
     )
@@ -177,7 +184,7 @@ def test_process_prints_only_json_on_stdout(
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("{")
     assert done.stdout.count("\n") == 1
-    assert len(done.stderr.splitlines()) == 11
+    assert len(done.stderr.splitlines()) == 14
     assert embedded(connection) == 10
 
 

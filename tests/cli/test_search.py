@@ -61,7 +61,7 @@ def test_text_output_of_a_hit(configured: Path, connection: psycopg.Connection, 
     assert key == str(UUID_SHAPE.key(4)[0])
     assert text == "five :smile: [red]"
     assert len(result.stdout.splitlines()) == 6
-    assert result.stderr.splitlines()[0] == "[INFO] Primary key: id (uuid)"
+    assert result.stderr.splitlines()[0] == "[INFO] PK: id (uuid)"
 
 
 def test_composite_key_is_shown_with_all_values(
@@ -71,7 +71,7 @@ def test_composite_key_is_shown_with_all_values(
     invoke("embed")
     result = invoke("search", "two", "-l", 1, "-v")
     assert f" --> {key_text(COMPOSITE_SHAPE.key(1))}\n" in result.stdout
-    assert result.stderr.splitlines()[0] == "[INFO] Primary key: realm (text), chapter (integer), verse (bigint)"
+    assert result.stderr.splitlines()[0] == "[INFO] PK: realm (text), chapter (integer), verse (bigint)"
 
 
 @pytest.mark.parametrize(("limit", "found"), [(1, 1), (3, 3), (50, 4)])
