@@ -1,4 +1,4 @@
-"""`crdbvec index status`, `build` and `tune`: the vector index."""
+"""`crdbvec index status`, `build` and `tune`: the vector index. `predict` has a module of its own."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from crdbvec_pipelines.cli.index_predict import predict
 from crdbvec_pipelines.cli.output import bytes_text, output_stream, print_info, print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import IndexSpec
@@ -31,6 +32,9 @@ def _new_file(_context: click.Context, _parameter: click.Parameter, path: Path |
 @click.group(epilog="Example: crdbvec index status -t article")
 def command() -> None:
     """Show the vector index, build it, and tune the search effort."""
+
+
+command.add_command(predict)
 
 
 @command.command("status", epilog="Example: crdbvec index status -t article")

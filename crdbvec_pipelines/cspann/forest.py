@@ -10,7 +10,7 @@ from crdbvec_pipelines.cspann.build import IncrementalBuild
 from crdbvec_pipelines.cspann.metrics import Numbers, Vectors
 from crdbvec_pipelines.cspann.search import SearchOptions, search
 from crdbvec_pipelines.cspann.settings import IndexSettings
-from crdbvec_pipelines.cspann.sizes import USUAL_FILL, RecordBytes, expected_shape
+from crdbvec_pipelines.cspann.sizes import RecordBytes, TreeShape, expected_shape
 from crdbvec_pipelines.cspann.tree import Tree
 
 
@@ -52,14 +52,16 @@ class PrefixSizes:
         is_flat = self.rows <= settings.max_partition_size
         return PrefixSizes(self.rows[is_flat], self.prefixes[is_flat])
 
-    def live_bytes(self, settings: IndexSettings, sizes: RecordBytes, fill: float = USUAL_FILL) -> float:
+    def shapes(self, settings: IndexSettings) -> list[tuple[int, TreeShape]]:
+        """Return the expected trees, as pairs of a number of prefix values and the shape of the tree of each."""
+        return [
+            (prefixes, expected_shape(settings, rows))
+            for rows, prefixes in zip(self.rows.tolist(), self.prefixes.tolist(), strict=True)
+        ]
+
+    def live_bytes(self, settings: IndexSettings, sizes: RecordBytes) -> float:
         """Return the live bytes of all trees, a sum over the sizes that occur: bytes are not linear in rows."""
-        return float(
-            sum(
-                prefixes * expected_shape(settings, rows, fill).live_bytes(sizes)
-                for rows, prefixes in zip(self.rows.tolist(), self.prefixes.tolist(), strict=True)
-            )
-        )
+        return float(sum(prefixes * shape.live_bytes(sizes) for prefixes, shape in self.shapes(settings)))
 
 
 class Forest:

@@ -853,6 +853,33 @@ SELECT extract(epoch FROM now() - (min("crdbvec_row"."changed") AT TIME ZONE 'Eu
 --   types whose text has settings, updated_at without time zone, follower read
 SELECT extract(epoch FROM now() - (min("crdbvec_row"."changed") AT TIME ZONE 'Europe/Berlin'))::float8 FROM "public"."track" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."v" IS NULL AND ("crdbvec_row"."length" IS NOT NULL OR "crdbvec_row"."duration" IS NOT NULL OR "crdbvec_row"."image" IS NOT NULL) AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) OR "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))));
 
+-- prefix_sizes: Return how many values of the prefix columns have how many rows with a vector; one value without
+--     prefix. May be a follower read.
+--   one text
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL) AS crdbvec_sizes GROUP BY crdbvec_sizes.crdbvec_rows;
+--   one text, follower read
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL) AS crdbvec_sizes AS OF SYSTEM TIME follower_read_timestamp() GROUP BY crdbvec_sizes.crdbvec_rows;
+--   one text
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes GROUP BY crdbvec_sizes.crdbvec_rows;
+--   one text, follower read
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes AS OF SYSTEM TIME follower_read_timestamp() GROUP BY crdbvec_sizes.crdbvec_rows;
+--   template, composite key, special characters in names
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."realm") AS crdbvec_sizes GROUP BY crdbvec_sizes.crdbvec_rows;
+--   template, composite key, special characters in names, follower read
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."realm") AS crdbvec_sizes AS OF SYSTEM TIME follower_read_timestamp() GROUP BY crdbvec_sizes.crdbvec_rows;
+--   list of columns, trigger, updated_at
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes GROUP BY crdbvec_sizes.crdbvec_rows;
+--   list of columns, trigger, updated_at, follower read
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes AS OF SYSTEM TIME follower_read_timestamp() GROUP BY crdbvec_sizes.crdbvec_rows;
+--   types whose text has settings, updated_at without time zone
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes GROUP BY crdbvec_sizes.crdbvec_rows;
+--   types whose text has settings, updated_at without time zone, follower read
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes AS OF SYSTEM TIME follower_read_timestamp() GROUP BY crdbvec_sizes.crdbvec_rows;
+--   bytea, nulls_only
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes GROUP BY crdbvec_sizes.crdbvec_rows;
+--   bytea, nulls_only, follower read
+SELECT crdbvec_sizes.crdbvec_rows, count(*) FROM (SELECT count(*) AS crdbvec_rows FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL GROUP BY "crdbvec_row"."id") AS crdbvec_sizes AS OF SYSTEM TIME follower_read_timestamp() GROUP BY crdbvec_sizes.crdbvec_rows;
+
 -- read_backend_pid: Read the process of the server that runs this statement.
 SELECT pg_catalog.pg_backend_pid();
 
@@ -1312,6 +1339,41 @@ SELECT "crdbvec_row"."v"::real[] FROM "public"."picture" AS "crdbvec_row" WHERE 
 -- write_document: Insert a row with a key, an input and metadata, or update the row with this key.
 --   one text
 INSERT INTO "public"."passage" ("id", "passage", "attributes") VALUES (%(key_0)s::uuid, %(text)s::text, %(metadata)s::jsonb) ON CONFLICT ("id") DO UPDATE SET "passage" = excluded."passage", "attributes" = excluded."attributes";
+
+-- vectors_page: Return vector, prefix columns and key of at most `limit` rows with a vector, in key order. May be a
+--     follower read.
+--   one text, has_after=False, is_sampled=False
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE true AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=False, is_sampled=False, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE true AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=True, is_sampled=True
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::uuid AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=True, is_sampled=True, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE "crdbvec_row"."id" > %(after_0)s::uuid AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=False, is_sampled=False
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE true AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=False, is_sampled=False, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE true AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=True, is_sampled=True
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::uuid AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   one text, has_after=True, is_sampled=True, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE "crdbvec_row"."id" > %(after_0)s::uuid AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   template, composite key, special characters in names, has_after=True, is_sampled=True
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."realm", "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse" FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE ("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") > (%(after_0)s::text, %(after_1)s::integer, %(after_2)s::bigint) AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse" LIMIT %(limit)s;
+--   template, composite key, special characters in names, has_after=True, is_sampled=True, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."realm", "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse" FROM "Sales eu"."order.lines" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") > (%(after_0)s::text, %(after_1)s::integer, %(after_2)s::bigint) AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse" LIMIT %(limit)s;
+--   list of columns, trigger, updated_at, has_after=True, is_sampled=True
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   list of columns, trigger, updated_at, has_after=True, is_sampled=True, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."note" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE "crdbvec_row"."id" > %(after_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   types whose text has settings, updated_at without time zone, has_after=True, is_sampled=True
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   types whose text has settings, updated_at without time zone, has_after=True, is_sampled=True, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE "crdbvec_row"."id" > %(after_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   bytea, nulls_only, has_after=True, is_sampled=True
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+--   bytea, nulls_only, has_after=True, is_sampled=True, follower read
+SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE "crdbvec_row"."id" > %(after_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
 
 -- write_unlocked_vector: Write the vector of one row as `write_vector`, unless another transaction has locked the
 --     row.

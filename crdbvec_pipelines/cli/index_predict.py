@@ -1,0 +1,264 @@
+"""`crdbvec index predict`: the vector index of CockroachDB before it is built."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from crdbvec_pipelines.cli.output import bytes_text, output_stream, print_json, print_text
+from crdbvec_pipelines.cli.target import Selection, column_options
+from crdbvec_pipelines.config import IndexSpec
+from crdbvec_pipelines.content import has_content
+from crdbvec_pipelines.cspann.metrics import Vectors
+from crdbvec_pipelines.cspann.prediction import DEFAULT_BEAM_SIZES, DEFAULT_PARTITION_SIZES, SizePrediction
+from crdbvec_pipelines.database.column import open_existing_column
+from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.search.index_prediction import (
+    DEFAULT_QUERIES,
+    PredictedIndex,
+    PredictionRequest,
+    partition_sizes,
+    predict_index,
+)
+from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
+
+
+@click.command("predict")
+@column_options
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=DEFAULT_SAMPLE_ROWS,
+    show_default=True,
+    help="Number of rows to read and to simulate.",
+)
+@click.option("--all", "read_all", is_flag=True, help="Read all rows; their vectors are kept in a temporary file.")
+@click.option(
+    "-q",
+    "--queries",
+    type=click.IntRange(1),
+    default=DEFAULT_QUERIES,
+    show_default=True,
+    help="Number of queries, which are points between rows.",
+)
+@click.option(
+    "--queries-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file of texts to search for, one per line, in place of points between rows.",
+)
+@click.option(
+    "-k",
+    "k",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    show_default=True,
+    help="Nearest rows that a search requests.",
+)
+@click.option(
+    "--beam-size",
+    "beam_sizes",
+    type=click.IntRange(1, 2_048),
+    multiple=True,
+    help=f"A search effort to simulate; repeat it for several.  [default: {', '.join(map(str, DEFAULT_BEAM_SIZES))}]",
+)
+@click.option(
+    "--partition-size",
+    "sizes",
+    type=click.IntRange(4, 4_096),
+    multiple=True,
+    help="A max_partition_size to simulate; repeat it for several.  "
+    f"[default: {', '.join(map(str, DEFAULT_PARTITION_SIZES))} and the configured one]",
+)
+@click.option(
+    "--build-beam-size",
+    type=click.IntRange(1, 512),
+    help="The search effort of inserts.  [default: the configured one]",
+)
+@click.option(
+    "--rows", type=click.IntRange(1), multiple=True, help="A number of rows to which the table grows; repeat it."
+)
+@click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True), help="The target recall.  [default: index.wanted_recall]"
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of all random choices.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def predict(
+    selection: Selection,
+    sample: int,
+    read_all: bool,
+    queries: int,
+    queries_file: Path | None,
+    k: int,
+    beam_sizes: tuple[int, ...],
+    sizes: tuple[int, ...],
+    build_beam_size: int | None,
+    rows: tuple[int, ...],
+    recall: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Estimate size, recall and work of the CockroachDB index.
+
+    The index is simulated on the vectors of the table, also if they are in PostgreSQL. Nothing is changed.
+    """
+    target = selection.resolve()
+    column = target.column
+    encoder = target.registry.load(column.model)
+    request = PredictionRequest(
+        None if read_all else sample,
+        None if queries_file is None else _read_queries(queries_file, encoder),
+        queries,
+        k,
+        tuple(sorted(set(beam_sizes))),
+        sizes,
+        build_beam_size,
+        tuple(sorted(set(rows))),
+        recall,
+        seed,
+    )
+    with target.open() as database, _progress_bar() as bar:
+        bound = open_existing_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
+        simulated = len(partition_sizes(column.index or IndexSpec(), request))
+        reading = bar.add_task("reading vectors", total=None)
+        indexing = bar.add_task("simulating indexes", total=None)
+        read = 0
+
+        def on_read(count: int) -> None:
+            nonlocal read
+            read += count
+            bar.advance(reading, count)
+
+        def on_indexed(count: int) -> None:
+            bar.update(reading, total=read)
+            bar.update(indexing, total=read * simulated, advance=count)
+
+        predicted = predict_index(bound, request, on_read, on_indexed)
+    if as_json:
+        print_json(asdict(predicted))
+        return
+    _print(str(column), predicted)
+
+
+def _read_queries(file: Path, encoder: Encoder) -> Vectors:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The file {file} cannot be read as UTF-8 text: {type(error).__name__}.") from None
+    texts = [line for line in lines if has_content(line)]
+    if not texts:
+        raise ConfigurationError(f"The file {file} contains no text to search for. Write one text per line.")
+    return np.stack([encoder.encode_query(text) for text in texts])
+
+
+def _print(column: str, predicted: PredictedIndex) -> None:
+    simulated = predicted.sampled_rows
+    print_text(
+        f"{column}: {predicted.rows:,} vectors of {predicted.dim} dimensions, {predicted.metric}; the index of "
+        f"CockroachDB simulated on {simulated:,} of them, {predicted.queries:,} queries"
+    )
+    if predicted.prefix_values is not None:
+        print_text(f"prefix {', '.join(predicted.prefix)}: {predicted.prefix_values:,} values, one tree for each")
+    Console(file=output_stream()).print(_sizes_table(predicted))
+    Console(file=output_stream()).print(_searches_table(predicted))
+    if any(size.table.is_extrapolated for size in predicted.sizes):
+        print_text("Recall and work for all rows are extrapolated from the simulated ones.")
+    if any(size.grown for size in predicted.sizes):
+        Console(file=output_stream()).print(_growth_table(predicted))
+    chosen = predicted.recommendation
+    state = "reaches" if chosen.reaches_target else "does not reach"
+    print_text(
+        f"Recommended: min_partition_size {chosen.min_partition_size}, max_partition_size {chosen.max_partition_size}, "
+        f"build_beam_size {chosen.build_beam_size}, effort {chosen.beam_size}, which {state} the target recall of "
+        f"{predicted.target_recall:g}."
+    )
+    for reason in chosen.reasons:
+        print_text(f"  {reason}")
+
+
+def _sizes_table(predicted: PredictedIndex) -> Table:
+    headings = ["max_partition_size", "levels", "partitions", "dead", "entries each", "live bytes", "of the vectors"]
+    table = Table(*headings, "after the build", box=None)
+    flat = predicted.prefix_values is not None
+    if flat:
+        table.add_column("unquantized values")
+    for size in predicted.sizes:
+        index = size.table
+        table.add_row(
+            f"{size.max_partition_size}",
+            f"{index.levels}",
+            f"{index.partitions:,.0f}",
+            f"{index.dead_partitions:,.0f}",
+            f"{index.fill:,.1f}",
+            bytes_text(index.live_bytes),
+            f"{index.share_of_vectors:.1%}",
+            bytes_text(index.bytes_after_build),
+            *([f"{size.unquantized_prefixes:,} ({size.unquantized_rows:,} rows)"] if flat else []),
+        )
+    return table
+
+
+def _searches_table(predicted: PredictedIndex) -> Table:
+    headings = [
+        "max_partition_size",
+        "beam size",
+        f"recall at {predicted.k}",
+        "worst query",
+        "partitions",
+        "leaf entries",
+    ]
+    table = Table(*headings, "full vectors", "bytes read", "round trips", box=None)
+    for size in predicted.sizes:
+        for each in size.table.searches:
+            table.add_row(
+                f"{size.max_partition_size}",
+                f"{each.beam_size}",
+                f"{each.recall:.4f}",
+                "" if each.worst_recall is None else f"{each.worst_recall:.2f}",
+                f"{each.partitions:,.1f}",
+                f"{each.leaf_entries:,.0f}",
+                f"{each.full_vectors:,.1f}",
+                bytes_text(each.bytes_read),
+                f"{each.round_trips}",
+            )
+    return table
+
+
+def _growth_table(predicted: PredictedIndex) -> Table:
+    chosen = predicted.recommendation
+    headings = ["rows", "levels", "partitions", "live bytes", f"recall at {predicted.k}", "leaf entries", "bytes read"]
+    table = Table(*headings, title=f"growth with max_partition_size {chosen.max_partition_size}", box=None)
+    size = _of_size(predicted.sizes, chosen.max_partition_size)
+    for index in (size.table, *size.grown):
+        search = next(each for each in index.searches if each.beam_size == chosen.beam_size)
+        table.add_row(
+            f"{index.rows:,}",
+            f"{index.levels}",
+            f"{index.partitions:,.0f}",
+            bytes_text(index.live_bytes),
+            f"{search.recall:.4f}",
+            f"{search.leaf_entries:,.0f}",
+            bytes_text(search.bytes_read),
+        )
+    return table
+
+
+def _of_size(sizes: Sequence[SizePrediction], max_partition_size: int) -> SizePrediction:
+    return next(size for size in sizes if size.max_partition_size == max_partition_size)
+
+
+def _progress_bar() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
