@@ -1,4 +1,4 @@
-"""`crdbvec index status`, `build` and `tune`: the vector index. `predict` has a module of its own."""
+"""`crdbvec index status`, `build` and `tune`: the vector index. `predict` and `explain` have modules of their own."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from crdbvec_pipelines.cli.index_explain import explain
 from crdbvec_pipelines.cli.index_predict import predict
 from crdbvec_pipelines.cli.output import bytes_text, output_stream, print_info, print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
@@ -34,6 +35,7 @@ def command() -> None:
     """Show the vector index, build it, and tune the search effort."""
 
 
+command.add_command(explain)
 command.add_command(predict)
 
 

@@ -1,4 +1,4 @@
-"""`crdbvec index predict`: its tables, its JSON, and its errors."""
+"""`crdbvec index predict` and `explain`: their tables, JSON, pictures, and errors."""
 
 from pathlib import Path
 
@@ -156,3 +156,27 @@ def test_vectors_that_are_read_are_those_of_the_table(filled: Vectors, read_json
     assert predicted["key_bytes"] == pytest.approx(keys / ROWS, abs=1e-9)
     assert size["table"]["live_bytes"] == pytest.approx(ROWS * (3 + 29 + 4 * DIM) + keys + 3 + 67 + 4 * DIM)
     assert np.isfinite(size["table"]["share_of_vectors"])
+
+
+def test_explain_writes_pictures_that_are_the_same_each_time(
+    filled: Vectors, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    configure(project, max_partition_size=32, min_partition_size=8)
+    result = invoke("index", "explain", "-d", ".")
+    assert result.exit_code == 0
+    assert f"{ROWS} rows in " in result.stdout
+    pictures = {name: (project / f"{name}.svg").read_bytes() for name in ("cells", "errors", "recall")}
+    assert all(b"<svg" in picture for picture in pictures.values())
+    explained = read_json("index", "explain", "-d", ".")
+    assert {name: (project / file).read_bytes() for name, file in explained["files"].items()} == pictures
+    assert explained["rows"] == ROWS
+    assert explained["leaves"] > ROWS / 32
+    assert 0.6 < explained["errors_within_bound"] <= 1
+    assert explained["recall"]["1"] < explained["recall"]["32"]
+    assert set(explained["recall"]) == set(explained["recall_after_deleting"]) == set(explained["recall_rebuilt"])
+
+
+def test_explain_of_a_table_that_fits_into_one_partition(filled: Vectors, read_json: Json) -> None:
+    explained = read_json("index", "explain", "--sample", 50)
+    assert (explained["levels"], explained["leaves"], explained["files"]) == (1, 1, {})
+    assert explained["recall"]["1"] == 1
