@@ -31,7 +31,7 @@ def measure_key_candidates(table: Table) -> sql.Composable:
         ).format(name)
         for name in names
     ]
-    values = [
+    values: list[sql.Composable] = [
         sql.SQL("{} AS {}").format(reference(column.name), name) for column, name in zip(columns, names, strict=True)
     ]
     return sql.SQL("SELECT count(*){} FROM (SELECT {} FROM {} LIMIT %(limit)s::bigint) AS crdbvec_sample").format(
