@@ -18,6 +18,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.statements import unsupported_options
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.index_size_check import check_size
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import DEFAULT_K, DEFAULT_QUERIES, RecallCurve, measure_recall
@@ -54,6 +55,7 @@ def status(selection: Selection, as_json: bool) -> None:
         sizes = index.sizes()
         differences = index.differences()
         use = read_index_use(bound, 1) if definition is not None else None
+        check = check_size(bound, index, definition) if definition is not None else None
     others = sorted(existing.keys() - {index.name})
     if as_json:
         print_json(
@@ -65,6 +67,7 @@ def status(selection: Selection, as_json: bool) -> None:
                 "others": others,
                 "used_by": use.by_form if use else {},
                 **asdict(sizes),
+                "live": asdict(check) if check else None,
             }
         )
         return
@@ -76,6 +79,11 @@ def status(selection: Selection, as_json: bool) -> None:
         + (f"; index: {_size_text(sizes.index_bytes)}" if definition is not None else "")
         + f"; {sizes.vectors:,} vectors in full precision: {bytes_text(sizes.full_precision_bytes)}"
     )
+    if check is not None:
+        print_text(
+            f"  live: {bytes_text(check.live_bytes)} in {check.live_records:,} records; predicted: "
+            f"{bytes_text(check.predicted_bytes)} in {check.predicted_records:,.0f} records ({check.difference:+.1%})"
+        )
     for form, is_used in use.by_form.items() if use else ():
         print_text(f"  {'used' if is_used else 'not used'} by {form}, according to the query plan")
     for note in use.notes if use else ():

@@ -116,7 +116,7 @@ def read_sample(
         )
         values: dict[tuple[object, ...], int] = {}
         prefixes: list[int] = []
-        key_bytes: list[tuple[int, int]] = []
+        keys: list[Sequence[object]] = []
         read = 0
         for vector, *others in read_vectors(column, prefix, wanted / total):
             if read == wanted:
@@ -125,24 +125,29 @@ def read_sample(
             vectors[read] = vector
             read += 1
             on_progress(1)
-            of_prefix, key = others[: len(prefix)], others[len(prefix) :]
             if prefix:
-                prefixes.append(values.setdefault(tuple(of_prefix), len(values)))
-            if len(key_bytes) < _KEYS_MEASURED:
-                key_bytes.append((_bytes_of(of_prefix), _bytes_of(_outside_prefix(column, key))))
-        in_prefix, in_key = np.mean(key_bytes or [(0, 0)], axis=0).tolist()
+                prefixes.append(values.setdefault(tuple(others[: len(prefix)]), len(values)))
+            if len(keys) < _KEYS_MEASURED:
+                keys.append(others)
         numbers = np.array(prefixes, np.int64) if prefix else None
         if numbers is not None and size is None:
             # Rows that were inserted or deleted while the table was read are in the trees, not in the histogram.
             sizes = sizes_of(numbers)
-        yield TableSample(vectors[:read], numbers, sizes, KeyBytes(prefix=in_prefix, primary_key=in_key))
+        yield TableSample(vectors[:read], numbers, sizes, mean_key_bytes(column, spec.prefix if spec else (), keys))
 
 
-def _outside_prefix(column: BoundColumn, key: Sequence[object]) -> list[object]:
-    """Return the values of a key whose columns are not prefix columns, which are not repeated in an entry."""
-    prefix = column.spec.index.prefix if column.spec.index else ()
-    return [value for part, value in zip(column.table.key, key, strict=True) if part.name not in prefix]
+def mean_key_bytes(column: BoundColumn, prefix: Sequence[str], rows: Sequence[Sequence[object]]) -> KeyBytes:
+    """Return the mean bytes of the columns of a key; a key column that is a prefix column is not repeated in it.
 
-
-def _bytes_of(values: Sequence[object]) -> int:
-    return sum(map(encoded_bytes, values))
+    Args:
+        column: The vector column.
+        prefix: The names of the prefix columns.
+        rows: The values of the prefix columns and of the key of some rows.
+    """
+    names = [part.name for part in column.table.key]
+    in_prefix, in_key = [], []
+    for row in rows:
+        in_prefix.append(sum(map(encoded_bytes, row[: len(prefix)])))
+        key = zip(names, row[len(prefix) :], strict=True)
+        in_key.append(sum(encoded_bytes(value) for name, value in key if name not in prefix))
+    return KeyBytes(prefix=float(np.mean(in_prefix or [0])), primary_key=float(np.mean(in_key or [0])))

@@ -633,6 +633,18 @@ SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NU
 --   types whose text has settings, updated_at without time zone, has_fingerprint=True
 SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NULL LIMIT 1;
 
+-- index_live_records: Return the live bytes and the number of live records of an index, on a server that has records.
+--   one text
+SELECT sum((crdbvec_range.span_stats->>'live_bytes')::int8)::int8, sum((crdbvec_range.span_stats->>'live_count')::int8)::int8 FROM [SHOW RANGES FROM INDEX "public"."passage"@"passage_v_pending" WITH DETAILS] AS crdbvec_range;
+--   template, composite key, special characters in names
+SELECT sum((crdbvec_range.span_stats->>'live_bytes')::int8)::int8, sum((crdbvec_range.span_stats->>'live_count')::int8)::int8 FROM [SHOW RANGES FROM INDEX "Sales eu"."order.lines"@"order.lines_v_pending" WITH DETAILS] AS crdbvec_range;
+--   list of columns, trigger, updated_at
+SELECT sum((crdbvec_range.span_stats->>'live_bytes')::int8)::int8, sum((crdbvec_range.span_stats->>'live_count')::int8)::int8 FROM [SHOW RANGES FROM INDEX "public"."note"@"note_v_pending" WITH DETAILS] AS crdbvec_range;
+--   types whose text has settings, updated_at without time zone
+SELECT sum((crdbvec_range.span_stats->>'live_bytes')::int8)::int8, sum((crdbvec_range.span_stats->>'live_count')::int8)::int8 FROM [SHOW RANGES FROM INDEX "public"."track"@"track_v_pending" WITH DETAILS] AS crdbvec_range;
+--   bytea, nulls_only
+SELECT sum((crdbvec_range.span_stats->>'live_bytes')::int8)::int8, sum((crdbvec_range.span_stats->>'live_count')::int8)::int8 FROM [SHOW RANGES FROM INDEX "public"."picture"@"picture_v_pending" WITH DETAILS] AS crdbvec_range;
+
 -- index_progress: Return the completed share of a running index build.
 SELECT crdbvec_job.fraction_completed::float8 FROM [SHOW JOBS SELECT crdbvec_listed.job_id FROM [SHOW JOBS] AS crdbvec_listed WHERE crdbvec_listed.job_type = 'NEW SCHEMA CHANGE' AND crdbvec_listed.status IN ('pending', 'running', 'reverting')] AS crdbvec_job WHERE greatest(strpos(crdbvec_job.description, concat(' ', %(index)s::text, ' ON ')), strpos(crdbvec_job.description, concat('"', replace(%(index)s::text, '"', '""'), '"'))) > 0 AND strpos(crdbvec_job.description, replace(%(table)s::text, '"', '""')) > 0 ORDER BY crdbvec_job.created DESC LIMIT 1;
 

@@ -579,6 +579,10 @@ SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NU
 --   types whose text has settings, updated_at without time zone, has_fingerprint=True
 SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NULL LIMIT 1;
 
+-- index_live_records: Return the live bytes and the number of live records of an index, on a server that has records.
+--   one text
+-- (not sent to this server)
+
 -- index_progress: Return the completed share of a running index build.
 SELECT coalesce(greatest(crdbvec_build.blocks_done::float8 / nullif(crdbvec_build.blocks_total, 0), crdbvec_build.tuples_done::float8 / nullif(crdbvec_build.tuples_total, 0)), 0) FROM pg_catalog.pg_stat_progress_create_index AS crdbvec_build JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_build.index_relid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = %(index)s::text;
 

@@ -137,6 +137,17 @@ class CockroachVectors(VectorSupport):
             "FROM [SHOW RANGES FROM INDEX {}@{} WITH DETAILS] AS crdbvec_range"
         ).format(sql.Identifier(*table), sql.Identifier(index))
 
+    def live_records(self, table: TableName, index: str) -> sql.Composable:
+        """Return the query for the live bytes and records of one replica, which needs the privilege ZONECONFIG.
+
+        The statistics are those of whole ranges: a range that contains other data too makes them too large.
+        """
+        return sql.SQL(
+            "SELECT sum((crdbvec_range.span_stats->>'live_bytes')::int8)::int8, "
+            "sum((crdbvec_range.span_stats->>'live_count')::int8)::int8 "
+            "FROM [SHOW RANGES FROM INDEX {}@{} WITH DETAILS] AS crdbvec_range"
+        ).format(sql.Identifier(*table), sql.Identifier(index))
+
     def settings(self, effort: int | None, *, filtered: bool, is_ivfflat: bool = False) -> Settings:
         """Return the beam size: the number of partitions that a search reads on each level."""
         return {} if effort is None else {self.effort.setting: effort}

@@ -130,6 +130,10 @@ class VectorSupport(ABC):
     def index_size(self, table: TableName, index: str) -> sql.Composable:
         """Return the query for the size of an index, in bytes."""
 
+    def live_records(self, table: TableName, index: str) -> sql.Composable | None:
+        """Return the query for the live bytes and the number of live records of an index; None if there are none."""
+        return None
+
     def effort_of(self, index: IndexDefinition) -> SearchEffort:
         """Return the search effort of an index; servers with several kinds of index have several."""
         return self.effort

@@ -50,6 +50,12 @@ def index_size(dialect: Dialect, table: Table, index: str) -> sql.Composable:
 
 
 @statement
+def index_live_records(dialect: Dialect, table: Table, index: str) -> sql.Composable:
+    """Return the live bytes and the number of live records of an index, on a server that has records."""
+    return dialect.vectors.live_records(table.name, index) or sql.SQL("")
+
+
+@statement
 def indexes_named(dialect: Dialect) -> sql.Composable:
     """Return the tables of a schema that have an index with a name, and whether it is valid or being built."""
     return sql.SQL(

@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.index.statements import (
     configured_definition,
     count_vectors,
     existing_indexes,
+    index_live_records,
     index_size,
     table_size,
     vector_index_name,
@@ -177,6 +178,24 @@ class VectorIndex:
             # Four bytes per dimension and a header of eight bytes.
             full_precision_bytes=vectors * (4 * self._column.model.dim + 8),
         )
+
+    def live_records(self) -> tuple[int, int] | None:
+        """Return the live bytes and the number of live records of the index, per replica.
+
+        Returns:
+            None if the server has no records, or the role may not read their number.
+        """
+        query = index_live_records(self._database.dialect, self._column.table, self.name)
+        if not query.text:
+            return None
+        try:
+            size, count = self._database.fetch_one(query)
+        except DatabaseUnavailable:
+            raise
+        except DatabaseError as error:
+            logger.info("The live records cannot be read: %s", error)
+            return None
+        return None if size is None or count is None else (int(size), int(count))
 
     def _read_size(self, query: Statement) -> int | None:
         try:

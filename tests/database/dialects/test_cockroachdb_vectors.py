@@ -213,6 +213,9 @@ def test_size_queries_read_the_ranges_of_table_and_index() -> None:
         "SELECT sum(crdbvec_range.range_size)::int8 "
         'FROM [SHOW RANGES FROM TABLE "Sales eu"."order.lines" WITH DETAILS] AS crdbvec_range'
     )
+    live = SUPPORT.live_records(table, "i").as_string()
+    assert live.count("crdbvec_range.span_stats->>'live_") == 2
+    assert "[SHOW RANGES FROM INDEX " in live
     assert SUPPORT.index_size(table, "i").as_string() == (
         "SELECT sum(crdbvec_range.range_size)::int8 "
         'FROM [SHOW RANGES FROM INDEX "Sales eu"."order.lines"@"i" WITH DETAILS] AS crdbvec_range'
