@@ -15,7 +15,7 @@ from crdbvec_pipelines.search.index_sample import read_sample
 _QUERIES = 200
 
 
-@click.command("explain")
+@click.command("explain", epilog="Example: crdbvec index explain -t article --directory .")
 @column_options
 @click.option(
     "-d",

@@ -29,16 +29,16 @@ from crdbvec_pipelines.search.index_prediction import (
 from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 
 
-@click.command("predict")
+@click.command("predict", epilog="Example: crdbvec index predict -t article --rows 1000000")
 @column_options
 @click.option(
     "--sample",
     type=click.IntRange(1),
     default=DEFAULT_SAMPLE_ROWS,
     show_default=True,
-    help="Number of rows to read and to simulate.",
+    help="Rows to simulate.",
 )
-@click.option("--all", "read_all", is_flag=True, help="Read all rows; their vectors are kept in a temporary file.")
+@click.option("--all", "read_all", is_flag=True, help="Read all rows, into a temporary file.")
 @click.option(
     "-q",
     "--queries",
@@ -50,7 +50,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "--queries-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A file of texts to search for, one per line, in place of points between rows.",
+    help="A file of texts, one per line, as queries.",
 )
 @click.option(
     "-k",
@@ -58,7 +58,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
     type=click.IntRange(1, 10_000),
     default=10,
     show_default=True,
-    help="Nearest rows that a search requests.",
+    help="Nearest rows wanted.",
 )
 @click.option(
     "--beam-size",
@@ -78,7 +78,8 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "--build-beam-size",
     type=click.IntRange(1, 512),
-    help="The search effort of inserts.  [default: the configured one]",
+    metavar="N",
+    help="The search effort of inserts; by default the configured one.",
 )
 @click.option(
     "--rows", type=click.IntRange(1), multiple=True, help="A number of rows to which the table grows; repeat it."
@@ -86,7 +87,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "--recall", type=click.FloatRange(0, 1, min_open=True), help="The target recall.  [default: index.wanted_recall]"
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of all random choices.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of random choices.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def predict(
     selection: Selection,

@@ -68,7 +68,7 @@ def command(
         name = _choose_model(registry, columns, model)
         encoder = registry.load(name)
         text = _text(found, columns, written, name, encoder)
-        config = parse_config(read_yaml(text), str(file), file.parent)
+        config = parse_config(read_yaml(text).content, str(file), file.parent)
         open_column(database, config.vectors[0], encoder)
         _write(file, text, force=force)
         _print_next_steps(file, config)

@@ -25,11 +25,11 @@ from crdbvec_pipelines.search.searcher import Searcher
 @click.option(
     "--all-prefixes",
     is_flag=True,
-    help="With --like: also rows with other values of the index's prefix columns, such as other tenants.",
+    help="With --like: also rows of other prefixes.",
 )
 @search_options
-@click.option("--sql", "as_sql", is_flag=True, help="Print the search as SQL instead of running it.")
-@click.option("--explain", is_flag=True, help="Print the server's query plan instead of the rows.")
+@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL instead of running it.")
+@click.option("--explain", is_flag=True, help="Print the query plan instead of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print the hits as JSON.")
 def command(
     selection: Selection,
@@ -41,15 +41,10 @@ def command(
     explain: bool,
     as_json: bool,
 ) -> None:
-    r"""Find the rows whose input is nearest to a text.
+    """Find the rows whose input is nearest to a text.
 
-    Each of several texts has its own result. With --like, the search starts from the vector of an existing row. On a
-    terminal, without a text, the command asks for one after the other, as `crdbvec shell` does.
-
-    \b
-    Examples:
-      crdbvec search "how bright a star is" -l 3 --where "year>=1990" --where lang=en
-      --where: a=1  a!=1  a<=1  a=1..5  "a IN (1, 2)"  "a IS NULL"  a~^regex  json.path=red.
+    Each of several texts has its own result. On a terminal, without a text, the command asks for one after the other,
+    as `crdbvec shell` does.
     """
     is_question = not (texts or like or as_sql or explain or as_json)
     if is_question and sys.stdin is not None and sys.stdin.isatty():

@@ -85,12 +85,13 @@ _OPTIONS = (
         "where",
         multiple=True,
         metavar="CONDITION",
-        help="Only rows that match, such as year>=1990. Repeated = on one column means OR; all else means AND.",
+        help="Only rows with year>=1990, a=1..5, 'a IN (1, 2)', 'a IS NULL', a~^regex, or json.path=red. "
+        "Repeated = on one column means OR, all else AND.",
     ),
     click.option("--max-distance", type=float, callback=_number, help="Exclude rows at a greater distance."),
-    click.option("--columns", help="Further columns to show, separated by commas."),
+    click.option("--columns", help="Further columns, separated by commas."),
     click.option("--full", is_flag=True, help="Show texts whole instead of a passage."),
-    click.option("--exact", is_flag=True, help="Compare every row; do not use the vector index."),
+    click.option("--exact", is_flag=True, help="Compare every row, without the index."),
     click.option(
         "--effort",
         "--beam-size",
@@ -99,8 +100,6 @@ _OPTIONS = (
         type=click.IntRange(1),
         help="Search effort: beam size (CockroachDB) or ef_search (PostgreSQL).",
     ),
-    click.option(
-        "--follower-read", is_flag=True, help="Read data a few seconds old from the nearest replica (CockroachDB only)."
-    ),
-    click.option("-v", "--verbose", is_flag=True, help="Show the key's columns, the metric and the search strategy."),
+    click.option("--follower-read", is_flag=True, help="Read the nearest replica (CockroachDB)."),
+    click.option("-v", "--verbose", is_flag=True, help="Show key, metric and search strategy."),
 )

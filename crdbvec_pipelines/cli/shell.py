@@ -23,21 +23,21 @@ _HELP = (
 )
 
 
-@click.command()
+@click.command(epilog="Example: crdbvec shell -t article --limit 3")
 @column_options
 @search_options
 def command(selection: Selection, options: SearchOptions) -> None:
-    r"""Find rows by one text after the other.
+    """Find rows by one text after the other.
 
     The model is loaded once, so each answer takes only the time of its search. Each line of the input is a text.
 
     \b
     Lines that start with a backslash change the search:
-      \where year>=1990   add a condition of --where; \where alone removes all
-      \limit 5            the maximum number of rows
-      \like 1187          rows similar to the row with this key
-      \q                  end, as Ctrl-D does.
-    """
+      \\where year>=1990   add a condition of --where; \\where alone removes all
+      \\limit 5            the maximum number of rows
+      \\like 1187          rows similar to the row with this key
+      \\q                  end, as Ctrl-D does.
+    """  # noqa: D301
     run_shell(selection.resolve(), options)
 
 

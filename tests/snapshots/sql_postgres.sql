@@ -1167,10 +1167,6 @@ SELECT "crdbvec_row"."v"::real[] FROM "public"."track" AS "crdbvec_row" WHERE "c
 --   bytea, nulls_only
 SELECT "crdbvec_row"."v"::real[] FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::text;
 
--- write_document: Insert a row with a key, an input and metadata, or update the row with this key.
---   one text
-INSERT INTO "public"."passage" ("id", "passage", "attributes") VALUES (%(key_0)s::uuid, %(text)s::text, %(metadata)s::jsonb) ON CONFLICT ("id") DO UPDATE SET "passage" = excluded."passage", "attributes" = excluded."attributes";
-
 -- vectors_page: Return vector, prefix columns and key of at most `limit` rows with a vector, in key order. May be a
 --     follower read.
 --   one text, has_after=False, is_sampled=False
@@ -1189,6 +1185,10 @@ SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "p
 SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
 --   bytea, nulls_only, has_after=True, is_sampled=True
 SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id", "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" > %(after_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND pg_catalog.left(pg_catalog.md5(jsonb_build_array("crdbvec_row"."id")::text), 8) < %(digest)s::text ORDER BY "crdbvec_row"."id" LIMIT %(limit)s;
+
+-- write_document: Insert a row with a key, an input and metadata, or update the row with this key.
+--   one text
+INSERT INTO "public"."passage" ("id", "passage", "attributes") VALUES (%(key_0)s::uuid, %(text)s::text, %(metadata)s::jsonb) ON CONFLICT ("id") DO UPDATE SET "passage" = excluded."passage", "attributes" = excluded."attributes";
 
 -- write_unlocked_vector: Write the vector of one row as `write_vector`, unless another transaction has locked the
 --     row.
