@@ -1,16 +1,17 @@
-"""The plot of recall over latency."""
+"""Plots of recall: measured over latency, and predicted over the bytes that a search reads."""
 
 from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 from crdbvec_pipelines.search.recall import RecallCurve
+
+if TYPE_CHECKING:
+    from crdbvec_pipelines.search.index_prediction import PredictedIndex
 
 
 def recall_plot(curve: RecallCurve, title: str, target_recall: float) -> bytes:
     """Return the curve of recall over latency as a small PNG (under 50 kB, because Dagster's event log stores it)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 3.4), dpi=90, layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _new_figure()
     latencies = [each.p50_ms for each in curve.measurements]
     recalls = [each.recall for each in curve.measurements]
     axes.plot(latencies, recalls, marker="o", color="#4f43dd")
@@ -20,7 +21,38 @@ def recall_plot(curve: RecallCurve, title: str, target_recall: float) -> bytes:
         )
     axes.axhline(target_recall, color="#c0392b", linewidth=1, linestyle="--", label=f"target {target_recall:g}")
     axes.set(xlabel=f"median latency, ms (labels: {curve.setting})", ylabel=f"recall at {curve.k}", title=title)
-    axes.set_ylim(min([*recalls, target_recall]) - 0.05, 1.02)
+    return _png(figure, axes, min([*recalls, target_recall]))
+
+
+def prediction_plot(predicted: "PredictedIndex", title: str) -> bytes:
+    """Return a curve of predicted recall over bytes read for each partition size, as a small PNG."""
+    figure, axes = _new_figure()
+    for size in predicted.sizes:
+        searches = size.table.searches
+        kilobytes = [each.bytes_read / 1_000 for each in searches]
+        recalls = [each.recall for each in searches]
+        axes.plot(kilobytes, recalls, marker="o", label=f"max_partition_size {size.max_partition_size}")
+        for read, each in zip(kilobytes, searches, strict=True):
+            axes.annotate(
+                str(each.beam_size), (read, each.recall), textcoords="offset points", xytext=(4, -11), fontsize=7
+            )
+    target = predicted.target_recall
+    axes.axhline(target, color="#c0392b", linewidth=1, linestyle="--", label=f"target {target:g}")
+    axes.set(xlabel="kB read by a search (labels: beam size)", ylabel=f"recall at {predicted.k}", title=title)
+    axes.set_xscale("log")
+    lowest = min(each.recall for size in predicted.sizes for each in size.table.searches)
+    return _png(figure, axes, min(lowest, target))
+
+
+def _new_figure() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.4), dpi=90, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _png(figure: Any, axes: Any, lowest_recall: float) -> bytes:
+    axes.set_ylim(lowest_recall - 0.05, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     stream = BytesIO()

@@ -47,6 +47,11 @@ class IndexConfig(dg.Config):
         default=False,
         description="Drop an index that differs from crdbvec.yaml, and build it again; by default the run fails.",
     )
+    predict: bool = Field(
+        default=False,
+        description="First predict CockroachDB's index on a sample of the vectors, also if they are in PostgreSQL: "
+        "size, recall and work, with a plot. Takes about a minute.",
+    )
 
 
 def build_index_definitions(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
@@ -89,6 +94,12 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
             sentence = unsupported_options(database.dialect, spec)
             if sentence:
                 context.log.warning(sentence)
+            prediction = {}
+            if config.predict:
+                # Imported here, because only a prediction needs the simulator.
+                from crdbvec_pipelines.orchestration.assets.index_prediction import prediction_metadata
+
+                prediction = prediction_metadata(column)
             started = time.monotonic()
             try:
                 built = build_when_covered(column, replace=config.replace, on_progress=_logged(context, spec))
@@ -110,6 +121,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
                 "index": index.name,
                 "metric": column.metric,
                 "prefix": ", ".join(index.configured.prefix),
+                **prediction,
             }
         )
 

@@ -171,6 +171,27 @@ def stale_causes(project: Project) -> list[str]:
     return [cause.reason for cause in resolver.get_stale_causes(KEY)]
 
 
+def test_prediction_is_metadata_if_it_is_asked_for(large: str, build_indexed: BuildIndexed) -> None:
+    result = materialize(build_indexed(large, metric="cosine"), predict=True)
+    assert result.success
+    facts = asset_metadata(result)
+    assert facts["prediction_rows_simulated"] == LARGE_TABLE_ROWS
+    (event,) = result.asset_materializations_for_node(KEY.to_python_identifier())
+    sizes, searches = (
+        [dict(record.data) for record in table.records]
+        for table in (event.metadata["prediction_sizes"], event.metadata["prediction_searches"])
+        if isinstance(table, dg.TableMetadataValue)
+    )
+    assert [each["max_partition_size"] for each in sizes] == [64, 128, 256]
+    assert all(float(each["live_bytes"] or 0) > 0 for each in sizes)
+    assert len(searches) == 15
+    assert all(0 < float(each["recall"] or 0) <= 1 for each in searches)
+    assert facts["prediction_curve"].startswith("![predicted recall](data:image/png;base64,")
+    assert len(facts["prediction_curve"]) < MAX_PLOT_CHARACTERS
+    assert facts["prediction_recommended"].startswith("min_partition_size ")
+    assert not any(name.startswith("prediction") for name in asset_metadata(materialize(build_indexed(large))))
+
+
 def test_automation_condition_asks_for_the_build_until_the_index_was_built_once(
     large: str, build_indexed: BuildIndexed
 ) -> None:
