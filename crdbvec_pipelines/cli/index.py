@@ -6,11 +6,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from crdbvec_pipelines.cli.index_explain import explain
 from crdbvec_pipelines.cli.index_predict import predict
-from crdbvec_pipelines.cli.output import bytes_text, output_stream, print_info, print_json, print_text
+from crdbvec_pipelines.cli.output import bytes_text, print_info, print_json, print_table, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
@@ -159,7 +158,18 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
         smallest_effort = smallest.effort if smallest else None
         print_json({**asdict(curve), "target_recall": target_recall, "smallest_effort": smallest_effort})
         return
-    Console(file=output_stream()).print(_table(curve, k))
+    header = [curve.setting, f"recall at {k}", "worst query", "p50 ms", "p95 ms"]
+    rows = [
+        [
+            str(each.effort),
+            f"{each.recall:.4f}",
+            f"{each.worst_recall:.2f}",
+            f"{each.p50_ms:,.2f}",
+            f"{each.p95_ms:,.2f}",
+        ]
+        for each in curve.measurements
+    ]
+    print_table(header, rows)
     print_text(_conclusion(curve, target_recall, has_index=has_index))
 
 
@@ -212,16 +222,3 @@ def _progress_bar(label: str) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-
-
-def _table(curve: RecallCurve, k: int) -> Table:
-    table = Table(curve.setting, f"recall at {k}", "worst query", "p50 ms", "p95 ms", box=None)
-    for each in curve.measurements:
-        table.add_row(
-            str(each.effort),
-            f"{each.recall:.4f}",
-            f"{each.worst_recall:.2f}",
-            f"{each.p50_ms:,.2f}",
-            f"{each.p95_ms:,.2f}",
-        )
-    return table

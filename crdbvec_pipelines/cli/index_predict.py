@@ -8,9 +8,8 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from crdbvec_pipelines.cli.output import bytes_text, output_stream, print_json, print_text
+from crdbvec_pipelines.cli.output import bytes_text, print_json, print_table, print_text
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.content import has_content
@@ -165,12 +164,12 @@ def _print(column: str, predicted: PredictedIndex) -> None:
     )
     if predicted.prefix_values is not None:
         print_text(f"prefix {', '.join(predicted.prefix)}: {predicted.prefix_values:,} values, one tree for each")
-    Console(file=output_stream()).print(_sizes_table(predicted))
-    Console(file=output_stream()).print(_searches_table(predicted))
+    _print_sizes(predicted)
+    _print_searches(predicted)
     if any(size.table.is_extrapolated for size in predicted.sizes):
         print_text("Recall and work for all rows are extrapolated from the simulated ones.")
     if any(size.grown for size in predicted.sizes):
-        Console(file=output_stream()).print(_growth_table(predicted))
+        _print_growth(predicted)
     chosen = predicted.recommendation
     state = "reaches" if chosen.reaches_target else "does not reach"
     print_text(
@@ -182,71 +181,69 @@ def _print(column: str, predicted: PredictedIndex) -> None:
         print_text(f"  {reason}")
 
 
-def _sizes_table(predicted: PredictedIndex) -> Table:
-    headings = ["max_partition_size", "levels", "partitions", "dead", "entries each", "live bytes", "of the vectors"]
-    table = Table(*headings, "after the build", box=None)
-    flat = predicted.prefix_values is not None
-    if flat:
-        table.add_column("unquantized values")
-    for size in predicted.sizes:
-        index = size.table
-        table.add_row(
+def _print_sizes(predicted: PredictedIndex) -> None:
+    has_prefix = predicted.prefix_values is not None
+    header = ["max_partition_size", "levels", "partitions", "dead", "entries each", "live bytes", "of the vectors"]
+    rows = [
+        [
             f"{size.max_partition_size}",
-            f"{index.levels}",
-            f"{index.partitions:,.0f}",
-            f"{index.dead_partitions:,.0f}",
-            f"{index.fill:,.1f}",
-            bytes_text(index.live_bytes),
-            f"{index.share_of_vectors:.1%}",
-            bytes_text(index.bytes_after_build),
-            *([f"{size.unquantized_prefixes:,} ({size.unquantized_rows:,} rows)"] if flat else []),
-        )
-    return table
-
-
-def _searches_table(predicted: PredictedIndex) -> Table:
-    headings = [
-        "max_partition_size",
-        "beam size",
-        f"recall at {predicted.k}",
-        "worst query",
-        "partitions",
-        "leaf entries",
+            f"{size.table.levels}",
+            f"{size.table.partitions:,.0f}",
+            f"{size.table.dead_partitions:,.0f}",
+            f"{size.table.fill:,.1f}",
+            bytes_text(size.table.live_bytes),
+            f"{size.table.share_of_vectors:.1%}",
+            bytes_text(size.table.bytes_after_build),
+            *([f"{size.unquantized_prefixes:,} ({size.unquantized_rows:,} rows)"] if has_prefix else []),
+        ]
+        for size in predicted.sizes
     ]
-    table = Table(*headings, "full vectors", "bytes read", "round trips", box=None)
-    for size in predicted.sizes:
-        for each in size.table.searches:
-            table.add_row(
-                f"{size.max_partition_size}",
-                f"{each.beam_size}",
-                f"{each.recall:.4f}",
-                "" if each.worst_recall is None else f"{each.worst_recall:.2f}",
-                f"{each.partitions:,.1f}",
-                f"{each.leaf_entries:,.0f}",
-                f"{each.full_vectors:,.1f}",
-                bytes_text(each.bytes_read),
-                f"{each.round_trips}",
-            )
-    return table
+    print_text()
+    print_table([*header, "after the build", *(["unquantized values"] if has_prefix else [])], rows)
 
 
-def _growth_table(predicted: PredictedIndex) -> Table:
+def _print_searches(predicted: PredictedIndex) -> None:
+    header = ["max_partition_size", "beam size", f"recall at {predicted.k}", "worst query", "partitions"]
+    rows = [
+        [
+            f"{size.max_partition_size}",
+            f"{each.beam_size}",
+            f"{each.recall:.4f}",
+            "" if each.worst_recall is None else f"{each.worst_recall:.2f}",
+            f"{each.partitions:,.1f}",
+            f"{each.leaf_entries:,.0f}",
+            f"{each.full_vectors:,.1f}",
+            bytes_text(each.bytes_read),
+            f"{each.round_trips}",
+        ]
+        for size in predicted.sizes
+        for each in size.table.searches
+    ]
+    print_text()
+    print_table([*header, "leaf entries", "full vectors", "bytes read", "round trips"], rows)
+
+
+def _print_growth(predicted: PredictedIndex) -> None:
     chosen = predicted.recommendation
-    headings = ["rows", "levels", "partitions", "live bytes", f"recall at {predicted.k}", "leaf entries", "bytes read"]
-    table = Table(*headings, title=f"growth with max_partition_size {chosen.max_partition_size}", box=None)
+    header = ["rows", "levels", "partitions", "live bytes", f"recall at {predicted.k}", "leaf entries", "bytes read"]
     size = _of_size(predicted.sizes, chosen.max_partition_size)
+    rows = []
     for index in (size.table, *size.grown):
         search = next(each for each in index.searches if each.beam_size == chosen.beam_size)
-        table.add_row(
-            f"{index.rows:,}",
-            f"{index.levels}",
-            f"{index.partitions:,.0f}",
-            bytes_text(index.live_bytes),
-            f"{search.recall:.4f}",
-            f"{search.leaf_entries:,.0f}",
-            bytes_text(search.bytes_read),
+        rows.append(
+            [
+                f"{index.rows:,}",
+                f"{index.levels}",
+                f"{index.partitions:,.0f}",
+                bytes_text(index.live_bytes),
+                f"{search.recall:.4f}",
+                f"{search.leaf_entries:,.0f}",
+                bytes_text(search.bytes_read),
+            ]
         )
-    return table
+    print_text()
+    print_text(f"growth with max_partition_size {chosen.max_partition_size}:")
+    print_table(header, rows)
 
 
 def _of_size(sizes: Sequence[SizePrediction], max_partition_size: int) -> SizePrediction:
