@@ -27,6 +27,10 @@ from dagster._core.errors import (
 )
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.event_log import SqlEventLogStorageMetadata
+from dagster._core.storage.runs import RunStorageSqlMetadata
+from dagster._core.storage.schedules import ScheduleStorageSqlMetadata
+from dagster._core.storage.sql import check_alembic_revision, stamp_alembic_rev
 from dagster._core.storage.tags import BACKFILL_ID_TAG, GRPC_INFO_TAG, WILL_RETRY_TAG
 from dagster._serdes import ConfigurableClassData
 
@@ -40,6 +44,7 @@ __all__ = [
     "BACKFILL_ID_TAG",
     "GRPC_INFO_TAG",
     "NOT_FINISHED_STATUSES",
+    "STORAGE_METADATA",
     "WILL_RETRY_TAG",
     "CheckRunHealthResult",
     "ConfigurableClassData",
@@ -53,16 +58,21 @@ __all__ = [
     "WorkerStart",
     "WorkerStatus",
     "all_unfinished_backfills",
+    "check_alembic_revision",
     "last_check_result",
     "materialized_partitions",
     "outdated",
     "partitions_failing_check",
     "partitions_materialized_by",
+    "stamp_alembic_rev",
     "ping_code_server",
     "unfinished_backfills",
     "version_tags",
     "worker_starts",
 ]
+
+STORAGE_METADATA = (RunStorageSqlMetadata, SqlEventLogStorageMetadata, ScheduleStorageSqlMetadata)
+"""The tables of the three parts of Dagster's storage, as SQLAlchemy's metadata."""
 
 # The message of the event that the process of a run logs first.
 _WORKER_STARTED = "Started process for run"

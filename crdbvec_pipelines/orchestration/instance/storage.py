@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
 from crdbvec_pipelines.orchestration.instance.dagster_internals import ConfigurableClassData, UserConfigSchema
 from crdbvec_pipelines.orchestration.instance.run_storage import RunStorage
+from crdbvec_pipelines.orchestration.instance.storage_tables import complete_tables
 
 URL_VARIABLE = "DAGSTER_PG_URL"
 DATABASE = "dagster"
@@ -43,7 +44,15 @@ class PostgresStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
+        with complete_tables(postgres_url) as is_new:
+            super().__init__(postgres_url, inst_data=inst_data)
+            if is_new:
+                # As the storages of the base class do it for tables that they have created.
+                for storage in (self._run_storage, self._schedule_storage):
+                    storage.migrate()
+                    storage.optimize()
+                self._event_log_storage.reindex_events()
+                self._event_log_storage.reindex_assets()
         # The storage of the base class has created the tables.
         self._run_storage = RunStorage(postgres_url, should_autocreate_tables=False)
 

@@ -3,20 +3,26 @@
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import dagster as dg
 import psycopg
 import pytest
-from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 from psycopg import sql
 from sqlalchemy import make_url
 
 from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.embedded import EmbeddedServer
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.instance.storage import sqlalchemy_url, url_in_utc
+from crdbvec_pipelines.orchestration.instance.storage import PostgresStorage, sqlalchemy_url, url_in_utc
 from tests.support.pooler import pooler
 from tests.support.servers import Server
 
@@ -180,3 +186,51 @@ def test_console_shows_messages_but_not_the_events_of_dagster(
         stored = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_OUTPUT)
     printed = capfd.readouterr().err
     assert (printed.count("words"), printed.count("DEBUG"), len(stored)) == (1, 0, 1)
+
+
+def state(url: str) -> tuple[set[str], set[str], list[tuple[str]]]:
+    """Return the tables, the indexes and the completed migrations of a storage."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        indexes = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'").fetchall()
+        migrations = connection.execute("SELECT name FROM secondary_indexes ORDER BY name").fetchall()
+        connection.execute("SELECT version_num FROM alembic_version")
+    return {name for (name,) in tables}, {name for (name,) in indexes}, migrations
+
+
+@pytest.mark.parametrize(
+    "interrupted",
+    [
+        "DROP TABLE asset_check_executions, concurrency_slots; DELETE FROM alembic_version",
+        "DROP TABLE asset_check_executions, secondary_indexes, jobs",
+        "DELETE FROM alembic_version; DELETE FROM secondary_indexes",
+        "DROP INDEX idx_runs_by_job; DELETE FROM alembic_version",
+    ],
+)
+def test_storage_whose_creation_was_interrupted_is_completed(postgres: Server, interrupted: str) -> None:
+    with postgres.new_database() as url:
+        PostgresStorage(sqlalchemy_url(url))
+        complete = state(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(interrupted.encode())
+        PostgresStorage(sqlalchemy_url(url))
+        assert state(url) == complete
+
+
+def test_storage_has_the_tables_of_dagster_and_is_created_by_several_processes_at_once(postgres: Server) -> None:
+    with postgres.new_database() as own, postgres.new_database() as other:
+        with ThreadPoolExecutor(4) as threads:
+            for storage in [threads.submit(PostgresStorage, sqlalchemy_url(own)) for _ in range(4)]:
+                storage.result()
+        DagsterPostgresStorage(sqlalchemy_url(other))
+        assert state(own) == state(other)
+
+
+def test_storage_of_an_older_revision_is_left_to_its_migration(postgres: Server) -> None:
+    with postgres.new_database() as url:
+        PostgresStorage(sqlalchemy_url(url))
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'older'")
+            connection.execute("DROP TABLE asset_check_executions")
+        PostgresStorage(sqlalchemy_url(url))
+        assert "asset_check_executions" not in state(url)[0]
