@@ -52,7 +52,7 @@ def test_names_of_the_configuration_without_a_database(tmp_path: Path) -> None:
 
 def test_commands_and_options(tmp_path: Path) -> None:
     assert completions(tmp_path, "crdbvec in") == ["index", "init"]
-    assert completions(tmp_path, "crdbvec index ") == ["build", "status", "tune"]
+    assert completions(tmp_path, "crdbvec index ") == ["build", "explain", "predict", "status", "tune"]
     assert completions(tmp_path, "crdbvec --v") == ["--version"]
 
 
