@@ -42,7 +42,8 @@ def test_recall_and_shape_are_those_of_an_incremental_build(glosses: Glosses) ->
         assert found.leaf_entries == pytest.approx(expected.leaf_entries, rel=0.2)
     one, other = shape_of(incremental.tree), shape_of(bulk.tree)
     assert one.levels == other.levels
-    assert other.partitions[0] == pytest.approx(one.partitions[0], rel=0.2)
+    # Some twenty leaves, of which the last splits make one or two times as many.
+    assert other.partitions[0] == pytest.approx(one.partitions[0], rel=0.4)
 
 
 def test_vectors_may_be_in_a_file(tmp_path_factory: pytest.TempPathFactory, topics: Vectors) -> None:

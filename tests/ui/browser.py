@@ -105,6 +105,8 @@ class Ui:
         """Choose a partition in a launchpad."""
         self.page.get_by_placeholder("Partition").click()
         self.page.keyboard.type(partition)
+        # The partitions are loaded while it is typed.
+        self.see(partition)
         self.page.keyboard.press("Enter")
 
     def replace_config(self, text: str) -> None:
