@@ -4,12 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from crdbvec_pipelines.cli.index_explain import explain
 from crdbvec_pipelines.cli.index_predict import predict
-from crdbvec_pipelines.cli.output import bytes_text, print_info, print_json, print_table, print_text
+from crdbvec_pipelines.cli.output import bytes_text, print_info, print_json, print_table, print_text, progress_bar
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
@@ -107,8 +105,8 @@ def build(selection: Selection, replace: bool, as_json: bool) -> None:
     """
     target = selection.resolve()
     column = target.column
-    with target.open() as database, _progress_bar(f"building the index over {column.output}") as bar:
-        task = bar.add_task("", total=1.0)
+    with target.open() as database, progress_bar() as bar:
+        task = bar.add_task(f"building the index over {column.output}", total=1.0)
         bound = _open(database, target)
         warning = unsupported_options(database.dialect, column)
         built = build_when_covered(bound, replace=replace, on_progress=lambda share: bar.update(task, completed=share))
@@ -209,16 +207,4 @@ def _open(database: Database, target: Target) -> BoundColumn:
     column = target.column
     return open_column(
         database.with_quality_of_service(column.quality_of_service), column, target.registry.load(column.model)
-    )
-
-
-def _progress_bar(label: str) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn(label),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
     )

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from crdbvec_pipelines.cli.output import bytes_text, print_json, print_table, print_text
+from crdbvec_pipelines.cli.output import bytes_text, print_json, print_table, print_text, progress_bar
 from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.content import has_content
@@ -122,7 +120,7 @@ def predict(
         recall,
         seed,
     )
-    with target.open() as database, _progress_bar() as bar:
+    with target.open() as database, progress_bar() as bar:
         bound = open_existing_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
         simulated = len(partition_sizes(column.index or IndexSpec(), request))
         reading = bar.add_task("reading vectors", total=None)
@@ -248,15 +246,3 @@ def _print_growth(predicted: PredictedIndex) -> None:
 
 def _of_size(sizes: Sequence[SizePrediction], max_partition_size: int) -> SizePrediction:
     return next(size for size in sizes if size.max_partition_size == max_partition_size)
-
-
-def _progress_bar() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -11,11 +11,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from crdbvec_pipelines.value_text import jsonable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _STDIN_DESCRIPTOR, _STDOUT_DESCRIPTOR, _STDERR_DESCRIPTOR = 0, 1, 2
 
@@ -184,6 +187,22 @@ def seconds_text(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:,.1f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 5_400 else f"{seconds / 3600:,.1f} h"
+
+
+def progress_bar() -> "Progress":
+    """Return a bar on stderr, on a terminal only, whose tasks show their description, their share and the time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 @contextmanager

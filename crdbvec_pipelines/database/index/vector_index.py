@@ -188,25 +188,24 @@ class VectorIndex:
         query = index_live_records(self._database.dialect, self._column.table, self.name)
         if not query.text:
             return None
-        try:
-            size, count = self._database.fetch_one(query)
-        except DatabaseUnavailable:
-            raise
-        except DatabaseError as error:
-            logger.info("The live records cannot be read: %s", error)
-            return None
-        return None if size is None or count is None else (int(size), int(count))
+        row = self._read_sizes(query)
+        return None if row is None else (row[0], row[1])
 
     def _read_size(self, query: Statement) -> int | None:
+        row = self._read_sizes(query)
+        return None if row is None else row[0]
+
+    def _read_sizes(self, query: Statement) -> list[int] | None:
+        """Return the numbers of a row; None if one is NULL, or the role may not read them."""
         try:
-            (size,) = self._database.fetch_one(query)
+            row = self._database.fetch_one(query)
         except DatabaseUnavailable:
             raise
         except DatabaseError as error:
             # A role that may search and build may still lack the privilege to see ranges.
             logger.info("A size cannot be read: %s", error)
             return None
-        return None if size is None else int(size)
+        return None if None in row else [int(size) for size in row]
 
 
 def _metric_name(definition: IndexDefinition) -> str:
