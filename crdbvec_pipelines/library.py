@@ -216,7 +216,9 @@ def open_column(
     project = config if isinstance(config, ProjectConfig) else _read_config(Path(config) if config else None)
     spec = _spec(TableName.parse(table), output, project, settings)
     encoder = load_registry(project).load(spec.model)
-    database = project.database if project else DatabaseSpec()
+    if project is None and spec.database is not None:
+        raise ConfigurationError(f"There is no configuration with a database {spec.database}. Give config, or url.")
+    database = project.database_named(spec.database) if project else DatabaseSpec()
     return Column(Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds), spec, encoder)
 
 
@@ -226,7 +228,16 @@ def _read_config(path: Path | None) -> ProjectConfig | None:
 
 
 def _spec(table: TableName, output: str, project: ProjectConfig | None, settings: dict[str, Any]) -> VectorColumn:
-    entries = [each for each in (project.vectors if project else ()) if (each.table, each.output) == (table, output)]
+    entries = [
+        each
+        for each in (project.vectors if project else ())
+        if (each.table, each.output) == (table, output) and settings.get("database", each.database) == each.database
+    ]
+    if len(entries) > 1:
+        raise ConfigurationError(
+            f"The vector column {table}.{output} is in several databases of the configuration. Give database, one of "
+            f"{', '.join(repr(each.database) for each in entries)}."
+        )
     if not entries and not {"input", "template"} & set(settings):
         raise ConfigurationError(
             f"The vector column {table}.{output} is not in the configuration. Give input and model, or the file that "

@@ -34,7 +34,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     Dagster's storage. Changes nothing. The exit code is 2 if something prevents work, otherwise 0.
     """
     target = selection.resolve()
-    findings = [*_database(target), *_dagster()]
+    findings = [*_databases(target), *_dagster()]
     has_error = any(finding.level == "error" for finding in findings)
     if as_json:
         print_json({"works": not has_error, "findings": [asdict(finding) for finding in findings]})
@@ -46,16 +46,18 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     context.exit(2 if has_error else 0)
 
 
-def _database(target: Target) -> Iterator[Finding]:
-    try:
-        database = target.open()
-    except CrdbvecError as error:
-        yield _failed("pooler" if isinstance(error, SharedSessions) else "connection", None, error)
-        return
-    with database:
-        yield from _caught("server", None, server_findings(database))
-        for column in target.columns:
-            yield from _caught("table", str(column), _column(database, target, column))
+def _databases(target: Target) -> Iterator[Finding]:
+    with target.open() as databases:
+        for name in dict.fromkeys(column.database for column in target.columns):
+            columns = [column for column in target.columns if column.database == name]
+            try:
+                database = databases.of(columns[0])
+            except CrdbvecError as error:
+                yield _failed("pooler" if isinstance(error, SharedSessions) else "connection", name, error)
+                continue
+            yield from _caught("server", name, server_findings(database))
+            for column in columns:
+                yield from _caught("table", str(column), _column(database, target, column))
 
 
 def _column(database: Database, target: Target, column: VectorColumn) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import get_args
 
 import click
 
+from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.embed_output import (
     numbers,
     print_done,
@@ -15,10 +16,9 @@ from crdbvec_pipelines.cli.embed_output import (
 )
 from crdbvec_pipelines.cli.follow import follow_target
 from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, print_text, progress, seconds_text
-from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.cli.target import Selection, Target, column_names, column_options
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, ExistingVectors, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
@@ -38,17 +38,29 @@ _EVERYTHING = KeyRange()
 @click.command(epilog="Example: crdbvec embed -t article -o body_vector -b 512")
 @column_options
 @click.option(
-    "-b", "--batch-size", type=click.IntRange(1, MAX_BATCH_SIZE), help="Rows to read, encode and write together."
+    "-b",
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(1, MAX_BATCH_SIZE),
+    help="Rows to read, encode and write together.",
 )
-@click.option("-n", "--num-batches", type=click.IntRange(1), help="Stop after this many batches.  [default: no limit]")
-@click.option("-w", "--workers", type=click.IntRange(1, MAX_WORKERS), help="Batches to encode at the same time.")
+@click.option(
+    "-n",
+    "--num-batches",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Stop after this many batches.  [default: no limit]",
+)
+@click.option(
+    "-w", "--workers", metavar="N", type=click.IntRange(1, MAX_WORKERS), help="Batches to encode at the same time."
+)
 @click.option("-F", "--follow", is_flag=True, help="Keep running and embed new rows until stopped.")
-@click.option("--max-idle", type=click.FloatRange(0), help="With -F: exit after this many idle seconds.")
+@click.option("--max-idle", metavar="SECONDS", type=click.FloatRange(0), help="With -F: exit after this idle time.")
 @click.option("--rebuild-index", is_flag=True, help="Drop the vector index, embed, then build the index again.")
 @click.option(
     "--existing-vectors",
     type=click.Choice(get_args(ExistingVectors)),
-    help="What becomes of vectors that were in the column before it was first prepared.",
+    help="What becomes of vectors that the column had before.",
 )
 @click.option(
     "--reuse-vectors",
@@ -56,7 +68,7 @@ _EVERYTHING = KeyRange()
     default=None,
     help="Do not encode inputs whose vector is already in the column; creates an index.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print the lines of the toolkit: column, batches, rows.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the lines of the toolkit.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(
@@ -101,9 +113,9 @@ def command(
             recorded = f" Recorded in all runs: {failed_text(failed, deferred)}." if failed else ""
             print_text(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.{recorded}")
         return
-    with target.open() as database:
-        target.check(database)
-        embedder = _Embedder(database, target, num_batches, rebuild_index, verbose)
+    with target.open() as databases:
+        target.check(databases)
+        embedder = _Embedder(databases, target, num_batches, rebuild_index, verbose)
         results = []
         for column in target.columns:
             with target.naming(column):
@@ -126,7 +138,7 @@ def command(
 class _Embedder:
     """The embedding of vector columns with the options of one command."""
 
-    database: Database
+    databases: Databases
     target: Target
     num_batches: int | None
     rebuild_index: bool
@@ -151,7 +163,7 @@ class _Embedder:
         return report, counts
 
     def _prepare(self, column: VectorColumn, encoder: Encoder) -> BoundColumn:
-        database = self.database.with_quality_of_service(column.quality_of_service)
+        database = self.databases.of(column).with_quality_of_service(column.quality_of_service)
         existed = column.output in read_table(database, column.table).columns
         bound = prepare_column(database, column, encoder)
         if self.verbose:
@@ -186,9 +198,7 @@ def _print_json(results: list[tuple[VectorColumn, RefreshReport, RowCounts]]) ->
             "rows_deferred": sum(counts.deferred for *_, counts in results),
             "vectors": [
                 {
-                    "table": str(column.table),
-                    "output": column.output,
-                    "model": column.model,
+                    **column_names(column),
                     **numbers(report),
                     "rows_failed_recorded": counts.failed,
                     "rows_deferred": counts.deferred,

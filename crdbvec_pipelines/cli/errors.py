@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import click
 
+from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.output import print_json, print_table, print_text
-from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.cli.target import Selection, Target, column_names, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.reasons import reason_in
@@ -35,17 +35,16 @@ def list_errors(
     """
     target = selection.resolve()
     found = []
-    with target.open() as database:
+    with target.open() as databases:
         for column in target.columns:
-            bound = _bind(database, target, column)
+            bound = _bind(databases, target, column)
             if is_prepared(bound):
                 found += [(column, error) for error in RowErrors(bound).list(limit)]
     if as_json:
         print_json(
             [
                 {
-                    "table": str(column.table),
-                    "output": column.output,
+                    **column_names(column),
                     **asdict(error),
                     "reason": reason_in(error.message),
                 }
@@ -85,9 +84,9 @@ def retry(
     """
     target = selection.resolve()
     released = 0
-    with target.open() as database:
+    with target.open() as databases:
         for column in target.columns:
-            bound = _bind(database, target, column)
+            bound = _bind(databases, target, column)
             if key and len(key) != len(bound.table.key):
                 names = ", ".join(part.name for part in bound.table.key)
                 raise click.UsageError(f"The key of {column.table} is ({names}). Give -k once for each column.")
@@ -99,6 +98,6 @@ def retry(
         print_text(f"{released:,} failed rows released; the next refresh tries them again.")
 
 
-def _bind(database: Database, target: Target, column: VectorColumn) -> BoundColumn:
+def _bind(databases: Databases, target: Target, column: VectorColumn) -> BoundColumn:
     """Bind a column without a call to its model: the failed rows can be listed while a model server is unavailable."""
-    return bind_column(database, column, target.registry.load(column.model))
+    return bind_column(databases.of(column), column, target.registry.load(column.model))

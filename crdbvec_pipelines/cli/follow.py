@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.signals import stop_event
 from crdbvec_pipelines.cli.target import Target
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.row_errors import ErrorCounts
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
@@ -32,8 +32,8 @@ def follow_target(
     Returns:
         The total, and for each column the failed rows that are recorded, those of earlier runs included.
     """
-    with target.open() as database, _reporters(target) as reporters:
-        columns = [_open_followed(database, target, position, reporters) for position in range(len(target.columns))]
+    with target.open() as databases, _reporters(target) as reporters:
+        columns = [_open_followed(databases, target, position, reporters) for position in range(len(target.columns))]
 
         def on_round(followed: FollowedColumn, done: RoundResult) -> None:
             reporter = reporters.get(str(followed.spec))
@@ -48,8 +48,9 @@ def follow_target(
         return report, [followed.rows.errors.count() for followed in columns]
 
 
-def _open_followed(database: Database, target: Target, position: int, reporters: Reporters) -> FollowedColumn:
+def _open_followed(databases: Databases, target: Target, position: int, reporters: Reporters) -> FollowedColumn:
     column = target.columns[position]
+    database = databases.of(column)
     encoder = target.registry.load(column.model)
     reporter = reporters.get(str(column))
 

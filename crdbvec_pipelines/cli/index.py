@@ -44,8 +44,8 @@ def status(selection: Selection, as_json: bool) -> None:
     """Show the state, the definition and the size of the index."""
     target = selection.resolve()
     column = target.column
-    with target.open() as database:
-        bound = _open(database, target)
+    with target.open() as databases:
+        bound = _open(databases.of(column), target)
         index = VectorIndex(bound)
         existing = index.existing()
         definition = existing.get(index.name)
@@ -105,7 +105,8 @@ def build(selection: Selection, replace: bool, as_json: bool) -> None:
     """
     target = selection.resolve()
     column = target.column
-    with target.open() as database, progress_bar() as bar:
+    with target.open() as databases, progress_bar() as bar:
+        database = databases.of(column)
         task = bar.add_task(f"building the index over {column.output}", total=1.0)
         bound = _open(database, target)
         warning = unsupported_options(database.dialect, column)
@@ -144,8 +145,8 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
     column = target.column
     encoder = target.registry.load(column.model)
     target_recall = (column.index or IndexSpec()).wanted_recall
-    with target.open() as database:
-        bound = open_existing_column(database, column, encoder)
+    with target.open() as databases:
+        bound = open_existing_column(databases.of(column), column, encoder)
         index = VectorIndex(bound)
         has_index = index.name in index.existing()
         curve = measure_recall(bound, queries=queries, k=k)

@@ -45,8 +45,8 @@ def explain(selection: Selection, folder: Path | None, sample: int, as_json: boo
     column = target.column
     spec = column.index or IndexSpec()
     usual = IndexSettings()
-    with target.open() as database:
-        bound = open_existing_column(database, column, target.registry.load(column.model))
+    with target.open() as databases:
+        bound = open_existing_column(databases.of(column), column, target.registry.load(column.model))
         settings = IndexSettings(
             bound.metric,
             spec.min_partition_size or min(usual.min_partition_size, (spec.max_partition_size or 128) // 4),

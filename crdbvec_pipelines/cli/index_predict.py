@@ -30,6 +30,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @column_options
 @click.option(
     "--sample",
+    metavar="N",
     type=click.IntRange(1),
     default=DEFAULT_SAMPLE_ROWS,
     show_default=True,
@@ -39,6 +40,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "-q",
     "--queries",
+    metavar="N",
     type=click.IntRange(1),
     default=DEFAULT_QUERIES,
     show_default=True,
@@ -52,6 +54,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "-k",
     "k",
+    metavar="N",
     type=click.IntRange(1, 10_000),
     default=10,
     show_default=True,
@@ -60,6 +63,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "--beam-size",
     "beam_sizes",
+    metavar="N",
     type=click.IntRange(1, 2_048),
     multiple=True,
     help=f"A search effort to simulate; repeat it for several.  [default: {', '.join(map(str, DEFAULT_BEAM_SIZES))}]",
@@ -67,6 +71,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 @click.option(
     "--partition-size",
     "sizes",
+    metavar="N",
     type=click.IntRange(4, 4_096),
     multiple=True,
     help="A max_partition_size to simulate; repeat it for several.  "
@@ -74,17 +79,23 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
 )
 @click.option(
     "--build-beam-size",
-    type=click.IntRange(1, 512),
     metavar="N",
+    type=click.IntRange(1, 512),
     help="The search effort of inserts; by default the configured one.",
 )
 @click.option(
-    "--rows", type=click.IntRange(1), multiple=True, help="A number of rows to which the table grows; repeat it."
+    "--rows",
+    metavar="N",
+    type=click.IntRange(1),
+    multiple=True,
+    help="A number of rows to which the table grows; repeat it.",
 )
 @click.option(
     "--recall", type=click.FloatRange(0, 1, min_open=True), help="The target recall.  [default: index.wanted_recall]"
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of random choices.")
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="The seed of random choices."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def predict(
     selection: Selection,
@@ -120,7 +131,8 @@ def predict(
         recall,
         seed,
     )
-    with target.open() as database, progress_bar() as bar:
+    with target.open() as databases, progress_bar() as bar:
+        database = databases.of(column)
         bound = open_existing_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
         simulated = len(partition_sizes(column.index or IndexSpec(), request))
         reading = bar.add_task("reading vectors", total=None)

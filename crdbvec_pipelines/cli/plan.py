@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from crdbvec_pipelines.cli.output import bytes_text, print_json, print_text, seconds_text, share_text
-from crdbvec_pipelines.cli.target import Selection, column_options
+from crdbvec_pipelines.cli.target import Selection, column_names, column_options
 from crdbvec_pipelines.estimate import Estimate, estimate_refresh
 
 
@@ -21,19 +21,17 @@ def command(
     Prints counts by reason, tokens, time, storage and the statements that would be executed. Changes nothing.
     """
     target = selection.resolve()
-    with target.open() as database:
+    with target.open() as databases:
         estimates = []
         for column in target.columns:
-            working = database.with_quality_of_service(column.quality_of_service)
             with target.naming(column):
+                working = databases.of(column).with_quality_of_service(column.quality_of_service)
                 estimates.append((column, estimate_refresh(working, column, target.registry.load(column.model))))
     if as_json:
         print_json(
             [
                 {
-                    "table": str(column.table),
-                    "output": column.output,
-                    "model": column.model,
+                    **column_names(column),
                     "pending": estimate.reasons.pending,
                     "duplicates": estimate.reasons.duplicates,
                     **asdict(estimate.reasons),

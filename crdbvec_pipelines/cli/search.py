@@ -64,7 +64,8 @@ def command(
     encoder = target.registry.load(column.model)
     if texts:
         encoder.load_in_background()
-    with target.open() as database:
+    with target.open() as databases:
+        database = databases.of(column)
         searcher = Searcher(database, column, encoder)
         session = SearchSession(database, searcher, encoder, options)
         if as_sql:

@@ -46,7 +46,8 @@ def run_shell(target: Target, options: SearchOptions) -> None:
     column = target.column
     encoder = target.registry.load(column.model)
     encoder.load_in_background()
-    with target.open() as database:
+    with target.open() as databases:
+        database = databases.of(column)
         searcher = Searcher(database, column, encoder)
         shell = _Shell(SearchSession(database, searcher, encoder, options), options)
         if sys.stdin.isatty():

@@ -14,7 +14,7 @@ from crdbvec_pipelines.cli.output import (
     print_text,
     share_text,
 )
-from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.cli.target import Selection, Target, column_names, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
@@ -29,7 +29,18 @@ from crdbvec_pipelines.refresh.input_sample import sample_column
 
 _NAMES = ("table", "output", "model")
 _COUNTS = ("rows", "embedded", "pending", "blank", "failed")
-_ORDER = (*_NAMES, "rows", "embedded", "pending", "failed", "deferred", "truncated", "unreadable", "sampled")
+_ORDER = (
+    "database",
+    *_NAMES,
+    "rows",
+    "embedded",
+    "pending",
+    "failed",
+    "deferred",
+    "truncated",
+    "unreadable",
+    "sampled",
+)
 
 
 @click.command(epilog="Example: crdbvec status --json")
@@ -47,13 +58,15 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     columns: list[dict[str, Any]] = []
     errors: list[CrdbvecError] = []
     unavailable: set[str] = set()
-    with target.open() as database:
-        has_follower_reads = database.dialect.vectors.follower_read_clause is not None
+    has_follower_reads = False
+    with target.open() as databases:
         for column in target.columns:
             facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", "index", "index_state", "error"))
-            facts |= {"table": str(column.table), "output": column.output, "model": column.model, "sampled": 0}
+            facts |= {**column_names(column), "sampled": 0}
             try:
                 with target.naming(column):
+                    database = databases.of(column)
+                    has_follower_reads |= database.dialect.vectors.follower_read_clause is not None
                     facts |= _status(database, target, column, unavailable)
             except CrdbvecError as error:
                 # The other columns can be shown: their tables and models are independent.
@@ -70,7 +83,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
         _print(columns)
     for facts in columns:
         if facts["error"]:
-            print_error(f"{facts['table']}.{facts['output']}: {facts['error']}")
+            print_error(f"{_table(facts)}.{facts['output']}: {facts['error']}")
     if errors:
         context.exit(errors[0].exit_code)
 
@@ -78,7 +91,9 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
 def _print(columns: list[dict[str, Any]]) -> None:
     rows = [
         [
-            *(facts[name] for name in _NAMES),
+            _table(facts),
+            facts["output"],
+            facts["model"],
             *("-" if facts[name] is None else f"{facts[name]:,}" for name in _COUNTS),
             facts["index_state"] or "-",
         ]
@@ -90,9 +105,13 @@ def _print(columns: list[dict[str, Any]]) -> None:
             print_text(note)
 
 
+def _table(facts: dict[str, Any]) -> str:
+    return f"{facts['database']}/{facts['table']}" if facts["database"] else str(facts["table"])
+
+
 def _notes(facts: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a vector column although its rows are embedded or not pending."""
-    name = f"{facts['table']}.{facts['output']}"
+    name = f"{_table(facts)}.{facts['output']}"
     if facts["failed"]:
         yield f"{name}: {failed_text(facts['failed'], facts['deferred'])}."
     for fault in ("truncated", "unreadable"):

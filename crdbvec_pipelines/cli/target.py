@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,10 +11,13 @@ from typing import Any, TypeVar, cast
 import click
 
 from crdbvec_pipelines.cli.completion import complete_input, complete_model, complete_output, complete_table
+from crdbvec_pipelines.cli.databases import Databases, open_databases
 from crdbvec_pipelines.cli.demo_database import demo_config, start_demo_database, works_on_demo
 from crdbvec_pipelines.cli.output import print_info, reserved_stdout
 from crdbvec_pipelines.config import (
     CONFIG_VARIABLE,
+    DEFAULT_DATABASE,
+    URL_VARIABLE,
     DatabaseSpec,
     ProjectConfig,
     VectorColumn,
@@ -23,7 +26,6 @@ from crdbvec_pipelines.config import (
     vector_column,
 )
 from crdbvec_pipelines.database.column import open_column
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.encoding.registry import ModelRegistry, load_registry
 from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
 from crdbvec_pipelines.naming import TableName
@@ -38,19 +40,14 @@ class Target:
     Attributes:
         columns: The vector columns.
         registry: The models.
-        url: The URL of the database.
+        url: The URL of the database if it is not the configured one.
         config: The configuration file; None if there is none.
     """
 
     columns: tuple[VectorColumn, ...]
     registry: ModelRegistry
-    url: str
+    url: str | None
     config: ProjectConfig | None
-
-    @property
-    def database(self) -> DatabaseSpec:
-        """The settings of the database."""
-        return self.config.database if self.config else DatabaseSpec()
 
     @property
     def column(self) -> VectorColumn:
@@ -62,15 +59,15 @@ class Target:
         if len(self.columns) > 1:
             raise ConfigurationError(
                 f"This command works on one vector column, but several match: {', '.join(map(str, self.columns))}. "
-                "Choose one with -t and -o."
+                "Choose one with -t and -o, or with --database."
             )
         return self.columns[0]
 
-    def open(self) -> Database:
-        """Open the database."""
-        return Database(self.url, reply_timeout=self.database.reply_timeout_seconds)
+    def open(self) -> AbstractContextManager[Databases]:
+        """Open the databases of the columns, each when it is first used."""
+        return open_databases(self.config, self.url)
 
-    def check(self, database: Database) -> None:
+    def check(self, databases: Databases) -> None:
         """Check all columns, before work on the first one starts.
 
         Raises:
@@ -78,7 +75,7 @@ class Target:
         """
         for column in self.columns:
             with self.naming(column):
-                open_column(database, column, self.registry.load(column.model))
+                open_column(databases.of(column), column, self.registry.load(column.model))
 
     @contextmanager
     def naming(self, column: VectorColumn) -> Iterator[None]:
@@ -89,6 +86,11 @@ class Target:
             if len(self.columns) > 1 and str(column.table) not in str(error):
                 error.add_note(f"The vector column is {column}.")
             raise
+
+
+def column_names(column: VectorColumn) -> dict[str, str | None]:
+    """Return what identifies a vector column in JSON output."""
+    return {"database": column.database, "table": str(column.table), "output": column.output, "model": column.model}
 
 
 config_option = click.option(
@@ -102,6 +104,7 @@ config_option = click.option(
 
 # Other users can see the command line in `ps`, but not the environment.
 url_option = click.option("-u", "--url", help="The database URL; prefer $CRDBVEC_URL.")
+database_option = click.option("--database", help=f"The name in `databases`, or {DEFAULT_DATABASE}.")
 table_option = click.option("-t", "--table", shell_complete=complete_table, help="The table: name or schema.name.")
 input_option = click.option(
     "-i",
@@ -132,6 +135,7 @@ class Selection:
 
     config_path: Path | None
     url: str | None
+    database: str | None
     table: str | None
     input_columns: tuple[str, ...]
     output: str | None
@@ -164,7 +168,8 @@ class Selection:
         if entries:
             columns = tuple(_with(entry, given) for entry in entries)
         elif self.table and self.output and self.input_columns and self.model:
-            columns = (vector_column(table=self.table, output=self.output, **given),)
+            database = self._database_in(config)
+            columns = (vector_column(table=self.table, output=self.output, database=database, **given),)
         else:
             raise ConfigurationError(
                 "No vector column is selected. Give -t <table> -i <input> -o <output> -m <model>, or add an entry to "
@@ -173,15 +178,39 @@ class Selection:
         registry = load_registry(config)
         for column in columns:
             registry.find(column.model)
-        return Target(columns, registry, url or (config.database if config else DatabaseSpec()).read_url(), config)
+        databases = {column.database for column in columns}
+        if url is not None and len(databases) > 1:
+            raise ConfigurationError(
+                f"The URL is that of one database, but these vector columns are in {len(databases)}: "
+                f"{', '.join(map(str, columns))}. Choose one with -t and -o, or with --database."
+            )
+        # Before any work: that a variable is not set should not show when half of the columns are done.
+        for name in () if url is not None else databases:
+            (config.database_named(name) if config else DatabaseSpec()).read_url()
+        return Target(columns, registry, url, config)
 
     def _entries(self, config: ProjectConfig | None) -> list[VectorColumn]:
         name = TableName.parse(self.table) if self.table else None
+        database = self._database_in(config)
         return [
             vector
             for vector in (config.vectors if config else ())
-            if name in (None, vector.table) and self.output in (None, vector.output)
+            if name in (None, vector.table)
+            and self.output in (None, vector.output)
+            and (self.database is None or vector.database == database)
         ]
+
+    def _database_in(self, config: ProjectConfig | None) -> str | None:
+        """Return the name in `databases` that the option gives; None for the database of `database`."""
+        if self.database in (None, DEFAULT_DATABASE):
+            return None
+        if config is None:
+            raise ConfigurationError(
+                f"--database {self.database} is a name in `databases` of a configuration file, and there is no file "
+                f"{find_config()}. Give the URL with {URL_VARIABLE} instead."
+            )
+        config.database_named(self.database)
+        return self.database
 
 
 def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,16 +221,18 @@ def column_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         config_path: Path | None,
         url: str | None,
+        database: str | None,
         table: str | None,
         input_columns: tuple[str, ...],
         output: str | None,
         model: str | None,
         **options: Any,
     ) -> Any:
-        return command(*args, selection=Selection(config_path, url, table, input_columns, output, model), **options)
+        selection = Selection(config_path, url, database, table, input_columns, output, model)
+        return command(*args, selection=selection, **options)
 
     decorated: Callable[..., Any] = with_selection
-    for option in (model_option, output_option, input_option, table_option, url_option):
+    for option in (model_option, output_option, input_option, table_option, database_option, url_option):
         decorated = option(decorated)
     return model_options(decorated)
 

@@ -13,13 +13,13 @@ import click
 import dagster as dg
 from filelock import FileLock, Timeout
 
+from crdbvec_pipelines.cli.databases import open_databases
 from crdbvec_pipelines.cli.demo_database import works_on_demo
 from crdbvec_pipelines.cli.home import HOME_VARIABLE, PROJECT_FOLDER, open_home, open_project_home
 from crdbvec_pipelines.cli.services import Services, say
 from crdbvec_pipelines.cli.signals import StopSignals, exit_code_of, received_stop_signals
 from crdbvec_pipelines.cli.target import config_option, read_config
 from crdbvec_pipelines.config import URL_VARIABLE, ProjectConfig, find_config
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
 from crdbvec_pipelines.encoding.registry import load_registry
@@ -62,7 +62,8 @@ def command(config_path: Path | None, demo: bool, folder: Path | None, port: int
                 "--demo` to see the demo."
             )
         # What Dagster's processes would report later, in a log or on a page.
-        config.database.read_url()
+        for name in dict.fromkeys(column.database for column in config.vectors):
+            config.database_named(name).read_url()
         build_definitions(config)
     else:
         config = None
@@ -110,12 +111,11 @@ def _prepare_in_background(config: ProjectConfig, signals: StopSignals) -> None:
 
 def _prepare(config: ProjectConfig) -> None:
     names, registry = asset_names(config), load_registry(config)
-    database_url, timeout = config.database.read_url(), config.database.reply_timeout_seconds
-    with Database(database_url, reply_timeout=timeout) as database, dg.DagsterInstance.get() as instance:
+    with open_databases(config) as databases, dg.DagsterInstance.get() as instance:
         for column in config.vectors:
             own = names[str(column)]
             try:
-                working = database.with_quality_of_service(column.quality_of_service)
+                working = databases.of(column).with_quality_of_service(column.quality_of_service)
                 prepared = prepare_column(working, column, registry.load(column.model))
                 say(f"{column}: {sync_partitions(instance, prepared, own, _LOCATION)}")
             except CrdbvecError as error:

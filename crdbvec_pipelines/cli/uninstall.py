@@ -2,10 +2,10 @@
 
 import click
 
+from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.database.column import bind_column
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.schema.uninstall import Uninstallation, plan_uninstallation, uninstall
 from crdbvec_pipelines.naming import TableName
 
@@ -22,12 +22,13 @@ def command(selection: Selection, drop_column: bool, yes: bool, as_json: bool) -
     is kept unless --drop-column is given. Stop the processes that embed before.
     """
     target = selection.resolve()
-    with target.open() as database:
-        found = _plan(database, target, drop_column)
+    with target.open() as databases:
+        found = _plan(databases, target, drop_column)
         if yes:
             for number in range(len(found)):
                 # The statements are planned again, because those of the columns before have changed the table.
-                uninstall(database, _plan(database, target, drop_column)[number][1])
+                planned = _plan(databases, target, drop_column)[number][1]
+                uninstall(databases.of(target.columns[number]), planned)
     if as_json:
         print_json(
             {
@@ -58,11 +59,12 @@ def command(selection: Selection, drop_column: bool, yes: bool, as_json: bool) -
         print_text("Nothing was changed. Run the command again with --yes to remove this.")
 
 
-def _plan(database: Database, target: Target, drop_column: bool) -> list[tuple[str, Uninstallation]]:
+def _plan(databases: Databases, target: Target, drop_column: bool) -> list[tuple[str, Uninstallation]]:
     planned: list[tuple[str, Uninstallation]] = []
-    before: set[tuple[TableName, str]] = set()
+    before: dict[str | None, set[tuple[TableName, str]]] = {}
     for spec in target.columns:
-        column = bind_column(database, spec, target.registry.load(spec.model))
-        planned.append((str(spec), plan_uninstallation(column, with_vectors=drop_column, before=before)))
-        before.add((spec.table, spec.output))
+        column = bind_column(databases.of(spec), spec, target.registry.load(spec.model))
+        removed = before.setdefault(spec.database, set())
+        planned.append((str(spec), plan_uninstallation(column, with_vectors=drop_column, before=removed)))
+        removed.add((spec.table, spec.output))
     return planned

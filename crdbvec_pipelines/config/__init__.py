@@ -9,6 +9,7 @@ from crdbvec_pipelines.config.load import (
     vector_column,
 )
 from crdbvec_pipelines.config.schema import (
+    DEFAULT_DATABASE,
     MAX_BATCH_SIZE,
     MAX_WORKERS,
     URL_VARIABLE,
@@ -34,6 +35,7 @@ from crdbvec_pipelines.config.sections import (
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "DEFAULT_DATABASE",
     "DEFAULT_FILE",
     "MAX_BATCH_SIZE",
     "MAX_WORKERS",

@@ -109,6 +109,7 @@ def _with_origins(data: dict[str, Any], source: str) -> dict[str, Any]:
 _SPECS: dict[str, type[BaseModel]] = {
     "": ProjectConfig,
     "database": DatabaseSpec,
+    "databases": DatabaseSpec,
     "models": ModelsSpec,
     "vectors": VectorColumn,
     "partitions": PartitionsSpec,

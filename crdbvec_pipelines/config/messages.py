@@ -35,7 +35,7 @@ def _message(detail: ErrorDetails, specs: Mapping[str, type[BaseModel]]) -> str:
     entry = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if detail["type"] == "extra_forbidden":
         parents = [part for part in location[:-1] if isinstance(part, str)]
-        spec = specs.get(parents[-1] if parents else "")
+        spec = next((specs[part] for part in reversed(["", *parents]) if part in specs), None)
         keys = [name for name in spec.model_fields if name != "origin"] if spec else []
         return f"{entry}: there is no such key; {_suggest(str(location[-1]), keys)}"
     if detail["type"] == "missing":

@@ -30,6 +30,9 @@ from crdbvec_pipelines.naming import TableName
 
 URL_VARIABLE = "CRDBVEC_URL"
 
+DEFAULT_DATABASE = "default"
+"""What commands call the database of the key `database`, which has no name in the file."""
+
 Staleness = Literal["fingerprint", "trigger", "nulls_only"]
 """How edited rows are found: by comparing fingerprints, by a trigger as well, or not at all."""
 
@@ -171,6 +174,10 @@ def _check_owner(owner: str) -> str:
 class VectorColumn(Spec):
     """One vector column: the vectors that one model computes from one input of one table."""
 
+    database: str | None = Field(
+        default=None,
+        description="The name of the table's database in `databases`; by default the table is in `database`.",
+    )
     table: Annotated[TableName, BeforeValidator(_table_name), WithJsonSchema({"type": "string"})] = Field(
         description="`table` or `schema.table`, spelled exactly as in the database. Write double quotes around a part "
         "that contains a dot."
@@ -343,13 +350,19 @@ class VectorColumn(Spec):
         return None if self.staleness == "nulls_only" else f"{self.output}_fingerprint"
 
     def __str__(self) -> str:
-        return f"{self.table}.{self.output}"
+        name = f"{self.table}.{self.output}"
+        return f"{self.database}/{name}" if self.database else name
 
 
 class ProjectConfig(Spec):
     """The whole of crdbvec.yaml."""
 
     database: DatabaseSpec = Field(default=DatabaseSpec(), description="The database that contains the tables.")
+    databases: Mapping[_Word, DatabaseSpec] = Field(
+        default_factory=dict,
+        description="Further databases by their names, each with the keys of `database`; an entry of `vectors` names "
+        "the one of its table.",
+    )
     models: ModelsSpec = Field(default=ModelsSpec(), description="Your own model wrappers, and the models' settings.")
     asset_prefix: tuple[_Word, ...] = Field(
         default=(),
@@ -386,14 +399,45 @@ class ProjectConfig(Spec):
         self._lines = lines
         return self
 
+    def database_named(self, name: str | None) -> DatabaseSpec:
+        """Return a database of `databases` by its name; without a name, `database`.
+
+        Raises:
+            ConfigurationError: There is no database of this name.
+        """
+        if name is None:
+            return self.database
+        if name not in self.databases:
+            raise ConfigurationError(_unknown_database(name, self.databases))
+        return self.databases[name]
+
+    def resource_key_of(self, name: str | None) -> str:
+        """Return the key of the resource in Dagster of a database, which is the name of one of `databases`."""
+        return name or self.resource_key
+
+    @model_validator(mode="after")
+    def _check_databases(self) -> Self:
+        for taken, what in ((self.resource_key, "resource_key"), (DEFAULT_DATABASE, "the database of `database`")):
+            if taken in self.databases:
+                raise ValueError(f"the database {taken} of databases has the name of {what}; choose another one")
+        for vector in self.vectors:
+            if vector.database is not None and vector.database not in self.databases:
+                raise ValueError(f"{vector}: {_unknown_database(vector.database, self.databases)}".rstrip("."))
+        return self
+
     @model_validator(mode="after")
     def _check_unique(self) -> Self:
-        seen: set[tuple[TableName, str]] = set()
+        seen: set[tuple[str | None, TableName, str]] = set()
         for vector in self.vectors:
             for output in filter(None, (vector.output, vector.fingerprint_column)):
-                if (vector.table, output) in seen:
+                if (vector.database, vector.table, output) in seen:
                     raise ValueError(
                         f"two entries of vectors write {vector.table}.{output}; change the output of one of them"
                     )
-                seen.add((vector.table, output))
+                seen.add((vector.database, vector.table, output))
         return self
+
+
+def _unknown_database(name: str, databases: Mapping[str, DatabaseSpec]) -> str:
+    known = f"the names there are {', '.join(databases)}" if databases else "there are none"
+    return f"databases has no database {name}; {known}. Add it, or change the name."

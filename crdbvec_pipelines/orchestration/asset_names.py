@@ -60,29 +60,39 @@ class AssetNames:
 
 
 def asset_names(config: ProjectConfig) -> Mapping[str, AssetNames]:
-    """Return the names of each vector column of a configuration, by `str(column)`."""
+    """Return the names of each vector column of a configuration, by `str(column)`.
+
+    Keys and names of a database of `databases` begin with its name, so that they do not depend on the other databases.
+    """
+    databases = dict.fromkeys(vector.database for vector in config.vectors)
+    return {key: names for database in databases for key, names in _names_in(config, database).items()}
+
+
+def _names_in(config: ProjectConfig, database: str | None) -> dict[str, AssetNames]:
+    vectors = [vector for vector in config.vectors if vector.database == database]
+    prefix = (*config.asset_prefix, *filter(None, [database]))
+    first = [*filter(None, [config.name_prefix, database])]
     taken: set[str] = set()
-    tables = _legal({vector.table: vector.table for vector in config.vectors}, set())
-    columns = _legal({str(each): (*tables[each.table], each.output) for each in config.vectors}, taken)
-    indexes = _legal({str(each): (*tables[each.table], f"{each.output}_index") for each in config.vectors}, taken)
-    outputs = Counter(_word(vector.output) for vector in config.vectors)
+    tables = _legal({vector.table: vector.table for vector in vectors}, set())
+    columns = _legal({str(each): (*tables[each.table], each.output) for each in vectors}, taken)
+    indexes = _legal({str(each): (*tables[each.table], f"{each.output}_index") for each in vectors}, taken)
+    outputs = Counter(_word(vector.output) for vector in vectors)
     names: dict[str, AssetNames] = {}
-    for vector in config.vectors:
+    for vector in vectors:
         path = columns[str(vector)]
-        first = [config.name_prefix] if config.name_prefix else []
         stem = "__".join([*first, *path])
         output = _word(vector.output)
         is_output_enough = outputs[output] == 1 and output not in taken
-        asset = (*config.asset_prefix, *path)
+        asset = (*prefix, *path)
         names[str(vector)] = AssetNames(
-            source=vector.source_asset or (*config.asset_prefix, *tables[vector.table]),
+            source=vector.source_asset or (*prefix, *tables[vector.table]),
             asset=asset,
-            index=(*config.asset_prefix, *indexes[str(vector)]),
+            index=(*prefix, *indexes[str(vector)]),
             stem=stem,
             short="__".join([*first, output]) if is_output_enough else stem,
             partitions="crdbvec/" + "/".join(asset),
             group=vector.group or _word(vector.table.name),
-            resource=config.resource_key,
+            resource=config.resource_key_of(database),
             code_version=_code_version(vector, config.models.settings.get(vector.model, {})),
         )
     return names

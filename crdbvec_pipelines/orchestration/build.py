@@ -25,7 +25,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
 
     Args:
         config: The configuration.
-        cockroach: A database resource to use instead of the configured one.
+        cockroach: A resource to use instead of that of `database`.
 
     Raises:
         ConfigurationError: An entry names a model that does not exist.
@@ -33,8 +33,12 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
     registry = load_registry(config)
     check_models(config, registry)
     names = asset_names(config)
-    resource = cockroach or build_resource(config.database)
-    resource_for_ticks = for_ticks(cockroach) if cockroach else ticks_resource(config.database)
+    resources: dict[str, CockroachResource] = {}
+    for name in [None, *config.databases]:
+        key, database = config.resource_key_of(name), config.database_named(name)
+        own_resource = cockroach if name is None else None
+        resources[key] = own_resource or build_resource(database)
+        resources[f"{key}_for_ticks"] = for_ticks(own_resource) if own_resource else ticks_resource(database)
     sources: dict[tuple[str, ...], dg.AssetSpec] = {}
     parts = []
     for vector in config.vectors:
@@ -51,7 +55,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
         ]
     shared = dg.Definitions(
         assets=list(sources.values()),
-        resources={config.resource_key: resource, f"{config.resource_key}_for_ticks": resource_for_ticks},
+        resources=resources,
         executor=dg.in_process_executor,
     )
     definitions = with_freshness(dg.Definitions.merge(shared, *parts), config, names)

@@ -46,6 +46,9 @@ class VectorColumns(dg.Component, dg.Resolvable, dg.Model):
     database: Annotated[Mapping[str, Any] | None, _typed("database")] = Field(
         default=None, description="Where the tables are."
     )
+    databases: Annotated[Mapping[str, Any] | None, _typed("databases")] = Field(
+        default=None, description="Further databases by their names."
+    )
     models: Annotated[Mapping[str, Any] | None, _typed("models")] = Field(
         default=None, description="Directories and settings of models."
     )

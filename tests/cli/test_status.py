@@ -13,7 +13,7 @@ from tests.support.tables import INT_SHAPE, create_table, set_text
 
 SHOWN = ["table", "output", "model", "rows", "embedded", "pending", "blank", "failed", "index"]
 KEYS = [
-    *("table", "output", "model", "rows", "embedded", "pending", "failed", "deferred"),
+    *("database", "table", "output", "model", "rows", "embedded", "pending", "failed", "deferred"),
     *("truncated", "unreadable", "sampled", "blank", "index", "index_state", "error"),
 ]
 TEXTS: list[str | None] = ["one", "two", "three", None, " "]
@@ -42,7 +42,24 @@ def test_all_rows_of_a_missing_column_are_pending(
     before = relations(connection)
     (status,) = read_json("status")
     assert list(status) == KEYS
-    values = ["public.passage", "passage_vector", "stub_counting", 5, 0, 3, 0, 0, None, None, 0, 2, None, "none", None]
+    values = [
+        None,
+        "public.passage",
+        "passage_vector",
+        "stub_counting",
+        5,
+        0,
+        3,
+        0,
+        0,
+        None,
+        None,
+        0,
+        2,
+        None,
+        "none",
+        None,
+    ]
     assert status == dict(zip(KEYS, values, strict=True))
     invoke("status")
     assert relations(connection) == before

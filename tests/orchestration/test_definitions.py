@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from crdbvec_pipelines.bundled import bundled
-from crdbvec_pipelines.config import load_config
+from crdbvec_pipelines.config import load_config, parse_config
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.orchestration.build import build_definitions
 from tests.orchestration.project import UNUSED_URL, configuration
@@ -137,3 +137,19 @@ def test_dagster_shows_the_message_for_an_invalid_configuration(checkout: Path) 
     code, output = validate(checkout)
     assert code == 1
     assert "crdbvec.yaml: vectors[0].outptu: there is no such key; did you mean output?" in output
+
+
+def test_columns_of_several_databases_have_resources_and_names_of_their_own() -> None:
+    entry = {"table": "public.passage", "input": "body", "output": "body_vector", "model": "hf_st_all_minilm_l6"}
+    databases = {"archive": {"url": {"env": "ARCHIVE_URL"}}}
+    config = parse_config({"databases": databases, "vectors": [entry, {**entry, "database": "archive"}]}, "test", ROOT)
+    definitions = build_definitions(config)
+    repository = definitions.get_repository_def()
+    keys = {key.to_user_string() for key in repository.assets_defs_by_key}
+    assert {"public/passage/body_vector", "archive/public/passage/body_vector", "archive/public/passage"} <= keys
+    assert {"body_vector__encode", "archive__body_vector__encode"} <= set(repository.job_names)
+    resources = definitions.resources or {}
+    assert {resources[key].url for key in ("cockroach", "cockroach_for_ticks")} == {dg.EnvVar("CRDBVEC_URL")}
+    assert {resources[key].url for key in ("archive", "archive_for_ticks")} == {dg.EnvVar("ARCHIVE_URL")}
+    archived = repository.assets_defs_by_key[dg.AssetKey(["archive", "public", "passage", "body_vector"])]
+    assert archived.required_resource_keys >= {"archive"}
