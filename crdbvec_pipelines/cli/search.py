@@ -4,12 +4,9 @@ import sys
 
 import click
 
-from crdbvec_pipelines.cli.hits import hits_json
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.search_options import SearchOptions, search_options
-from crdbvec_pipelines.cli.search_session import SearchSession
 from crdbvec_pipelines.cli.target import Selection, column_options
-from crdbvec_pipelines.search.searcher import Searcher
 
 
 @click.command(epilog='Example: crdbvec search "a bird that cannot fly" -l 3 --where kind=noun')
@@ -64,6 +61,11 @@ def command(
     encoder = target.registry.load(column.model)
     if texts:
         encoder.load_in_background()
+    # Imported here, while the model is being loaded: psycopg takes as long as the engine of the model.
+    from crdbvec_pipelines.cli.hits import hits_json
+    from crdbvec_pipelines.cli.search_session import SearchSession
+    from crdbvec_pipelines.search.searcher import Searcher
+
     with target.open() as databases:
         database = databases.of(column)
         searcher = Searcher(database, column, encoder)

@@ -58,6 +58,10 @@ class AssetNames:
         """Return the name of the op of that job. It must differ from the job's name, also if `short` equals `stem`."""
         return f"{self.stem}__{action}_op"
 
+    def check_op(self, check: str) -> str:
+        """Return the name of the op of a check, short enough to be read in the timeline of a run."""
+        return f"{self.short}__{check}"
+
 
 def asset_names(config: ProjectConfig) -> Mapping[str, AssetNames]:
     """Return the names of each vector column of a configuration, by `str(column)`.

@@ -30,7 +30,7 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     asset = dg.AssetKey(names.asset)
 
     @dg.multi_asset_check(
-        name=names.op("checks"),
+        name=names.check_op("checks"),
         specs=[
             dg.AssetCheckSpec(name, asset=asset, description=DESCRIPTIONS[name], blocking=False)
             for name in check_names(spec)

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -21,6 +21,8 @@ from crdbvec_pipelines.search.index_build import CoverageTooLow, build_when_cove
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import Measurement, measure_recall
+
+_CheckFunction = Callable[..., Iterator[dg.AssetCheckResult]]
 
 _LOG_INTERVAL_SECONDS = 15.0
 # EXPLAIN of a few searches shows whether the index is used; each costs one statement.
@@ -128,19 +130,28 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     return vector_index
 
 
-def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=dg.AssetKey(names.index), name="index_used", blocking=False, required_resource_keys={names.resource}
+def _check(name: str, names: AssetNames, description: str) -> Callable[[_CheckFunction], dg.AssetChecksDefinition]:
+    """Return the decorator of one check; `asset_check` would derive the name of the op from the whole asset key."""
+    check: Callable[[_CheckFunction], dg.AssetChecksDefinition] = dg.multi_asset_check(
+        name=names.check_op(name),
+        specs=[dg.AssetCheckSpec(name, asset=dg.AssetKey(names.index), description=description)],
+        required_resource_keys={names.resource},
     )
-    def index_used(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        """Whether the server uses the vector index for searches of this role, according to EXPLAIN."""
+    return check
+
+
+def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetChecksDefinition:
+    @_check(
+        "index_used", names, "Whether the server uses the vector index for searches of this role, according to EXPLAIN."
+    )
+    def index_used(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with as_dagster_failures():
             column = open_existing_column(
                 background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
             )
             use = read_index_use(column, _SAMPLED_SEARCHES)
         shown = next(iter(use.without_index + use.planned), None)
-        return dg.AssetCheckResult(
+        yield dg.AssetCheckResult(
             passed=use.is_used,
             severity=dg.AssetCheckSeverity.WARN,
             description=" ".join([f"{use.searches_by_index} of {use.searches} searches use the index.", *use.notes]),
@@ -160,11 +171,12 @@ def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) 
 def _recall(
     spec: VectorColumn, names: AssetNames, registry: ModelRegistry, index: IndexSpec
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=dg.AssetKey(names.index), name="recall_at_k", blocking=False, required_resource_keys={names.resource}
+    @_check(
+        "recall_at_k",
+        names,
+        "Whether the index finds the rows that an exact search finds, for queries made from the table.",
     )
-    def recall_at_k(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        """Whether the index finds the rows that an exact search finds, for queries made from the table."""
+    def recall_at_k(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with as_dagster_failures():
             curve = measure_recall(
                 open_existing_column(
@@ -174,7 +186,7 @@ def _recall(
         measured = curve.at(index.effort)
         smallest = curve.smallest_effort_with_recall(index.wanted_recall)
         png = base64.b64encode(recall_plot(curve, str(spec), index.wanted_recall)).decode()
-        return dg.AssetCheckResult(
+        yield dg.AssetCheckResult(
             passed=measured is not None and measured.recall >= index.wanted_recall and measured.used_index,
             severity=dg.AssetCheckSeverity.WARN,
             description=curve.verdict(index.effort, index.wanted_recall),
