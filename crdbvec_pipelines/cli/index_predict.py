@@ -1,6 +1,5 @@
 """`crdbvec index predict`: the vector index of CockroachDB before it is built."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.content import has_content
 from crdbvec_pipelines.cspann.metrics import Vectors
-from crdbvec_pipelines.cspann.prediction import DEFAULT_BEAM_SIZES, DEFAULT_PARTITION_SIZES, SizePrediction
+from crdbvec_pipelines.cspann.prediction import DEFAULT_BEAM_SIZES, DEFAULT_PARTITION_SIZES
 from crdbvec_pipelines.database.column import open_existing_column
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.errors import ConfigurationError
@@ -20,6 +19,7 @@ from crdbvec_pipelines.search.index_prediction import (
     DEFAULT_QUERIES,
     PredictedIndex,
     PredictionRequest,
+    compares_build_beams,
     partition_sizes,
     predict_index,
 )
@@ -81,7 +81,7 @@ from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS
     "--build-beam-size",
     metavar="N",
     type=click.IntRange(1, 512),
-    help="The search effort of inserts; by default the configured one.",
+    help="The search effort of inserts.  [default: the configured one and twice that]",
 )
 @click.option(
     "--rows",
@@ -146,7 +146,8 @@ def predict(
 
         def on_indexed(count: int) -> None:
             bar.update(reading, total=read)
-            bar.update(indexing, total=read * simulated, advance=count)
+            times = simulated + compares_build_beams(request, read)
+            bar.update(indexing, total=read * times, advance=count)
 
         predicted = predict_index(bound, request, on_read, on_indexed)
     if as_json:
@@ -193,10 +194,20 @@ def _print(column: str, predicted: PredictedIndex) -> None:
 
 def _print_sizes(predicted: PredictedIndex) -> None:
     has_prefix = predicted.prefix_values is not None
-    header = ["max_partition_size", "levels", "partitions", "dead", "entries each", "live bytes", "of the vectors"]
+    header = [
+        "max_partition_size",
+        "build beam",
+        "levels",
+        "partitions",
+        "dead",
+        "entries each",
+        "live bytes",
+        "of the vectors",
+    ]
     rows = [
         [
             f"{size.max_partition_size}",
+            f"{size.build_beam_size}",
             f"{size.table.levels}",
             f"{size.table.partitions:,.0f}",
             f"{size.table.dead_partitions:,.0f}",
@@ -213,10 +224,11 @@ def _print_sizes(predicted: PredictedIndex) -> None:
 
 
 def _print_searches(predicted: PredictedIndex) -> None:
-    header = ["max_partition_size", "beam size", f"recall at {predicted.k}", "worst query", "partitions"]
+    header = ["max_partition_size", "build beam", "beam size", f"recall at {predicted.k}", "worst query", "partitions"]
     rows = [
         [
             f"{size.max_partition_size}",
+            f"{size.build_beam_size}",
             f"{each.beam_size}",
             f"{each.recall:.4f}",
             "" if each.worst_recall is None else f"{each.worst_recall:.2f}",
@@ -236,7 +248,11 @@ def _print_searches(predicted: PredictedIndex) -> None:
 def _print_growth(predicted: PredictedIndex) -> None:
     chosen = predicted.recommendation
     header = ["rows", "levels", "partitions", "live bytes", f"recall at {predicted.k}", "leaf entries", "bytes read"]
-    size = _of_size(predicted.sizes, chosen.max_partition_size)
+    size = next(
+        size
+        for size in predicted.sizes
+        if (size.max_partition_size, size.build_beam_size) == (chosen.max_partition_size, chosen.build_beam_size)
+    )
     rows = []
     for index in (size.table, *size.grown):
         search = next(each for each in index.searches if each.beam_size == chosen.beam_size)
@@ -254,7 +270,3 @@ def _print_growth(predicted: PredictedIndex) -> None:
     print_text()
     print_text(f"growth with max_partition_size {chosen.max_partition_size}:")
     print_table(header, rows)
-
-
-def _of_size(sizes: Sequence[SizePrediction], max_partition_size: int) -> SizePrediction:
-    return next(size for size in sizes if size.max_partition_size == max_partition_size)

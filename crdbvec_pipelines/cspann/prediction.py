@@ -133,6 +133,7 @@ class SizePrediction:
     Attributes:
         max_partition_size: The maximum number of entries of a partition.
         min_partition_size: The minimum number.
+        build_beam_size: The search effort of inserts.
         sample: The index over the sample, which was simulated.
         table: The index over all rows of the table.
         grown: The index over further numbers of rows.
@@ -143,6 +144,7 @@ class SizePrediction:
 
     max_partition_size: int
     min_partition_size: int
+    build_beam_size: int
     sample: IndexPrediction
     table: IndexPrediction
     grown: tuple[IndexPrediction, ...]
@@ -208,7 +210,12 @@ class _Predictor:
         if self._table_rows == len(self.sample.vectors):
             of_table = simulated
         return SizePrediction(
-            self.settings.max_partition_size, self.settings.min_partition_size, simulated, of_table, tuple(grown)
+            self.settings.max_partition_size,
+            self.settings.min_partition_size,
+            self.settings.build_beam_size,
+            simulated,
+            of_table,
+            tuple(grown),
         )
 
     def _grow(self, on_progress: Callable[[int], None]) -> tuple[list[tuple[int, list[Accuracy]]], Tree]:
@@ -343,6 +350,7 @@ class _Predictor:
         return SizePrediction(
             self.settings.max_partition_size,
             self.settings.min_partition_size,
+            self.settings.build_beam_size,
             index,
             table,
             tuple(self._grown_forest(index, histogram.scaled(rows), rows) for rows in self.grid.grown_rows),

@@ -46,22 +46,26 @@ def recommend(
     The recall must exceed the target by its standard error, because it was measured on a limited number of queries.
 
     Args:
-        predictions: The predictions, one per partition size.
+        predictions: The predictions, one per partition size, or per partition size and build beam size.
         settings: The settings with which they were made.
         target_recall: The target.
         dim: The dimension of the vectors.
         prefix: The prefix columns.
     """
     reaching = {
-        each.max_partition_size: (each, search)
+        (each.max_partition_size, each.build_beam_size): (each, search)
         for each in predictions
         if (search := _smallest(each, target_recall)) is not None
     }
     if reaching:
         chosen, search = min(reaching.values(), key=lambda pair: pair[1].bytes_read)
-        usual = reaching.get(IndexSettings().max_partition_size)
-        if usual is not None and search.bytes_read > (1 - _SMALLEST_GAIN) * usual[1].bytes_read:
-            chosen, search = usual
+        # First the settings that cost nothing, then the partition size alone.
+        default_size = IndexSettings().max_partition_size
+        for size in (default_size, chosen.max_partition_size):
+            usual = reaching.get((size, settings.build_beam_size))
+            if usual is not None and search.bytes_read > (1 - _SMALLEST_GAIN) * usual[1].bytes_read:
+                chosen, search = usual
+                break
         reasons = [
             f"max_partition_size {chosen.max_partition_size}: of the simulated sizes, a search of recall "
             f"{target_recall:g} reads the fewest bytes, or at most {_SMALLEST_GAIN:.0%} more than with any other.",
@@ -72,11 +76,9 @@ def recommend(
         chosen, search = max(((each, each.table.searches[-1]) for each in predictions), key=lambda pair: pair[1].recall)
         reasons = [
             f"No simulated beam size reaches a recall of {target_recall:g}; the best is {search.recall:.4f} at "
-            f"{search.beam_size}. Simulate larger beam sizes, or a build beam size of {2 * settings.build_beam_size}."
+            f"{search.beam_size}. Simulate larger beam sizes, or a larger build beam size."
         ]
-    reasons.append(
-        f"build_beam_size {settings.build_beam_size}: the simulated one; a larger one makes each insert read more."
-    )
+    reasons.append(_about_build_beam(chosen, predictions, target_recall))
     reasons += _about_prefix(chosen, predictions, prefix)
     if dim % DIMENSIONS_PER_WORD:
         padded = -(-dim // DIMENSIONS_PER_WORD) * DIMENSIONS_PER_WORD
@@ -87,7 +89,7 @@ def recommend(
     return Recommendation(
         chosen.max_partition_size,
         chosen.min_partition_size,
-        settings.build_beam_size,
+        chosen.build_beam_size,
         search.beam_size,
         search.recall,
         bool(reaching),
@@ -100,6 +102,25 @@ def _smallest(prediction: SizePrediction, target_recall: float) -> SearchPredict
         (each for each in prediction.table.searches if each.recall - each.standard_error >= target_recall),
         None,
     )
+
+
+def _about_build_beam(chosen: SizePrediction, predictions: Sequence[SizePrediction], target_recall: float) -> str:
+    others = [
+        each
+        for each in predictions
+        if each.max_partition_size == chosen.max_partition_size and each.build_beam_size != chosen.build_beam_size
+    ]
+    if not others:
+        return f"build_beam_size {chosen.build_beam_size}: the simulated one; with a larger one each insert reads more."
+    (other,) = others
+    found, own = _smallest(other, target_recall), _smallest(chosen, target_recall)
+    if found is None or own is None:
+        best = other.table.searches[-1]
+        compared = f"with {other.build_beam_size} the recall is {best.recall:.4f} at beam size {best.beam_size}"
+    else:
+        share = found.bytes_read / own.bytes_read
+        compared = f"with {other.build_beam_size} a search of this recall reads {share:.0%} of the bytes"
+    return f"build_beam_size {chosen.build_beam_size}: {compared}; with a larger one each insert reads more."
 
 
 def _about_prefix(chosen: SizePrediction, predictions: Sequence[SizePrediction], prefix: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """The prediction of the CockroachDB index of a vector column, from the vectors in the table. Nothing is changed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from crdbvec_pipelines.cspann.metrics import Vectors
 from crdbvec_pipelines.cspann.prediction import (
     DEFAULT_BEAM_SIZES,
     DEFAULT_PARTITION_SIZES,
+    MAX_INCREMENTAL_ROWS,
     Grid,
     SizePrediction,
     predict,
@@ -34,7 +35,7 @@ class PredictionRequest:
         k: The number of nearest rows that a search requests.
         beam_sizes: The search efforts.
         partition_sizes: The values of `max_partition_size`; the configured one is added to the default ones.
-        build_beam_size: The search effort of inserts; None for the configured one.
+        build_beam_size: The search effort of inserts; None for the configured one, and twice that for the best size.
         rows: Further numbers of rows, for the growth of the table.
         target_recall: The target recall; None for the configured one.
         seed: The seed of all random choices.
@@ -118,6 +119,11 @@ def partition_sizes(spec: IndexSpec, request: PredictionRequest) -> tuple[int, .
     return tuple(sorted(set(request.partition_sizes or (*DEFAULT_PARTITION_SIZES, *configured))))
 
 
+def compares_build_beams(request: PredictionRequest, rows: int) -> bool:
+    """Return whether twice the build beam size is simulated as well; the bulk construction does not depend on it."""
+    return request.build_beam_size is None and rows <= MAX_INCREMENTAL_ROWS
+
+
 def _settings(column: BoundColumn, spec: IndexSpec, request: PredictionRequest) -> IndexSettings:
     usual = IndexSettings()
     smallest = spec.min_partition_size or usual.min_partition_size
@@ -144,6 +150,12 @@ def _predict(
     target_recall = request.target_recall or spec.wanted_recall
     grid = Grid(request.beam_sizes or DEFAULT_BEAM_SIZES, partition_sizes(spec, request), request.k, rows, request.rows)
     sizes = predict(with_queries, settings, grid, sample.keys, on_indexed)
+    recommended = recommend(sizes, settings, target_recall, column.model.dim, spec.prefix)
+    if compares_build_beams(request, len(with_queries.vectors)):
+        wider = replace(settings, build_beam_size=2 * settings.build_beam_size)
+        best_size = replace(grid, partition_sizes=(recommended.max_partition_size,))
+        sizes += predict(with_queries, wider, best_size, sample.keys, on_indexed)
+        recommended = recommend(sizes, settings, target_recall, column.model.dim, spec.prefix)
     return PredictedIndex(
         column.metric,
         column.model.dim,
@@ -156,5 +168,5 @@ def _predict(
         sample.keys.prefix + sample.keys.primary_key,
         target_recall,
         sizes,
-        recommend(sizes, settings, target_recall, column.model.dim, spec.prefix),
+        recommended,
     )

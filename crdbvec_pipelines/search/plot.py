@@ -31,7 +31,7 @@ def prediction_plot(predicted: "PredictedIndex", title: str) -> bytes:
         searches = size.table.searches
         kilobytes = [each.bytes_read / 1_000 for each in searches]
         recalls = [each.recall for each in searches]
-        axes.plot(kilobytes, recalls, marker="o", label=f"max_partition_size {size.max_partition_size}")
+        axes.plot(kilobytes, recalls, marker="o", label=f"{size.max_partition_size} / {size.build_beam_size}")
         for read, each in zip(kilobytes, searches, strict=True):
             axes.annotate(
                 str(each.beam_size), (read, each.recall), textcoords="offset points", xytext=(4, -11), fontsize=7
@@ -41,7 +41,7 @@ def prediction_plot(predicted: "PredictedIndex", title: str) -> bytes:
     axes.set(xlabel="kB read by a search (labels: beam size)", ylabel=f"recall at {predicted.k}", title=title)
     axes.set_xscale("log")
     lowest = min(each.recall for size in predicted.sizes for each in size.table.searches)
-    return _png(figure, axes, min(lowest, target))
+    return _png(figure, axes, min(lowest, target), "partition size / build beam")
 
 
 def _new_figure() -> tuple[Any, Any]:
@@ -51,10 +51,10 @@ def _new_figure() -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _png(figure: Any, axes: Any, lowest_recall: float) -> bytes:
+def _png(figure: Any, axes: Any, lowest_recall: float, legend: str | None = None) -> bytes:
     axes.set_ylim(lowest_recall - 0.05, 1.02)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower right", fontsize=8, title=legend, title_fontsize=8)
     stream = BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()

@@ -46,8 +46,10 @@ def test_all_rows_of_a_small_table_are_simulated(filled: Vectors, read_json: Jso
     predicted = read_json("index", "predict", "-q", 50, "--partition-size", 16, "--partition-size", 64)
     assert (predicted["rows"], predicted["sampled_rows"], predicted["queries"]) == (ROWS, ROWS, 50)
     assert (predicted["metric"], predicted["dim"], predicted["prefix_values"]) == ("cosine", DIM, None)
-    small, large = predicted["sizes"]
+    small, large, wider = predicted["sizes"]
     assert (small["max_partition_size"], large["max_partition_size"]) == (16, 64)
+    assert wider["max_partition_size"] in (16, 64)
+    assert [size["build_beam_size"] for size in predicted["sizes"]] == [8, 8, 16]
     assert small["table"]["partitions"] > 2 * large["table"]["partitions"]
     assert not small["table"]["is_extrapolated"]
     assert small["table"]["levels"] == 3
@@ -63,7 +65,20 @@ def test_all_rows_of_a_small_table_are_simulated(filled: Vectors, read_json: Jso
 
 
 def test_sample_is_a_part_of_the_table_and_the_same_each_time(filled: Vectors, read_json: Json) -> None:
-    options = ("--sample", 300, "-q", 20, "--partition-size", 16, "--rows", 1_000_000, "--rows", 1_000_000_000)
+    options = (
+        "--build-beam-size",
+        8,
+        "--sample",
+        300,
+        "-q",
+        20,
+        "--partition-size",
+        16,
+        "--rows",
+        1_000_000,
+        "--rows",
+        1_000_000_000,
+    )
     predicted = read_json("index", "predict", *options)
     assert predicted["rows"] == ROWS
     assert 250 <= predicted["sampled_rows"] <= 300
@@ -79,16 +94,16 @@ def test_prefix_columns_have_the_real_sizes_of_their_values(
     filled: Vectors, project: Path, read_json: Json, invoke: Invoke
 ) -> None:
     configure(project, prefix=["tenant"])
-    predicted = read_json("index", "predict", "-q", 40, "--partition-size", 128)
+    predicted = read_json("index", "predict", "-q", 40, "--build-beam-size", 8, "--partition-size", 128)
     assert (predicted["prefix"], predicted["prefix_values"]) == (["tenant"], 6)
     (size,) = predicted["sizes"]
     # Tenant 0 has half of the rows and a sixth of the others; the five others have 75 each.
     assert (size["unquantized_prefixes"], size["unquantized_rows"]) == (5, 375)
     assert predicted["key_bytes"] == pytest.approx(11 + 2.9, abs=0.3)
-    shown = invoke("index", "predict", "-q", 40, "--partition-size", 128).stdout
+    shown = invoke("index", "predict", "-q", 40, "--build-beam-size", 8, "--partition-size", 128).stdout
     assert "prefix tenant: 6 values, one tree for each" in shown
     assert "5 (375 rows)" in " ".join(shown.split())
-    part = read_json("index", "predict", "-q", 40, "--partition-size", 128, "--sample", 600)
+    part = read_json("index", "predict", "-q", 40, "--build-beam-size", 8, "--partition-size", 128, "--sample", 600)
     assert part["sizes"][0]["unquantized_rows"] == 375
     assert part["sizes"][0]["table"]["live_bytes"] == pytest.approx(size["table"]["live_bytes"], rel=0.1)
 
@@ -148,7 +163,7 @@ def test_table_without_vectors_and_unknown_prefix_are_errors(
 
 def test_vectors_that_are_read_are_those_of_the_table(filled: Vectors, read_json: Json) -> None:
     """The recall of a flat tree is 1, and its size that of its vectors."""
-    predicted = read_json("index", "predict", "--partition-size", 1_024, "-q", 20)
+    predicted = read_json("index", "predict", "--build-beam-size", 8, "--partition-size", 1_024, "-q", 20)
     (size,) = predicted["sizes"]
     assert size["table"]["levels"] == 1
     assert {each["recall"] for each in size["table"]["searches"]} == {1.0}

@@ -131,12 +131,17 @@ def test_sizes_of_prefixes() -> None:
     assert list(zip(sizes.rows.tolist(), sizes.prefixes.tolist(), strict=True)) == [(1, 1), (2, 2)]
 
 
-def _size(max_partition_size: int, *searches: tuple[int, float, float], live_bytes: float = 1e6) -> SizePrediction:
+def _size(
+    max_partition_size: int,
+    *searches: tuple[int, float, float],
+    live_bytes: float = 1e6,
+    build_beam_size: int = SETTINGS.build_beam_size,
+) -> SizePrediction:
     index = IndexPrediction(
         *(1_000, False, 2, 10, 9, 80.0, live_bytes, 0.1, 2e6),
         tuple(SearchPrediction(beam, recall, 0.5, 0.01, 9, 700, 30, read, 3) for beam, recall, read in searches),
     )
-    return SizePrediction(max_partition_size, 16, index, index, ())
+    return SizePrediction(max_partition_size, 16, build_beam_size, index, index, ())
 
 
 def test_recommended_is_the_size_whose_search_reads_the_fewest_bytes() -> None:
@@ -151,10 +156,27 @@ def test_default_size_is_recommended_unless_another_one_is_clearly_better() -> N
     assert recommend(sizes, SETTINGS, 0.95, 64).max_partition_size == 128
 
 
+@pytest.mark.parametrize(("read", "recommended", "share"), [(450.0, 8, "90%"), (300.0, 16, "167%")])
+def test_larger_build_beam_is_recommended_if_searches_read_a_fifth_less(
+    read: float, recommended: int, share: str
+) -> None:
+    sizes = [_size(128, (8, 0.97, 500.0)), _size(128, (8, 0.97, read), build_beam_size=16)]
+    chosen = recommend(sizes, SETTINGS, 0.95, 64)
+    assert chosen.build_beam_size == recommended
+    assert f"a search of this recall reads {share} of the bytes" in " ".join(chosen.reasons)
+
+
+def test_larger_build_beam_that_alone_reaches_the_target_is_recommended() -> None:
+    sizes = [_size(128, (8, 0.9, 5.0)), _size(128, (8, 0.97, 9.0), build_beam_size=16)]
+    chosen = recommend(sizes, SETTINGS, 0.95, 64)
+    assert (chosen.build_beam_size, chosen.reaches_target) == (16, True)
+    assert "with 8 the recall is 0.9000 at beam size 8" in " ".join(chosen.reasons)
+
+
 def test_unreachable_target_names_the_best() -> None:
     chosen = recommend([_size(64, (8, 0.7, 5.0)), _size(128, (8, 0.8, 6.0))], SETTINGS, 0.95, 100)
     assert (chosen.max_partition_size, chosen.recall, chosen.reaches_target) == (128, 0.8, False)
-    assert "a build beam size of 16" in chosen.reasons[0]
+    assert "larger build beam size" in chosen.reasons[0]
     assert "100 dimensions take as much space as those of 128" in chosen.reasons[-1]
 
 

@@ -27,6 +27,7 @@ def prediction_metadata(column: BoundColumn) -> dict[str, Any]:
         dg.TableRecord(
             {
                 "max_partition_size": size.max_partition_size,
+                "build_beam_size": size.build_beam_size,
                 "beam_size": each.beam_size,
                 "recall": round(each.recall, 4),
                 "partitions": round(each.partitions, 1),
@@ -43,6 +44,7 @@ def prediction_metadata(column: BoundColumn) -> dict[str, Any]:
         dg.TableRecord(
             {
                 "max_partition_size": size.max_partition_size,
+                "build_beam_size": size.build_beam_size,
                 "levels": size.table.levels,
                 "partitions": round(size.table.partitions),
                 "entries_each": round(size.table.fill, 1),

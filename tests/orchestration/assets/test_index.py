@@ -182,9 +182,10 @@ def test_prediction_is_metadata_if_it_is_asked_for(large: str, build_indexed: Bu
         for table in (event.metadata["prediction_sizes"], event.metadata["prediction_searches"])
         if isinstance(table, dg.TableMetadataValue)
     )
-    assert [each["max_partition_size"] for each in sizes] == [64, 128, 256]
+    assert [each["max_partition_size"] for each in sizes[:3]] == [64, 128, 256]
+    assert [each["build_beam_size"] for each in sizes] == [8, 8, 8, 16]
     assert all(float(each["live_bytes"] or 0) > 0 for each in sizes)
-    assert len(searches) == 15
+    assert len(searches) == 20
     assert all(0 < float(each["recall"] or 0) <= 1 for each in searches)
     assert facts["prediction_curve"].startswith("![predicted recall](data:image/png;base64,")
     assert len(facts["prediction_curve"]) < MAX_PLOT_CHARACTERS
