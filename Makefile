@@ -57,7 +57,8 @@ test-ui: $(READY) ## Run the browser tests, which click through Dagster's pages 
 # How often each scenario is run, at other moments each time. `make test` runs a few of the scenarios.
 CRDBVEC_CHAOS_ROUNDS ?= 1
 chaos: $(READY) ## Run the chaos tests, which kill Dagster's processes and the databases in the middle of backfills.
-	CRDBVEC_CHAOS_ROUNDS=$(CRDBVEC_CHAOS_ROUNDS) $(BIN)/python -m pytest tests/chaos
+	CRDBVEC_CHAOS_ROUNDS=$(CRDBVEC_CHAOS_ROUNDS) $(BIN)/python -m pytest tests/chaos tests/cli/test_ui.py \
+		tests/orchestration/test_backfills.py
 
 bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done

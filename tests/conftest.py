@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import CockroachVectors
+from tests.support.long_form import ROUNDS
 from tests.support.models import CALLS_VARIABLE, CallLog
 from tests.support.processes import close_pipes, restore_default_signals
 from tests.support.servers import (
@@ -41,13 +42,18 @@ _SLOWEST_FIRST = (
 _USER_VARIABLES = ("CRDBVEC_URL", "CRDBVEC_CONFIG", "DAGSTER_HOME", "DAGSTER_PG_URL")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let child processes receive SIGINT even if the test suite is a background job."""
+    config.addinivalue_line("markers", "long_form: a test that only `make chaos` runs.")
     restore_default_signals()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the slowest files first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests to `make chaos`, and start the slowest files first."""
+    left = [] if ROUNDS else [item for item in items if item.get_closest_marker("long_form")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     folder = Path(__file__).parent
 
     def rank(item: pytest.Item) -> int:

@@ -21,20 +21,16 @@ from tests.chaos.deployment import Layout, running_deployment
 from tests.chaos.scenario import ENTRY, ROWS, Finish, OpenScenario, Outcome, Scenario
 from tests.orchestration.columns import BackfilledColumn
 from tests.orchestration.daemon import prepare_home
+from tests.support.long_form import ROUNDS
 from tests.support.models import CALLS_VARIABLE, CallLog
 from tests.support.projects import write_config
 from tests.support.servers import RestartableServer, restartable_postgres
 from tests.support.tables import INT_SHAPE, create_table
 
-ROUNDS = int(os.environ.get("CRDBVEC_CHAOS_ROUNDS", "0"))
 SEED = int(os.environ.get("CRDBVEC_CHAOS_SEED") or (random.randrange(1_000_000) if ROUNDS else 1))
 
 _OUTCOME = "chaos"
 _scenario = pytest.StashKey[Scenario]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long_form: a scenario that only `make chaos` runs.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -43,16 +39,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(
             "seed", [SEED + number for number in range(max(1, ROUNDS))], ids=lambda seed: f"seed{seed}"
         )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long scenarios to `make chaos`."""
-    if ROUNDS:
-        return
-    left = [item for item in items if item.get_closest_marker("long_form")]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
 
 
 @pytest.hookimpl(wrapper=True)

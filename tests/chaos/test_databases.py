@@ -4,10 +4,10 @@ import dagster as dg
 import pytest
 
 from tests.chaos.scenario import Finish, OpenScenario
+from tests.support.long_form import long_form
 from tests.support.servers import ShutdownMode
 
 pytestmark = pytest.mark.timeout(1800)
-long_form = pytest.mark.long_form
 
 
 @long_form

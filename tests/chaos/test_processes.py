@@ -4,9 +4,9 @@ import pytest
 
 from tests.chaos.deployment import Layout
 from tests.chaos.scenario import PARTITIONS, QUEUED, Finish, OpenScenario
+from tests.support.long_form import long_form
 
 pytestmark = pytest.mark.timeout(1800)
-long_form = pytest.mark.long_form
 
 APART: Layout = "code-server"
 
@@ -69,7 +69,8 @@ def test_run_worker_is_killed_in_its_first_partition(open_scenario: OpenScenario
     finish(scenario)
 
 
-@pytest.mark.parametrize("layout", [APART, pytest.param("dev", marks=long_form)])
+@long_form
+@pytest.mark.parametrize("layout", [APART, "dev"])
 def test_everything_is_killed_at_once(open_scenario: OpenScenario, finish: Finish, layout: Layout) -> None:
     scenario = open_scenario(layout=layout)
     backfill = scenario.column.launch()

@@ -22,6 +22,7 @@ from psycopg import sql
 from crdbvec_pipelines.embedded import EmbeddedServer
 from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, sqlalchemy_url
 from tests.orchestration.daemon import Daemon, ObservedColumn, RunningProject
+from tests.support.long_form import long_form
 from tests.support.models import CALLS_VARIABLE, CallLog
 from tests.support.processes import LIMIT_SECONDS, ROOT, run
 from tests.support.projects import write_config
@@ -275,7 +276,9 @@ def test_ctrl_c_interrupts_a_backfill_which_continues_at_the_next_start(ui: Ui) 
     assert ui.output().endswith("Stopped.\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=long_form)], ids=lambda number: number.name
+)
 def test_signals_cancel_a_run_and_keep_queued_runs(ui: Ui, number: signal.Signals) -> None:
     settings = yaml.safe_load((ui.folder / "dagster.yaml").read_text(encoding="utf-8"))
     settings["concurrency"]["runs"]["max_concurrent_runs"] = 1

@@ -27,6 +27,7 @@ from tests.orchestration.daemon import (
     running_daemon,
     start_sensor,
 )
+from tests.support.long_form import long_form
 from tests.support.models import CALLS_VARIABLE
 from tests.support.processes import start_crdbvec
 from tests.support.projects import write_config
@@ -53,7 +54,7 @@ COUNTED_ROWS = 2_000
 COUNTED_PARTITIONS = (5, 40)
 
 # How a run's process ends, and how Dagster retries the run. A container that is evicted gets SIGTERM.
-ENDS = ((signal.SIGKILL, "FROM_FAILURE"), (signal.SIGKILL, "ALL_STEPS"), (signal.SIGTERM, "ALL_STEPS"))
+ENDS = ((signal.SIGKILL, "ALL_STEPS"), (signal.SIGKILL, "FROM_FAILURE"), (signal.SIGTERM, "ALL_STEPS"))
 
 
 def entry(table: str, output: str | None = None, **values: object) -> dict[str, object]:
@@ -170,7 +171,7 @@ def test_backfill_is_one_process_per_run_and_materializes_each_partition_on_comp
     assert column.repeated() == 0
 
 
-@pytest.mark.parametrize(("number", "strategy"), ENDS)
+@pytest.mark.parametrize(("number", "strategy"), [ENDS[0], *(pytest.param(*end, marks=long_form) for end in ENDS[1:])])
 def test_killed_run_is_retried_and_keeps_its_materialized_partitions(
     open_column: OpenColumn, number: signal.Signals, strategy: str
 ) -> None:
