@@ -22,7 +22,7 @@ elif [ "$(TORCH)" != pypi ]; then \
 	usually for CUDA (6 GB)." >&2; exit 1; }; \
 fi
 
-.PHONY: help demo ui test stress test-ui chaos bench lint check format lock clean
+.PHONY: help demo ui test stress test-ui chaos workers bench lint check format lock clean
 
 help: ## Show the targets.
 	@echo "Usage: make <target> [PYTHON=/path/to/python] [TORCH=cpu|auto|pypi]"
@@ -59,6 +59,11 @@ CRDBVEC_CHAOS_ROUNDS ?= 1
 chaos: $(READY) ## Run the chaos tests, which kill Dagster's processes and the databases in the middle of backfills.
 	CRDBVEC_CHAOS_ROUNDS=$(CRDBVEC_CHAOS_ROUNDS) $(BIN)/python -m pytest tests/chaos tests/cli/test_ui.py \
 		tests/orchestration/test_backfills.py
+
+# Rounds of the long form: a backfill of 20 partitions by two workers, with all faults in each round.
+CRDBVEC_WORKERS_ROUNDS ?= 5
+workers: $(READY) ## Run the tests with Celery workers on two hosts, which are killed and cut off; needs redis-server.
+	CRDBVEC_WORKERS_ROUNDS=$(CRDBVEC_WORKERS_ROUNDS) $(BIN)/python -m pytest -s tests/workers
 
 bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done

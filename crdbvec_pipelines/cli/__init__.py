@@ -34,6 +34,7 @@ _COMMANDS = {
     "status": "Show the row counts of each vector column.",
     "uninstall": "Remove what this project added to a table, after listing it.",
     "ui": "Open Dagster's UI for crdbvec.yaml, or for the demo data.",
+    "worker": "Run a Celery worker that executes Dagster runs on this machine.",
 }
 
 

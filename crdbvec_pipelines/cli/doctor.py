@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 
-from crdbvec_pipelines.cli.output import print_json, print_text
+from crdbvec_pipelines.cli.findings import caught, failed, has_error, print_findings
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import open_column
@@ -35,15 +35,8 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     """
     target = selection.resolve()
     findings = [*_databases(target), *_dagster()]
-    has_error = any(finding.level == "error" for finding in findings)
-    if as_json:
-        print_json({"works": not has_error, "findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            subject = "" if finding.subject is None else f"{finding.subject}: "
-            remedy = "" if finding.remedy is None else f" {finding.remedy}"
-            print_text(f"{finding.level:8}{finding.check:12}{subject}{finding.message}{remedy}")
-    context.exit(2 if has_error else 0)
+    print_findings(findings, as_json=as_json)
+    context.exit(2 if has_error(findings) else 0)
 
 
 def _databases(target: Target) -> Iterator[Finding]:
@@ -53,28 +46,15 @@ def _databases(target: Target) -> Iterator[Finding]:
             try:
                 database = databases.of(columns[0])
             except CrdbvecError as error:
-                yield _failed("pooler" if isinstance(error, SharedSessions) else "connection", name, error)
+                yield failed("pooler" if isinstance(error, SharedSessions) else "connection", name, error)
                 continue
-            yield from _caught("server", name, server_findings(database))
+            yield from caught("server", name, partial(server_findings, database))
             for column in columns:
-                yield from _caught("table", str(column), _column(database, target, column))
+                yield from caught("table", str(column), partial(_column, database, target, column))
 
 
 def _column(database: Database, target: Target, column: VectorColumn) -> Iterator[Finding]:
     yield from table_findings(open_column(database, column, target.registry.load(column.model)))
-
-
-def _caught(check: str, subject: str | None, findings: Iterator[Finding]) -> Iterator[Finding]:
-    """Yield findings, and the error that ends them as the last one: the other checks still run."""
-    try:
-        yield from findings
-    except CrdbvecError as error:
-        yield _failed(check, subject, error)
-
-
-def _failed(check: str, subject: str | None, error: CrdbvecError) -> Finding:
-    """Return the finding for an error, whose message also says what to do."""
-    return Finding("error", check, subject, str(error))
 
 
 def _dagster() -> Iterator[Finding]:

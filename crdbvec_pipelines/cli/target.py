@@ -134,12 +134,12 @@ class Selection:
     """The options that choose or describe vector columns, before the configuration file is read."""
 
     config_path: Path | None
-    url: str | None
-    database: str | None
-    table: str | None
-    input_columns: tuple[str, ...]
-    output: str | None
-    model: str | None
+    url: str | None = None
+    database: str | None = None
+    table: str | None = None
+    input_columns: tuple[str, ...] = ()
+    output: str | None = None
+    model: str | None = None
 
     def resolve(self, **overrides: object) -> Target:
         """Return the target that the options and the configuration file describe together.

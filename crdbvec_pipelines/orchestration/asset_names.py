@@ -16,6 +16,9 @@ K = TypeVar("K", bound=Hashable)
 COLUMN_TAG = "crdbvec/vector_column"
 """The tag of every run of this project's jobs: the vector column that it works on."""
 
+QUEUE_TAG = "crdbvec/queue"
+"""The tag of runs and of assets that names the Celery queue of their runs."""
+
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -61,6 +64,12 @@ class AssetNames:
     def check_op(self, check: str) -> str:
         """Return the name of the op of a check, short enough to be read in the timeline of a run."""
         return f"{self.short}__{check}"
+
+
+def run_tags(spec: VectorColumn, names: AssetNames) -> dict[str, str]:
+    """Return the tags of the runs of a vector column's jobs: the column, and the queue if the entry has one."""
+    queue = {QUEUE_TAG: spec.tags[QUEUE_TAG]} if QUEUE_TAG in spec.tags else {}
+    return {COLUMN_TAG: names.stem, **queue}
 
 
 def asset_names(config: ProjectConfig) -> Mapping[str, AssetNames]:

@@ -29,6 +29,7 @@ VERBS = {
     "Open",
     "Release",
     "Remove",
+    "Run",
     "Show",
     "Write",
 }

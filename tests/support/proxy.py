@@ -73,11 +73,11 @@ class Proxy:
         answers_truncated: How many answers were truncated.
     """
 
-    def __init__(self, url: str, password: str) -> None:
+    def __init__(self, url: str, password: str, address: str = "127.0.0.1") -> None:
         self._path, user = unix_socket(url)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         port = self._listener.getsockname()[1]
-        self.url = f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{port}{urlsplit(url).path}"
+        self.url = f"postgresql://{user}:{quote(password, safe='')}@{address}:{port}{urlsplit(url).path}"
         self.delay_seconds = 0.0
         self.cuts_every_second_commit = False
         self.commits_cut = 0

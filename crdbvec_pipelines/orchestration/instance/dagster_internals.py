@@ -59,7 +59,9 @@ __all__ = [
     "WorkerStatus",
     "all_unfinished_backfills",
     "check_alembic_revision",
+    "execute_run_in_process",
     "last_check_result",
+    "last_event_id",
     "materialized_partitions",
     "outdated",
     "partitions_failing_check",
@@ -100,6 +102,22 @@ def worker_starts(instance: dg.DagsterInstance, run_id: str) -> Sequence[WorkerS
         if (event.message or "").startswith(_WORKER_STARTED):
             found.append(WorkerStart(int(str(event.engine_event_data.metadata["pid"].value)), entry.timestamp))
     return found
+
+
+def last_event_id(instance: dg.DagsterInstance, run_id: str) -> int | None:
+    """Return the id of the last event of a run; None if it has none."""
+    records = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    return records[0].storage_id if records else None
+
+
+def execute_run_in_process(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Execute a run in this process, as the processes do that Dagster starts for runs; its end is stored as its status.
+
+    The definitions, and with them the models, are loaded once for all runs of the process.
+    """
+    from dagster._cli.api import _execute_run_command_body
+
+    _execute_run_command_body(run_id, instance, lambda _: None, set_exit_code_on_failure=False)
 
 
 def ping_code_server(run: dg.DagsterRun, context: "IWorkspaceProcessContext[Any] | None") -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
 from crdbvec_pipelines.orchestration.instance.dagster_internals import ConfigurableClassData, UserConfigSchema
+from crdbvec_pipelines.orchestration.instance.event_log_storage import EventLogStorage
 from crdbvec_pipelines.orchestration.instance.run_storage import RunStorage
 from crdbvec_pipelines.orchestration.instance.storage_tables import complete_tables
 
@@ -55,6 +56,7 @@ class PostgresStorage(DagsterPostgresStorage):
                 self._event_log_storage.reindex_assets()
         # The storage of the base class has created the tables.
         self._run_storage = RunStorage(postgres_url, should_autocreate_tables=False)
+        self._event_log_storage = EventLogStorage(postgres_url, should_autocreate_tables=False)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:

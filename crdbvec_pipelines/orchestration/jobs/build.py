@@ -7,7 +7,7 @@ import dagster as dg
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
+from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
@@ -29,14 +29,14 @@ def build_jobs(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -
             selection,
             description=f"Embeds the pending rows of {spec.table} into {spec.output}; one process per run.",
             executor_def=dg.in_process_executor,
-            tags={COLUMN_TAG: names.stem, **WHOLE_RUN_RETRY},
+            tags={**run_tags(spec, names), **WHOLE_RUN_RETRY},
         ),
         dg.define_asset_job(
             names.job("encode_in_process"),
             selection,
             description=f"Embeds the pending rows of {spec.table} into {spec.output} without further processes.",
             executor_def=dg.in_process_executor,
-            tags={IN_PROCESS_TAG: "true", COLUMN_TAG: names.stem, **WHOLE_RUN_RETRY},
+            tags={IN_PROCESS_TAG: "true", **run_tags(spec, names), **WHOLE_RUN_RETRY},
         ),
     ]
     jobs += [_sync_job(spec, names, registry), build_follow_job(spec, names, registry)]
@@ -57,7 +57,7 @@ def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) ->
         name=names.job("sync_partitions"),
         description=f"Prepares {spec.table} for {spec.output} and makes its partitions. Launch this job first.",
         executor_def=dg.in_process_executor,
-        tags={COLUMN_TAG: names.stem},
+        tags=run_tags(spec, names),
     )
     def sync_job() -> None:
         sync()

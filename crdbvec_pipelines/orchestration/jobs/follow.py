@@ -12,7 +12,7 @@ from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import parse_partition_key
-from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
+from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.check_results import log_partition_checks
 from crdbvec_pipelines.orchestration.assets.touched import TouchedPartitions
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
@@ -109,7 +109,7 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
         name=names.job("follow"),
         description=f"Embeds the rows of {spec.table} that have become pending, wherever they are, in one process.",
         executor_def=dg.in_process_executor,
-        tags={COLUMN_TAG: names.stem},
+        tags=run_tags(spec, names),
     )
     def follow_job() -> None:
         checked_at_launch(follow, FollowConfig)()

@@ -11,7 +11,7 @@ from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.keyspace import parse_partition_key
-from crdbvec_pipelines.orchestration.asset_names import COLUMN_TAG, AssetNames
+from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.check_results import report_checks
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
@@ -73,7 +73,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
         name=names.job("maintain"),
         description=f"Syncs the partitions of {spec.table}, embeds edited rows again, evaluates the checks.",
         executor_def=dg.in_process_executor,
-        tags={COLUMN_TAG: names.stem},
+        tags=run_tags(spec, names),
     )
     def maintain_job() -> None:
         maintain()
