@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from crdbvec_pipelines.config.cron import check_cron
+from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
     FollowSpec,
@@ -227,6 +228,26 @@ class VectorColumn(Spec):
         "`background`, which other sessions take precedence over when the cluster is busy, or `regular`. Searches and "
         "follow always have `regular`.",
     )
+    max_rows_per_second: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="The maximum number of rows per second that all processes on all machines together write to the "
+        "table; 1 to 1,000,000. Fewer are written while the server is slow or asks for retries.",
+    )
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000,
+        description="The maximum number of connections, and of statements in flight, with which all processes on all "
+        "machines together read and write the table; 1 to 1,000. Each process has one more, which is idle most of the "
+        "time.",
+    )
+    quiet_hours: tuple[Annotated[str, AfterValidator(check_quiet_hours)], ...] = Field(
+        default=(),
+        description='Periods of the day in which no row is embedded, such as `["08:00-18:00"]`, in the time zone of '
+        "`schedule_timezone`. What is in progress pauses until their end.",
+    )
     partitions: PartitionsSpec = Field(
         default=PartitionsSpec(), description="How the table is divided into partitions."
     )
@@ -423,6 +444,18 @@ class ProjectConfig(Spec):
         for vector in self.vectors:
             if vector.database is not None and vector.database not in self.databases:
                 raise ValueError(f"{vector}: {_unknown_database(vector.database, self.databases)}".rstrip("."))
+        return self
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        for limit in ("max_rows_per_second", "max_connections"):
+            of_table: dict[TableName, int | None] = {}
+            for vector in self.vectors:
+                value = getattr(vector, limit)
+                if of_table.setdefault(vector.table, value) != value:
+                    raise ValueError(
+                        f"{limit} limits the table {vector.table}; write the same value in all of its entries"
+                    )
         return self
 
     @model_validator(mode="after")

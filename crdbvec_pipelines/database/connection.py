@@ -28,6 +28,7 @@ from crdbvec_pipelines.database.errors import (
     is_timed_out,
     translate,
 )
+from crdbvec_pipelines.database.permits import Permits
 from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS, watched
 from crdbvec_pipelines.database.reply_watch import ReplyWatch
 from crdbvec_pipelines.database.retry import MAX_ATTEMPTS, retrying
@@ -58,6 +59,9 @@ APPLICATION_NAME = "crdbvec"
 _DEFAULT_SSL_MODE = "prefer"
 # CockroachDB Cloud closes connections after 30 minutes; a shorter lifetime avoids an error in the middle of the work.
 MAX_CONNECTION_LIFETIME_SECONDS = 1_200
+_MAX_IDLE_SECONDS = 600.0
+# A limited pool closes a connection that it has too many of soon, because another process waits for it.
+_MAX_IDLE_SECONDS_OF_LIMITED = 5.0
 
 
 class Executed(NamedTuple):
@@ -101,6 +105,7 @@ class Database:
             executing the statement.
         quality_of_service: How the server orders the work of its sessions next to that of others, if it can.
         server: What is known of the server; None inspects it.
+        is_limited: Whether at most `max_connections` statements are in flight, which `limit_connections` changes.
 
     Attributes:
         dialect: The dialect of the server.
@@ -129,6 +134,7 @@ class Database:
         reply_timeout: float = DEFAULT_REPLY_TIMEOUT_SECONDS,
         quality_of_service: QualityOfService = "regular",
         server: Server | None = None,
+        is_limited: bool = False,
     ) -> None:
         connector = Connector(libpq_url(url), application_name)
         self._server = server or inspect_server(connector)
@@ -144,7 +150,9 @@ class Database:
             server=self._server,
         )
         self._quality_of_service = quality_of_service
-        self._others: dict[QualityOfService, Database] = {}
+        self._others: dict[str, Database] = {}
+        self._before_close: list[Callable[[], None]] = []
+        self._permits = Permits(max_connections if is_limited else None)
         self._others_lock = threading.Lock()
         self._pool_timeout_seconds = 3 * connector.timeout_seconds
         timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
@@ -167,6 +175,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
+            max_idle=_MAX_IDLE_SECONDS_OF_LIMITED if is_limited else _MAX_IDLE_SECONDS,
             check=_check_idle,
             configure=self._configure,
             timeout=self._pool_timeout_seconds,
@@ -181,7 +190,9 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Close all connections, also those of another quality of service."""
+        """Close all connections, also those of another quality of service, and those of the limited databases."""
+        for call in self._before_close:
+            call()
         for other in self._others.values():
             other.close()
         self._pool.close()
@@ -199,6 +210,32 @@ class Database:
             if quality not in self._others:
                 self._others[quality] = self._open_with(quality_of_service=quality)
             return self._others[quality]
+
+    def with_connection_limit(self, name: str, count: int) -> "Database":
+        """Return the same database with a limited number of connections, which is closed together with this one.
+
+        Args:
+            name: What it is for; `limited_for` finds it by this name.
+            count: The number of connections, and of statements in flight.
+        """
+        with self._others_lock:
+            limited = self._others[_limited_name(name)] = self._open_with(
+                quality_of_service=self._quality_of_service, max_connections=count, is_limited=True
+            )
+            return limited
+
+    def limited_for(self, name: str) -> "Database | None":
+        """Return what `with_connection_limit` has returned for a name; None if it was not called for it."""
+        return self._others.get(_limited_name(name))
+
+    def limit_connections(self, count: int) -> None:
+        """Change the number of connections of a limited database. Returns when no more statements are in flight."""
+        self._pool.resize(1, count)
+        self._permits.set(count)
+
+    def call_before_close(self, call: Callable[[], None]) -> None:
+        """Call a function before the connections are closed."""
+        self._before_close.append(call)
 
     def renew_connections(self) -> None:
         """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
@@ -397,7 +434,7 @@ class Database:
         self, work: Callable[[psycopg.Connection], T], statement: Statement, attempts: Retrying | None = None
     ) -> T:
         def attempt() -> T:
-            with self._pool.connection() as connection:
+            with self._permits, self._pool.connection() as connection:
                 return work(connection)
 
         action = f"running the statement {statement.name}"
@@ -432,6 +469,10 @@ class Database:
             # Usually all connections are lost, after a restart of the server for example. They are not checked, because
             # a reply to that may not come either.
             self._pool.drain()
+
+
+def _limited_name(name: str) -> str:
+    return f"limited for {name}"
 
 
 def _check_idle(connection: psycopg.Connection) -> None:

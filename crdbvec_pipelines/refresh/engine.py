@@ -24,6 +24,7 @@ from crdbvec_pipelines.refresh.locked_rows import LockedRows
 from crdbvec_pipelines.refresh.memory import MemoryAccount
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.pages import PendingBatches
+from crdbvec_pipelines.refresh.permission import RefreshPermission
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.stored_vectors import StoredVectors
 
@@ -83,10 +84,14 @@ class _Refresh:
         self._stored = StoredVectors(rows)
         self._failures: list[BaseException] = []
         self._claim = RangeClaim(rows.column, key_range)
-        self._memory = MemoryAccount(options.memory, lambda: self._has_ended or options.stop.is_set())
+        self._memory = MemoryAccount(options.memory, self._must_end)
         self._has_ended = False
         self._locked = LockedRows(rows, options.lock_wait_seconds)
-        self._batches = PendingBatches(rows, key_range, options, self._claim, self._memory, self._locked)
+        permission = RefreshPermission(rows.spec, self._must_end)
+        self._batches = PendingBatches(rows, key_range, options, self._claim, self._memory, self._locked, permission)
+
+    def _must_end(self) -> bool:
+        return self._has_ended or self._options.stop.is_set()
 
     def run(self) -> RefreshReport:
         with self._claim, self._memory:

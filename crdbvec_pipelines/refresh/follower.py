@@ -23,6 +23,7 @@ from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.cache import VectorCache
 from crdbvec_pipelines.refresh.model_check import KnownInput
 from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.refresh.permission import quiet_until
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since, read_watermark
 from crdbvec_pipelines.refresh.settling import Settling
@@ -40,6 +41,8 @@ _MIN_IDLE_SECONDS, _MAX_IDLE_SECONDS = 0.1, 1.5
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
 # The longest wait for a table that was replaced, which costs one query of the catalog each time.
 _MAX_REPLACED_SECONDS = 5.0
+# The wait in `quiet_hours`.
+_PAUSE_SECONDS = 5.0
 # Without `updated_at`, edited rows are found by a table scan. The wait until the next one is twenty times the duration
 # of the last one, so that scans take at most a twentieth of the time, and at least a minute.
 _SCAN_INTERVAL_FACTOR = 20
@@ -148,6 +151,10 @@ class Follower:
     def _try_round(self, column: FollowedColumn) -> RoundResult:
         """Run one round of a column. During an outage, set the time of the next one; other columns are not delayed."""
         if self._stop.is_set() or time.monotonic() < column.next_round_at:
+            return RoundResult(RefreshReport())
+        paused = quiet_until(column.spec)
+        if paused is not None:
+            column.next_round_at = time.monotonic() + _PAUSE_SECONDS
             return RoundResult(RefreshReport())
         try:
             result = self._run_round_of_replaced(column)

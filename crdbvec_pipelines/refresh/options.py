@@ -14,6 +14,9 @@ from crdbvec_pipelines.refresh.model_check import KnownInput
 from crdbvec_pipelines.refresh.report import WrittenBatch
 from crdbvec_pipelines.refresh.settling import Settling
 
+_MAX_BATCH_SECONDS = 5
+"""With `max_rows_per_second`, the seconds in which a batch can be written."""
+
 
 def _ignore_batch(_: WrittenBatch) -> None:
     """Do nothing."""
@@ -60,8 +63,12 @@ class RefreshOptions:
 
 def options_for(spec: VectorColumn, *, batch_size: int | None = None, workers: int | None = None) -> RefreshOptions:
     """Return the options of a configuration entry, with the values given here in place of its own."""
+    rows = batch_size or spec.batch_size
+    if spec.max_rows_per_second is not None:
+        # A refresh ends after its current batches.
+        rows = min(rows, _MAX_BATCH_SECONDS * spec.max_rows_per_second)
     return RefreshOptions(
-        batch_size=batch_size or spec.batch_size,
+        batch_size=rows,
         workers=workers or spec.workers,
         lock_wait_seconds=LOCK_WAIT_SECONDS,
         memory=MemoryBudget(spec.memory_budget_mb * MIB),

@@ -15,6 +15,7 @@ from crdbvec_pipelines.keyspace import Bound, KeyRange
 from crdbvec_pipelines.refresh.locked_rows import LockedRows
 from crdbvec_pipelines.refresh.memory import MemoryAccount, input_bytes
 from crdbvec_pipelines.refresh.options import RefreshOptions
+from crdbvec_pipelines.refresh.permission import RefreshPermission
 from crdbvec_pipelines.refresh.table_check import check_table_accepts
 
 # The server looks at every input of a page, also at those that do not fit into it. So the first page has few rows, and
@@ -34,6 +35,7 @@ class PendingBatches:
         claim: The claim on the range, acquired when the first pending row is found.
         memory: The memory for the inputs. A batch is reserved there; who takes the batch releases it.
         locked: Gets the rows whose vectors could not be cleared.
+        permission: Asked before each batch.
 
     Attributes:
         cleared: The number of cleared rows.
@@ -49,6 +51,7 @@ class PendingBatches:
         claim: RangeClaim,
         memory: MemoryAccount,
         locked: LockedRows,
+        permission: RefreshPermission,
     ) -> None:
         self._rows = rows
         self._range = key_range
@@ -58,6 +61,7 @@ class PendingBatches:
         self._locked = locked
         self._exclude_deferred = False
         self._others: Sequence[KeyRange] = ()
+        self._permission = permission
         self._rows_read = 0
         self._limit = min(_FIRST_PAGE_ROWS, options.batch_size)
         self._is_bisecting = False
@@ -91,6 +95,8 @@ class PendingBatches:
         allowed = self._memory.page_bytes
         is_last = False
         while not is_last:
+            if not batch and not self._permission.wait():
+                return
             # A thread that has a part of a batch does not wait, because others may wait for the memory of that part.
             reserved = self._memory.reserve(allowed, wait=not batch)
             if reserved is None and not batch:

@@ -63,6 +63,14 @@ SELECT "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_
 --   bytea, nulls_only, metric=ip
 SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(filter_0_0)s::text ORDER BY "crdbvec_row"."v" OPERATOR("public".<#>) %(vector)s::"public".vector LIMIT %(limit)s;
 
+-- ask_for_connection: Ask the processes that hold several connections of a table to return some, for as long as
+--     `lifetime`.
+INSERT INTO "public"."crdbvec_limits" AS crdbvec_limit (table_name, wanted_until) VALUES (%(table_name)s::text, now() + %(lifetime)s::interval) ON CONFLICT (table_name) DO UPDATE SET wanted_until = excluded.wanted_until;
+
+-- assign_rows: Assign the next period of a table's schedule to a process, and return in how many seconds the period
+--     ends.
+INSERT INTO "public"."crdbvec_limits" AS crdbvec_limit (table_name, assigned_until) VALUES (%(table_name)s::text, clock_timestamp() + %(duration)s::interval) ON CONFLICT (table_name) DO UPDATE SET assigned_until = greatest(coalesce(crdbvec_limit.assigned_until, clock_timestamp()), clock_timestamp()) + %(duration)s::interval RETURNING extract(epoch FROM crdbvec_limit.assigned_until - clock_timestamp())::float8;
+
 -- clear_unlocked_vector: Clear the vector of one row as `clear_vector`, unless another transaction has locked the
 --     row.
 --   one text
@@ -231,11 +239,18 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS "track_v_pending" ON "public"."track" ("
 --   bytea, nulls_only
 CREATE INDEX CONCURRENTLY IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v");
 
+-- create_connections_table: Create the table of the connections that processes hold; one row per connection.
+CREATE TABLE IF NOT EXISTS "public"."crdbvec_connections" (table_name TEXT NOT NULL, slot INT8 NOT NULL, owner TEXT NOT NULL, expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, slot));
+
 -- create_errors_table: Create the table of failed rows. It contains keys and reasons, never the inputs.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_row_errors" (table_name TEXT NOT NULL, output TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, class TEXT NOT NULL, attempts INT8 NOT NULL, next_try TIMESTAMPTZ NOT NULL, message TEXT NOT NULL, first_seen TIMESTAMPTZ NOT NULL, last_seen TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, key));
 
 -- create_extension: Make the VECTOR type available in the database.
 CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA "public";
+
+-- create_limits_table: Create the table with one row per table: until when its rows are assigned, and until when a
+--     process waits.
+CREATE TABLE IF NOT EXISTS "public"."crdbvec_limits" (table_name TEXT NOT NULL PRIMARY KEY, assigned_until TIMESTAMPTZ, wanted_until TIMESTAMPTZ);
 
 -- create_pending_index: Create the partial index over pending rows without a vector; an embedded row is no longer
 --     part of it.
@@ -412,6 +427,9 @@ DELETE FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.t
 -- delete_row_errors: Delete the failed rows of a vector column, of whatever table had its name before.
 DELETE FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text;
 
+-- delete_table_limits: Delete the limits of a table.
+DELETE FROM "public"."crdbvec_limits" AS crdbvec_limit WHERE crdbvec_limit.table_name = %(table_name)s::text;
+
 -- describe_indexes: Return the indexes of a table, including its vector indexes.
 --   one text
 SELECT crdbvec_class.relname, pg_get_indexdef(crdbvec_index.indexrelid, 1, true), crdbvec_opclass.opcname, array_to_string(crdbvec_class.reloptions, ', '), pg_get_expr(crdbvec_index.indpred, crdbvec_index.indrelid), crdbvec_method.amname FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_index.indexrelid JOIN pg_catalog.pg_am AS crdbvec_method ON crdbvec_method.oid = crdbvec_class.relam AND crdbvec_method.amname IN ('hnsw', 'ivfflat') JOIN pg_catalog.pg_class AS crdbvec_table ON crdbvec_table.oid = crdbvec_index.indrelid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_table.relnamespace JOIN pg_catalog.pg_opclass AS crdbvec_opclass ON crdbvec_opclass.oid = ANY(crdbvec_index.indclass) WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_table.relname = %(table)s::text AND crdbvec_index.indisvalid;
@@ -441,7 +459,7 @@ DROP INDEX IF EXISTS "public"."track_v_pending";
 DROP INDEX IF EXISTS "public"."picture_v_pending";
 
 -- drop_metadata_tables: Drop the metadata tables of a schema in which no vector column is left.
-DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
+DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_limits", "public"."crdbvec_connections", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
 
 -- drop_trigger: Drop the trigger.
 --   one text
@@ -607,6 +625,9 @@ INSERT INTO "public"."crdbvec_claims" (table_name, output, owner, lower_bound, u
 
 -- insert_sample_row: Insert one gloss; an existing row stays unchanged.
 INSERT INTO "public"."gloss" (id, word, gloss) VALUES (%(id)s, %(word)s::text, %(gloss)s::text) ON CONFLICT (id) DO NOTHING;
+
+-- is_connection_wanted: Return whether a process has asked for a connection of a table; no row if none ever has.
+SELECT coalesce(crdbvec_limit.wanted_until > now(), false) FROM "public"."crdbvec_limits" AS crdbvec_limit WHERE crdbvec_limit.table_name = %(table_name)s::text;
 
 -- key_at_stride: Return the key `stride` rows after a key or after the first one; no row if the table ends before it.
 --     May be a follower read.
@@ -975,6 +996,9 @@ UPDATE "public"."crdbvec_row_errors" AS crdbvec_error SET table_name = %(new_nam
 -- renew_claim: Extend the lifetime of a claim.
 UPDATE "public"."crdbvec_claims" AS crdbvec_claim SET expires_at = now() + %(lifetime)s::interval WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.owner = %(owner)s::text;
 
+-- renew_connections: Extend the time for which a process holds its connections, and return their numbers.
+UPDATE "public"."crdbvec_connections" AS crdbvec_connection SET expires_at = now() + %(lifetime)s::interval WHERE crdbvec_connection.table_name = %(table_name)s::text AND crdbvec_connection.owner = %(owner)s::text RETURNING crdbvec_connection.slot;
+
 -- replace_trigger: Create the trigger, or replace an older one atomically.
 --   one text
 CREATE OR REPLACE TRIGGER "crdbvec_stale" BEFORE UPDATE ON "public"."passage" FOR EACH ROW EXECUTE FUNCTION "public"."crdbvec_stale_passage_219918fd"();
@@ -1004,6 +1028,9 @@ UPDATE "Sales eu"."crdbvec_row_errors" AS crdbvec_error SET next_try = now() WHE
 UPDATE "public"."crdbvec_row_errors" AS crdbvec_error SET next_try = now() WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND crdbvec_error.key = jsonb_build_array(%(key_0)s::bigint)::text;
 --   bytea, nulls_only, has_key=True
 UPDATE "public"."crdbvec_row_errors" AS crdbvec_error SET next_try = now() WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND crdbvec_error.key = jsonb_build_array(%(key_0)s::text)::text;
+
+-- return_connections: Return connections of a process, those in `slots`.
+DELETE FROM "public"."crdbvec_connections" AS crdbvec_connection WHERE crdbvec_connection.table_name = %(table_name)s::text AND crdbvec_connection.owner = %(owner)s::text AND crdbvec_connection.slot = ANY(%(slots)s);
 
 -- rewrite_a_vector: Write the vector of one unlocked row that has one again; only for a transaction that is rolled
 --     back.
@@ -1125,6 +1152,9 @@ SELECT pg_total_relation_size('"public"."track"'::regclass);
 --   bytea, nulls_only
 SELECT pg_total_relation_size('"public"."picture"'::regclass);
 
+-- take_connections: Take up to `wanted` of the connections 1 to `max_connections` of a table that no process holds.
+INSERT INTO "public"."crdbvec_connections" AS crdbvec_connection (table_name, slot, owner, expires_at) SELECT %(table_name)s::text, crdbvec_free.slot, %(owner)s::text, now() + %(lifetime)s::interval FROM generate_series(1, %(max_connections)s::int8) AS crdbvec_free (slot) WHERE NOT EXISTS (SELECT 1 FROM "public"."crdbvec_connections" AS crdbvec_held WHERE crdbvec_held.table_name = %(table_name)s::text AND crdbvec_held.slot = crdbvec_free.slot AND crdbvec_held.expires_at > now()) ORDER BY crdbvec_free.slot LIMIT %(wanted)s::int8 ON CONFLICT (table_name, slot) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at WHERE crdbvec_connection.expires_at <= now() RETURNING crdbvec_connection.slot;
+
 -- upsert_column_metadata: Insert or update one vector column.
 INSERT INTO "public"."crdbvec_vector_columns" (table_name, output, inputs, fingerprint, staleness, models, changed_at, table_oid) VALUES (%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, %(models)s::text, now(), %(table_oid)s::int8) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, changed_at = excluded.changed_at, table_oid = excluded.table_oid;
 
@@ -1217,5 +1247,5 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::"public".vector, 
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::"public".vector WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::text AND pg_catalog.md5(%(seed)s::text OPERATOR(pg_catalog.||) pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) OPERATOR(pg_catalog.=) %(fingerprint)s::text;
 
 -- write_version: Record that a version is installed.
---   version=3
-INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (3, now()) ON CONFLICT (version) DO NOTHING;
+--   version=4
+INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (4, now()) ON CONFLICT (version) DO NOTHING;

@@ -49,7 +49,11 @@ UPGRADE = (
     "(table_name TEXT NOT NULL, output TEXT NOT NULL, owner TEXT NOT NULL, lower_bound TEXT, upper_bound TEXT, "
     "claimed_at TIMESTAMPTZ NOT NULL, expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output, owner))",
     'ALTER TABLE {schema}."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS table_oid INT8',
-    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (3, now()) '
+    'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_limits" (table_name TEXT NOT NULL PRIMARY KEY, '
+    "assigned_until TIMESTAMPTZ, wanted_until TIMESTAMPTZ)",
+    'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_connections" (table_name TEXT NOT NULL, slot INT8 NOT NULL, '
+    "owner TEXT NOT NULL, expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, slot))",
+    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (4, now()) '
     "ON CONFLICT (version) DO NOTHING",
 )
 

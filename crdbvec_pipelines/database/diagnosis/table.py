@@ -15,6 +15,7 @@ from crdbvec_pipelines.database.diagnosis.statements import (
     read_privileges,
 )
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
+from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
@@ -25,7 +26,14 @@ from crdbvec_pipelines.database.schema.requirements import TableFacts, read_tabl
 from crdbvec_pipelines.database.schema.triggers import TRIGGER
 from crdbvec_pipelines.naming import TableName
 
-METADATA_TABLES = (ERRORS_TABLE, VECTOR_COLUMNS_TABLE, CLAIMS_TABLE, VERSION_TABLE)
+METADATA_TABLES = (
+    ERRORS_TABLE,
+    VECTOR_COLUMNS_TABLE,
+    CLAIMS_TABLE,
+    LIMITS_TABLE,
+    CONNECTIONS_TABLE,
+    VERSION_TABLE,
+)
 _CHANGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 

@@ -17,6 +17,7 @@ from crdbvec_pipelines.database.errors import (
     is_not_supported,
     is_timed_out,
 )
+from crdbvec_pipelines.database.limits.row_pace import Pace
 from crdbvec_pipelines.database.retry import MAX_BUSY_WAIT_SECONDS
 from crdbvec_pipelines.database.rows.write_size import SLOW_SECONDS, WriteSize
 from crdbvec_pipelines.database.statement import Statement
@@ -57,12 +58,19 @@ class GuardedWrites:
         size: Returns the size of the groups, which is read from the server when it is first needed.
         update: Updates one row, and waits for its lock.
         update_unlocked: Updates one row unless it is locked: returns whether it could be locked and was updated.
+        pace: Decides when a group may be written.
     """
 
     def __init__(
-        self, database: Database, size: Callable[[], WriteSize], update: Statement, update_unlocked: Statement
+        self,
+        database: Database,
+        size: Callable[[], WriteSize],
+        update: Statement,
+        update_unlocked: Statement,
+        pace: Pace,
     ) -> None:
         self._database = database
+        self._pace = pace
         self._size = size
         self._update = update
         self._update_unlocked = update_unlocked
@@ -83,7 +91,8 @@ class GuardedWrites:
         written, start = Written(0), 0
         waits_left, busy_waits = _MAX_WAITS, 0
         while start < len(parameters):
-            group = parameters[start : start + size.rows]
+            group = parameters[start : start + min(size.rows, self._pace.largest_group or size.rows)]
+            self._pace.wait(len(group), len(parameters) - start)
             try:
                 done = self._write_group(size, group)
             except DatabaseUnavailable as error:
@@ -118,13 +127,16 @@ class GuardedWrites:
             else:
                 seconds = time.perf_counter() - started
                 size.adjust(len(group), seconds, retries)
+                self._pace.wrote(seconds, retries)
                 if seconds > SLOW_SECONDS and not self._unexamined_groups:
                     self._careful_groups = 1
                     self._unexamined_groups = _UNEXAMINED_GROUPS
                 return Written(rows)
             started = time.perf_counter()
         done = self._write_unlocked(group)
-        size.adjust(len(group), time.perf_counter() - started, 0)
+        seconds = time.perf_counter() - started
+        size.adjust(len(group), seconds, 0)
+        self._pace.wrote(seconds, 0)
         if done.locked:
             self._careful_groups = _CAREFUL_GROUPS
         return done

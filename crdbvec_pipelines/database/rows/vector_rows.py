@@ -16,6 +16,7 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, excluded_parameters, range_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
+from crdbvec_pipelines.database.limits.row_pace import pace_of
 from crdbvec_pipelines.database.rows import count_statements, statements
 from crdbvec_pipelines.database.rows.guarded_writes import GuardedWrites, Written
 from crdbvec_pipelines.database.rows.predicates import Pass
@@ -120,18 +121,20 @@ class VectorRows:
         self.errors = RowErrors(column)
         self._database = column.database
         self._parameters = {**column.seed, **self.errors.parameters}
-        database = column.database
+        database, pace = column.database, pace_of(column)
         self._vectors = GuardedWrites(
             database,
             lambda: self._write_size,
             statements.write_vector(column),
             statements.write_unlocked_vector(column),
+            pace,
         )
         self._clearing = GuardedWrites(
             database,
             lambda: self._write_size,
             statements.clear_vector(column),
             statements.clear_unlocked_vector(column),
+            pace,
         )
 
     @property

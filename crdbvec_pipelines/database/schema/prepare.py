@@ -14,6 +14,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity, open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_concurrent_change, is_not_supported
+from crdbvec_pipelines.database.limits.connection_slots import limit_connections
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE, create_errors_table
 from crdbvec_pipelines.database.schema.column_metadata import (
@@ -167,6 +168,8 @@ def required_statements(column: BoundColumn) -> list[Statement]:
 def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity) -> BoundColumn:
     """Make the schema changes that a vector column needs, and return the column bound to the changed table.
 
+    With `max_connections`, the column uses the connections that this process gets; it waits for at least one.
+
     Raises:
         TableError: The table cannot hold the column, or `manage_schema` is off and something is missing; the message
             then lists the statements to run.
@@ -193,7 +196,7 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
     follow_renamed_tables(database, column.table)
     save_column_metadata(column)
     _prepare_trigger(column)
-    return column
+    return replace(column, database=limit_connections(database, spec.table, spec.max_connections))
 
 
 def _metadata_tables(column: BoundColumn) -> set[str]:

@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.index.statements import vector_index_name
+from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE, delete_table_limits
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE
@@ -101,7 +102,7 @@ def delete_column_claims(schema: str) -> sql.Composable:
 @statement
 def drop_metadata_tables(schema: str) -> sql.Composable:
     """Drop the metadata tables of a schema in which no vector column is left."""
-    names = (ERRORS_TABLE, CLAIMS_TABLE, VECTOR_COLUMNS_TABLE, VERSION_TABLE)
+    names = (ERRORS_TABLE, CLAIMS_TABLE, LIMITS_TABLE, CONNECTIONS_TABLE, VECTOR_COLUMNS_TABLE, VERSION_TABLE)
     return sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(", ").join(sql.Identifier(schema, name) for name in names))
 
 
@@ -208,11 +209,15 @@ def _metadata(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> I
         yield Removal("the metadata tables, which no other vector column uses", drop_metadata_tables(schema))
         return
     parameters = {"table_name": column.table.name.name, "output": column.spec.output}
+    is_last = column.table.name not in {table for table, _ in set(recorded) - set(gone)}
     for name, what, build in (
         (ERRORS_TABLE, "its failed rows", delete_row_errors),
         (CLAIMS_TABLE, "its claims", delete_column_claims),
+        *([(LIMITS_TABLE, "the limits of the table", delete_table_limits)] if is_last else []),
         # The last one, so that an interrupted removal is continued.
         (VECTOR_COLUMNS_TABLE, "its record", delete_column_metadata),
     ):
         if read_table_oid(database, TableName(schema, name)) is not None:
-            yield Removal(f"{what} in {name}", build(schema), parameters)
+            removal = build(schema)
+            used = {key: value for key, value in parameters.items() if f"%({key})s" in removal.text}
+            yield Removal(f"{what} in {name}", removal, used)

@@ -26,6 +26,7 @@ class TickState:
         backoff: Why to wait after failed runs; None if there is no reason to.
         needs_split: Whether the range with the open upper end has outgrown its size.
         small_backlog: Up to this many pending rows are one run of the follow job; more become partition runs.
+        paused: Why rows must not be embedded now; None if they may.
         max_partition_runs: Partition runs that may be in progress at the same time.
     """
 
@@ -35,6 +36,7 @@ class TickState:
     pending: int = 0
     backoff: str | None = None
     needs_split: bool = False
+    paused: str | None = None
     small_backlog: int = 10_000
     max_partition_runs: int = 4
 
@@ -65,6 +67,8 @@ def decide(state: TickState) -> Decision:
     found = f"{pending_rows(state.pending)} in {state.table}"
     if state.pending == 0:
         return Decision("skip", found)
+    if state.paused:
+        return Decision("skip", f"{found}; {state.paused}")
     if work.backfills or work.whole_table:
         return Decision("skip", f"{found}; {work.description}")
     if state.backoff:

@@ -33,6 +33,7 @@ from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.orchestration.sensors.backoff import backoff_after_failures
 from crdbvec_pipelines.orchestration.sensors.decision import MAX_COUNTED_ROWS, Decision, TickState, decide
 from crdbvec_pipelines.partitioning import open_range_needs_split
+from crdbvec_pipelines.refresh.permission import quiet_text, quiet_until
 from crdbvec_pipelines.refresh.rounds import read_watermark
 from crdbvec_pipelines.refresh.watermark import Watermark
 
@@ -134,7 +135,7 @@ class _Tick:
         self._observe(pending)
         backoff = self._backoff() if pending else None
         # Read only if the tick may act on it: the next read is allowed after an interval.
-        may_act = bool(pending) and not (work.backfills or work.whole_table or backoff)
+        may_act = bool(pending) and not (work.backfills or work.whole_table or backoff or _paused(spec))
         decision = decide(
             TickState(
                 str(spec.table),
@@ -143,6 +144,7 @@ class _Tick:
                 pending=pending,
                 backoff=backoff,
                 needs_split=may_act and self._needs_split(column, keys),
+                paused=_paused(spec),
                 small_backlog=spec.follow.small_backlog,
                 max_partition_runs=spec.follow.partition_runs,
             )
@@ -258,6 +260,11 @@ class _Tick:
         config = {"edited_since": self._edited_since.isoformat()} if action == "follow" and self._edited_since else None
         ops = {self._names.op(action): {"config": config}} if config else {}
         return dg.RunRequest(job_name=self._names.job(action), run_config={"ops": ops}, tags=_TRIGGER_TAGS)
+
+
+def _paused(spec: VectorColumn) -> str | None:
+    until = quiet_until(spec)
+    return None if until is None else quiet_text(until)
 
 
 def _is_within(seconds: float, since: float) -> bool:

@@ -14,7 +14,7 @@ from tests.support.work import FakeModel, prepared
 
 def make_version_1(connection: psycopg.Connection) -> None:
     """Remove what versions after that of release 0.1.0 added."""
-    connection.execute("DROP TABLE crdbvec_metadata_version, crdbvec_claims")
+    connection.execute("DROP TABLE crdbvec_metadata_version, crdbvec_claims, crdbvec_limits, crdbvec_connections")
     connection.execute("ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid")
 
 
@@ -34,6 +34,8 @@ def test_a_table_of_release_0_1_0_is_read_and_upgraded(database: Database, conne
         "create_version_table",
         "create_claims_table",
         "add_table_oid",
+        "create_limits_table",
+        "create_connections_table",
         "write_version",
     ]
     prepared(database, column())
