@@ -29,9 +29,11 @@ _COMMANDS = {
     "init": "Write a commented crdbvec.yaml for one of your tables.",
     "model": "List and describe the models.",
     "plan": "Estimate what embedding the pending rows would do and cost.",
+    "resume": "Embed the rows of vector columns again after `crdbvec suspend`.",
     "search": "Find the rows whose input is nearest to a text.",
     "shell": "Find rows by one text after the other.",
     "status": "Show the row counts of each vector column.",
+    "suspend": "Embed no more rows of vector columns until `crdbvec resume`.",
     "uninstall": "Remove what this project added to a table, after listing it.",
     "ui": "Open Dagster's UI for crdbvec.yaml, or for the demo data.",
     "worker": "Run a Celery worker that executes Dagster runs on this machine.",
@@ -146,7 +148,19 @@ def _unexpected(error: Exception) -> str:
     callback=print_version,
     help="Show the versions of crdbvec, its engines and the server, and exit.",
 )
-def main() -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="CRDBVEC_LOG_FORMAT",
+    help="How log lines on stderr are written.  [default: text]",
+)
+def main(log_format: str) -> None:
     """Keep vector columns of CockroachDB and PostgreSQL tables fresh, and search them."""
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    if log_format == "json":
+        from crdbvec_pipelines.telemetry.log_format import JsonFormatter
+
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonFormatter())

@@ -56,7 +56,8 @@ _EVERYTHING = KeyRange()
 )
 @click.option("-F", "--follow", is_flag=True, help="Keep running and embed new rows until stopped.")
 @click.option("--max-idle", metavar="SECONDS", type=click.FloatRange(0), help="With -F: exit after this idle time.")
-@click.option("--rebuild-index", is_flag=True, help="Drop the vector index, embed, then build the index again.")
+@click.option("--metrics-port", metavar="N", type=click.IntRange(0, 65_535), help="With -F: serve Prometheus metrics.")
+@click.option("--rebuild-index", is_flag=True, help="Drop the index, embed, build the index again.")
 @click.option(
     "--existing-vectors",
     type=click.Choice(get_args(ExistingVectors)),
@@ -79,6 +80,7 @@ def command(
     workers: int | None,
     follow: bool,
     max_idle: float | None,
+    metrics_port: int | None,
     rebuild_index: bool,
     existing_vectors: ExistingVectors | None,
     reuse_vectors: bool | None,
@@ -95,6 +97,8 @@ def command(
         raise click.UsageError("-F cannot be combined with -n or --rebuild-index.")
     if max_idle is not None and not follow:
         raise click.UsageError("--max-idle requires -F.")
+    if metrics_port is not None and not follow:
+        raise click.UsageError("--metrics-port requires -F. Runs of Dagster write textfiles (docs/monitoring.md).")
     if rebuild_index and num_batches is not None:
         raise click.UsageError("--rebuild-index embeds all pending rows before it builds the index. Omit -n.")
     target = selection.resolve(
@@ -102,7 +106,8 @@ def command(
     )
     started = time.perf_counter()
     if follow:
-        report, errors = follow_target(target, max_idle, print_rows if verbose else lambda _: None)
+        on_batch = print_rows if verbose else lambda _: None
+        report, errors = follow_target(target, max_idle, on_batch, metrics_port)
         if verbose:
             print_done(time.perf_counter() - started)
         failed, deferred = sum(each.total for each in errors), sum(each.deferred for each in errors)

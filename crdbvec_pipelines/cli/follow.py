@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,7 @@ from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.rounds import RoundResult
+from crdbvec_pipelines.telemetry.exporter import Exporter, metrics_host
 
 if TYPE_CHECKING:
     from crdbvec_pipelines.orchestration.instance.reporting import MaterializationReporter
@@ -25,17 +26,29 @@ Reporters = dict[str, "MaterializationReporter"]
 
 
 def follow_target(
-    target: Target, max_idle: float | None, on_batch: Callable[[WrittenBatch], None]
+    target: Target,
+    max_idle: float | None,
+    on_batch: Callable[[WrittenBatch], None],
+    metrics_port: int | None = None,
 ) -> tuple[RefreshReport, list[ErrorCounts]]:
     """Follow all columns of a target until stopped or idle for `max_idle` seconds.
+
+    Args:
+        target: The columns.
+        max_idle: Seconds without work after which it ends; None for no limit.
+        on_batch: Called after each written batch.
+        metrics_port: The port for Prometheus; None without one.
 
     Returns:
         The total, and for each column the failed rows that are recorded, those of earlier runs included.
     """
     with target.open() as databases, _reporters(target) as reporters:
         columns = [_open_followed(databases, target, position, reporters) for position in range(len(target.columns))]
+        exporter = None if metrics_port is None else Exporter(columns, metrics_host(), metrics_port)
 
         def on_round(followed: FollowedColumn, done: RoundResult) -> None:
+            if exporter is not None:
+                exporter.metrics.add_report(followed.spec, done.report)
             reporter = reporters.get(str(followed.spec))
             if reporter is not None and reporter.add(done):
                 # The last partition is split as the table grows.
@@ -43,8 +56,9 @@ def follow_target(
 
         names = ", ".join(map(str, target.columns))
         click.echo(f"Following {names}. Ctrl-C stops after the current batch.", err=True)
-        with stop_event() as stop:
-            report = Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round).run()
+        with stop_event() as stop, exporter or nullcontext():
+            follower = Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round)
+            report = follower.run()
         return report, [followed.rows.errors.count() for followed in columns]
 
 

@@ -20,6 +20,7 @@ from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.database.suspension import suspended_since, suspended_text
 from crdbvec_pipelines.database.table import check_column
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
@@ -61,7 +62,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     has_follower_reads = False
     with target.open() as databases:
         for column in target.columns:
-            facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", "index", "index_state", "error"))
+            facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", "index", "index_state", "suspended", "error"))
             facts |= {**column_names(column), "sampled": 0}
             try:
                 with target.naming(column):
@@ -114,6 +115,8 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     name = f"{_table(facts)}.{facts['output']}"
     if facts["failed"]:
         yield f"{name}: {failed_text(facts['failed'], facts['deferred'])}."
+    if facts["suspended"]:
+        yield f"{name}: {facts['suspended']}. Resume it with `crdbvec resume`."
     for fault in ("truncated", "unreadable"):
         if facts[fault]:
             yield f"{name}: {share_text(facts[fault])} of the texts are {fault} ({facts['sampled']:,} sampled)."
@@ -138,6 +141,7 @@ def _status(database: Database, target: Target, column: VectorColumn, unavailabl
         "blank": counts.blank,
         "index": index,
         "index_state": state,
+        "suspended": None if (since := suspended_since(bound)) is None else suspended_text(since),
     }
 
 

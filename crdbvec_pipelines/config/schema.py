@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from crdbvec_pipelines.config.cron import check_cron
+from crdbvec_pipelines.config.duration import check_duration, duration_seconds
 from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
@@ -243,6 +244,12 @@ class VectorColumn(Spec):
         "machines together read and write the table; 1 to 1,000. Each process has one more, which is idle most of the "
         "time.",
     )
+    price_per_million_tokens: float | None = Field(
+        default=None,
+        ge=0,
+        description="The price of a million tokens that the model reads, in any currency, for the cost in metrics and "
+        "metadata; 0 or more. By default the cost is not known.",
+    )
     quiet_hours: tuple[Annotated[str, AfterValidator(check_quiet_hours)], ...] = Field(
         default=(),
         description='Periods of the day in which no row is embedded, such as `["08:00-18:00"]`, in the time zone of '
@@ -312,6 +319,11 @@ class VectorColumn(Spec):
         "the pool has slots; by default none.",
     )
     follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
+    target_lag: Annotated[str, AfterValidator(check_duration)] | None = Field(
+        default=None,
+        description="How long a row may be pending, such as `5m`. It is measured, checked and recorded, and the sensor "
+        "chooses its runs by it. It needs `updated_at`.",
+    )
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
     checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")
     index: IndexSpec | None = Field(default=None, description="The vector index on the output column.")
@@ -339,6 +351,8 @@ class VectorColumn(Spec):
             raise ValueError("updated_at_timezone is the time zone of updated_at, which is missing")
         if self.updated_at and self.staleness == "nulls_only":
             raise ValueError("updated_at finds edited rows, but staleness nulls_only ignores edits; remove one of them")
+        if self.target_lag and not self.updated_at:
+            raise ValueError("target_lag is about the time since updated_at, which is missing")
         if self.reuse_vectors and self.staleness == "nulls_only":
             raise ValueError("reuse_vectors needs fingerprints, which staleness nulls_only does not have; remove one")
         return self
@@ -364,6 +378,15 @@ class VectorColumn(Spec):
         if self.template is not None:
             return tuple(dict.fromkeys(column for _, column in self.template_parts if column is not None))
         return (self.input,) if isinstance(self.input, str) else (self.input or ())
+
+    def price_of(self, tokens: int) -> float | None:
+        """Return the price of tokens; None if it is not known."""
+        return None if self.price_per_million_tokens is None else tokens * self.price_per_million_tokens / 1_000_000
+
+    @property
+    def target_lag_seconds(self) -> int | None:
+        """The target lag in seconds; None without one."""
+        return None if self.target_lag is None else duration_seconds(self.target_lag)
 
     @property
     def fingerprint_column(self) -> str | None:
@@ -449,10 +472,10 @@ class ProjectConfig(Spec):
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
         for limit in ("max_rows_per_second", "max_connections"):
-            of_table: dict[TableName, int | None] = {}
+            of_table: dict[tuple[str | None, TableName], int | None] = {}
             for vector in self.vectors:
                 value = getattr(vector, limit)
-                if of_table.setdefault(vector.table, value) != value:
+                if of_table.setdefault((vector.database, vector.table), value) != value:
                     raise ValueError(
                         f"{limit} limits the table {vector.table}; write the same value in all of its entries"
                     )

@@ -9,6 +9,10 @@ Metric = Literal["cosine", "l2", "ip"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
 
+Severity = Literal["error", "warn"]
+"""How serious it is that a check does not pass."""
+
+
 class Spec(BaseModel):
     """The base class of all entries: immutable, and strict about unknown keys."""
 
@@ -93,6 +97,10 @@ class ChecksSpec(Spec):
         ge=0,
         le=1,
         description="The share of its tokens that the model does not know above which a text is unreadable; 0 to 1.",
+    )
+    target_lag_severity: Severity = Field(
+        default="error",
+        description="The severity of the check `target_lag`: `error`, which shows the asset as failed, or `warn`.",
     )
     unreadable: float = Field(
         default=0.01, ge=0, le=1, description="The share of the embedded texts that may be unreadable; 0 to 1."

@@ -87,7 +87,7 @@ class _Refresh:
         self._memory = MemoryAccount(options.memory, self._must_end)
         self._has_ended = False
         self._locked = LockedRows(rows, options.lock_wait_seconds)
-        permission = RefreshPermission(rows.spec, self._must_end)
+        permission = RefreshPermission(rows.column, self._must_end)
         self._batches = PendingBatches(rows, key_range, options, self._claim, self._memory, self._locked, permission)
 
     def _must_end(self) -> bool:
@@ -195,9 +195,11 @@ class _Refresh:
         return report + RefreshReport(rows_locked=len(self._locked) + self._locked.given_up)
 
     def _write_batch(self, batch: _Batch, encoded: EncodedRows, *, has_written: bool) -> RefreshReport:
+        started = time.perf_counter()
         written = write_rows(
             self._rows, encoded.rows, encoded.vectors, has_written=has_written, size=self._written_size
         )
+        write_seconds = time.perf_counter() - started
         locked = [encoded.rows[position] for position in written.locked]
         if locked:
             self._locked.add(locked, encoded.vectors[written.locked])
@@ -215,6 +217,10 @@ class _Refresh:
                 embedded,
                 failed=frozenset(failure.key for failure in failures),
                 locked=frozenset(row.key for row in locked),
+                tokens=encoded.tokens,
+                input_bytes=batch.bytes,
+                encode_seconds=encoded.seconds,
+                write_seconds=write_seconds,
             )
         )
         return RefreshReport(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError, is_changed_schema
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.suspension import ColumnSuspended
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.errors import CrdbvecError
@@ -41,7 +42,7 @@ _MIN_IDLE_SECONDS, _MAX_IDLE_SECONDS = 0.1, 1.5
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
 # The longest wait for a table that was replaced, which costs one query of the catalog each time.
 _MAX_REPLACED_SECONDS = 5.0
-# The wait in `quiet_hours`.
+# The wait in `quiet_hours`, and while the column is suspended.
 _PAUSE_SECONDS = 5.0
 # Without `updated_at`, edited rows are found by a table scan. The wait until the next one is twenty times the duration
 # of the last one, so that scans take at most a twentieth of the time, and at least a minute.
@@ -62,12 +63,14 @@ class FollowedColumn:
         prepare: What prepares the table again after it was replaced; without it, the process then ends with an error.
         known_input: An input that the model has encoded, with which it is checked when rows fail.
         settling: Finds the rows that do not settle.
+        on_batch: Called after each written batch of this column.
         next_scan_at: When edited rows are searched for by a table scan again.
         watermark: The latest `updated_at` that was seen; None before the first round and without `updated_at`.
         last_error: The error that ended the last round; None if it succeeded.
         is_replaced: Whether the table was replaced and is not prepared yet.
         backoff_seconds: The wait after the next error, before jitter.
         next_round_at: When the next round may start.
+        last_round_at: When the last round without an error ended, as `time.time`; 0 before the first one.
     """
 
     rows: VectorRows
@@ -76,12 +79,14 @@ class FollowedColumn:
     prepare: Prepare | None = None
     known_input: KnownInput = field(default_factory=KnownInput)
     settling: Settling = field(default_factory=Settling)
+    on_batch: Callable[[WrittenBatch], None] = lambda _batch: None
     next_scan_at: float = 0.0
     watermark: Watermark | None = None
     last_error: CrdbvecError | None = None
     is_replaced: bool = False
     backoff_seconds: float = _MIN_BACKOFF_SECONDS
     next_round_at: float = 0.0
+    last_round_at: float = 0.0
 
     @property
     def spec(self) -> VectorColumn:
@@ -158,6 +163,11 @@ class Follower:
             return RoundResult(RefreshReport())
         try:
             result = self._run_round_of_replaced(column)
+        except ColumnSuspended as error:
+            if not isinstance(column.last_error, ColumnSuspended):
+                logger.warning("%s The process waits.", error)
+            column.last_error, column.next_round_at = error, time.monotonic() + _PAUSE_SECONDS
+            return RoundResult(RefreshReport())
         except (DatabaseUnavailable, EncoderUnavailable) as error:
             jittered = column.backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311
             wait = getattr(error, "retry_after", None) or jittered
@@ -166,6 +176,7 @@ class Follower:
             return RoundResult(RefreshReport())
         if not column.is_replaced:
             column.last_error, column.backoff_seconds = None, _MIN_BACKOFF_SECONDS
+            column.last_round_at = time.time()
         return result
 
     def _retry_later(self, column: FollowedColumn, error: CrdbvecError, wait: float, max_wait: float) -> None:
@@ -210,6 +221,11 @@ class Follower:
 
     def _run_round(self, column: FollowedColumn) -> RoundResult:
         """Run one round of a column, with a table scan for edited rows if one is due."""
+
+        def on_batch(batch: WrittenBatch) -> None:
+            column.on_batch(batch)
+            self._on_batch(batch)
+
         started = time.monotonic()
         seen = read_watermark(column.rows)
         scan_is_due = started >= column.next_scan_at
@@ -221,7 +237,7 @@ class Follower:
             cache=self._cache,
             known_input=column.known_input,
             settling=column.settling,
-            on_batch=self._on_batch,
+            on_batch=on_batch,
             stop=self._stop,
         )
         result = follow_round(

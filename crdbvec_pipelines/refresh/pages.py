@@ -142,6 +142,8 @@ class PendingBatches:
             excluded=self._others,
             as_of=self._options.as_of,
         )
+        if page or page.next_bytes is not None:
+            self._permission.check()
         if (page or page.next_bytes is not None) and not self._claim.is_held:
             self._claim.acquire()
             return self._read(pass_, after, limit, max_bytes)

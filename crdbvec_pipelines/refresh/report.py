@@ -84,6 +84,10 @@ class WrittenBatch:
         failed: The keys of the failed rows.
         locked: The keys of the rows that another transaction has locked. They are tried again.
         is_late: Whether the rows were locked when their batch was written, and are written now, without their inputs.
+        tokens: Tokens that the model has read; 0 for a model that does not count tokens.
+        input_bytes: The bytes of the inputs.
+        encode_seconds: How long the encoding took.
+        write_seconds: How long writing the vectors took.
     """
 
     index: int
@@ -92,6 +96,10 @@ class WrittenBatch:
     failed: frozenset[Bound] = frozenset()
     locked: frozenset[Bound] = frozenset()
     is_late: bool = False
+    tokens: int = 0
+    input_bytes: int = 0
+    encode_seconds: float = 0.0
+    write_seconds: float = 0.0
 
     @property
     def done(self) -> Sequence[PendingRow]:

@@ -14,7 +14,7 @@ from tests.support.tables import INT_SHAPE, create_table, set_text
 SHOWN = ["table", "output", "model", "rows", "embedded", "pending", "blank", "failed", "index"]
 KEYS = [
     *("database", "table", "output", "model", "rows", "embedded", "pending", "failed", "deferred"),
-    *("truncated", "unreadable", "sampled", "blank", "index", "index_state", "error"),
+    *("truncated", "unreadable", "sampled", "blank", "index", "index_state", "suspended", "error"),
 ]
 TEXTS: list[str | None] = ["one", "two", "three", None, " "]
 
@@ -58,6 +58,7 @@ def test_all_rows_of_a_missing_column_are_pending(
         2,
         None,
         "none",
+        None,
         None,
     ]
     assert status == dict(zip(KEYS, values, strict=True))

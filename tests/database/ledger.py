@@ -230,6 +230,7 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
     "count_edited": lambda case: case.spec.updated_at is not None,
     "has_edited": lambda case: case.spec.updated_at is not None,
     "latest_update": lambda case: case.spec.updated_at is not None,
+    "oldest_unembedded": lambda case: case.spec.updated_at is not None,
     "oldest_pending": lambda case: case.spec.updated_at is not None,
     "read_stored_vectors": lambda case: case.spec.fingerprint_column is not None,
 }

@@ -53,6 +53,9 @@ UPGRADE = (
     "assigned_until TIMESTAMPTZ, wanted_until TIMESTAMPTZ)",
     'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_connections" (table_name TEXT NOT NULL, slot INT8 NOT NULL, '
     "owner TEXT NOT NULL, expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, slot))",
+    'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_lags" (table_name TEXT NOT NULL, output TEXT NOT NULL, '
+    "measured_at TIMESTAMPTZ NOT NULL, seconds FLOAT8 NOT NULL, PRIMARY KEY (table_name, output, measured_at))",
+    'ALTER TABLE {schema}."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS suspended_at TIMESTAMPTZ',
     'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (4, now()) '
     "ON CONFLICT (version) DO NOTHING",
 )

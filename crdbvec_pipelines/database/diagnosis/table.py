@@ -17,6 +17,7 @@ from crdbvec_pipelines.database.diagnosis.statements import (
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
+from crdbvec_pipelines.database.rows.lag import LAGS_TABLE
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.column_metadata import VECTOR_COLUMNS_TABLE
@@ -24,6 +25,7 @@ from crdbvec_pipelines.database.schema.metadata_version import VERSION_TABLE
 from crdbvec_pipelines.database.schema.prepare import is_prepared, required_statements
 from crdbvec_pipelines.database.schema.requirements import TableFacts, read_table_facts
 from crdbvec_pipelines.database.schema.triggers import TRIGGER
+from crdbvec_pipelines.database.suspension import suspended_since, suspended_text
 from crdbvec_pipelines.naming import TableName
 
 METADATA_TABLES = (
@@ -32,6 +34,7 @@ METADATA_TABLES = (
     CLAIMS_TABLE,
     LIMITS_TABLE,
     CONNECTIONS_TABLE,
+    LAGS_TABLE,
     VERSION_TABLE,
 )
 _CHANGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -189,6 +192,15 @@ def _schema(column: BoundColumn) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "schema", str(column), "The table is prepared, and its pending index is valid.")
+    since = suspended_since(column)
+    if since is not None:
+        yield Finding(
+            "warning",
+            "suspended",
+            str(column),
+            f"The vector column is {suspended_text(since)}, so none of its rows is embedded.",
+            "Run `crdbvec resume`.",
+        )
     if column.spec.index is None or not column.exists:
         return
     index = VectorIndex(column)

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 _MOST_PER_PROCESS = 6
 _LIFETIME_SECONDS = 30.0
 _RENEWAL_SECONDS = 5.0
-# A wish is valid until the processes that hold connections have renewed them.
-_WISH_SECONDS = 3 * _RENEWAL_SECONDS
+# The request for one is valid until the processes that hold connections have renewed them.
+_REQUEST_SECONDS = 3 * _RENEWAL_SECONDS
 _POLL_SECONDS = 0.5
 
 
@@ -64,7 +64,7 @@ class ConnectionSlots:
                 has_waited = True
             self._database.execute(
                 statements.ask_for_connection(self._schema),
-                {**self._parameters, "lifetime": timedelta(seconds=_WISH_SECONDS)},
+                {**self._parameters, "lifetime": timedelta(seconds=_REQUEST_SECONDS)},
             )
             if shutdown_requested.wait(_POLL_SECONDS):
                 raise KeyboardInterrupt
@@ -95,8 +95,8 @@ class ConnectionSlots:
     def renew(self) -> None:
         """Extend the connections; return half of them if another process waits, otherwise take those that are free.
 
-        Of a process that could not reach the database for long, the connections may have expired. It goes on with one,
-        so that for a moment there may be one more than allowed.
+        Of a process that could not reach the database for long, the connections may have expired. It continues with
+        one, so that for a moment there may be one more than allowed.
         """
         rows = self._database.fetch(
             statements.renew_connections(self._schema),

@@ -58,6 +58,14 @@ def add_table_oid(schema: str) -> sql.Composable:
 
 
 @statement
+def add_suspended_at(schema: str) -> sql.Composable:
+    """Add the column with the time since when a vector column is suspended; NULL if it is not."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS suspended_at TIMESTAMPTZ").format(
+        sql.Identifier(schema, VECTOR_COLUMNS_TABLE)
+    )
+
+
+@statement
 def select_column_metadata(schema: str) -> sql.Composable:
     """List the vector columns of one table."""
     return sql.SQL(

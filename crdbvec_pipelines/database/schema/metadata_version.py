@@ -13,7 +13,8 @@ from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.limits.statements import create_connections_table, create_limits_table
 from crdbvec_pipelines.database.rows.claim_statements import create_claims_table
-from crdbvec_pipelines.database.schema.column_metadata import add_table_oid
+from crdbvec_pipelines.database.rows.lag import create_lags_table
+from crdbvec_pipelines.database.schema.column_metadata import add_suspended_at, add_table_oid
 from crdbvec_pipelines.database.statement import Statement, statement
 
 VERSION_TABLE = "crdbvec_metadata_version"
@@ -22,7 +23,7 @@ VERSION_TABLE = "crdbvec_metadata_version"
 _ADDED: Sequence[tuple[int, Sequence[Callable[[str], Statement]]]] = (
     (2, (create_claims_table,)),
     (3, (add_table_oid,)),
-    (4, (create_limits_table, create_connections_table)),
+    (4, (create_limits_table, create_connections_table, create_lags_table, add_suspended_at)),
 )
 CURRENT_VERSION = _ADDED[-1][0]
 

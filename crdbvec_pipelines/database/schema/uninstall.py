@@ -16,6 +16,7 @@ from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.index.statements import vector_index_name
 from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE, delete_table_limits
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
+from crdbvec_pipelines.database.rows.lag import LAGS_TABLE, delete_lags
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE
 from crdbvec_pipelines.database.schema.column_metadata import (
@@ -102,7 +103,15 @@ def delete_column_claims(schema: str) -> sql.Composable:
 @statement
 def drop_metadata_tables(schema: str) -> sql.Composable:
     """Drop the metadata tables of a schema in which no vector column is left."""
-    names = (ERRORS_TABLE, CLAIMS_TABLE, LIMITS_TABLE, CONNECTIONS_TABLE, VECTOR_COLUMNS_TABLE, VERSION_TABLE)
+    names = (
+        ERRORS_TABLE,
+        CLAIMS_TABLE,
+        LIMITS_TABLE,
+        CONNECTIONS_TABLE,
+        LAGS_TABLE,
+        VECTOR_COLUMNS_TABLE,
+        VERSION_TABLE,
+    )
     return sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(", ").join(sql.Identifier(schema, name) for name in names))
 
 
@@ -213,6 +222,7 @@ def _metadata(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> I
     for name, what, build in (
         (ERRORS_TABLE, "its failed rows", delete_row_errors),
         (CLAIMS_TABLE, "its claims", delete_column_claims),
+        (LAGS_TABLE, "its measured lags", delete_lags),
         *([(LIMITS_TABLE, "the limits of the table", delete_table_limits)] if is_last else []),
         # The last one, so that an interrupted removal is continued.
         (VECTOR_COLUMNS_TABLE, "its record", delete_column_metadata),

@@ -11,12 +11,16 @@ import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.rows.lag import Lag, measure_lag
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.instance.dagster_internals import last_check_result, partitions_failing_check
 from crdbvec_pipelines.refresh.input_sample import InputSample
 
 Metadata = dict[str, int | float]
+
+TARGET_LAG = "target_lag"
+"""The check of `target_lag`, which only a vector column with one has."""
 
 DESCRIPTIONS: Mapping[str, str] = {
     "coverage": "Whether enough of the rows with an input have a current vector.",
@@ -25,12 +29,28 @@ DESCRIPTIONS: Mapping[str, str] = {
     "row_errors": "Whether no row has failed; `crdbvec errors list` shows failed rows.",
     "unreadable": "Whether the model knows the words of enough of the embedded texts; counted on a sample.",
     "truncated": "Whether enough of the embedded texts fit into the model's window; counted on a sample.",
+    TARGET_LAG: "Whether no row has been pending for longer than `target_lag`.",
 }
 
 
 def check_names(spec: VectorColumn) -> Sequence[str]:
-    """Return the names of a column's checks; without fingerprints there is no drift check."""
-    return [name for name in DESCRIPTIONS if name != "drift" or spec.fingerprint_column is not None]
+    """Return the names of a column's checks: `drift` only with fingerprints, `target_lag` only with a target lag."""
+    absent = {
+        *([] if spec.fingerprint_column is not None else ["drift"]),
+        *([] if spec.target_lag is not None else [TARGET_LAG]),
+    }
+    return [name for name in DESCRIPTIONS if name not in absent]
+
+
+def severity(name: str, spec: VectorColumn) -> dg.AssetCheckSeverity:
+    """Return how serious it is that a check does not pass."""
+    is_error = name == TARGET_LAG and spec.checks.target_lag_severity == "error"
+    return dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
+
+
+def is_of_partitions(name: str) -> bool:
+    """Return whether a check is evaluated on the state of key ranges, so that each partition has a result."""
+    return name in _CHECKS
 
 
 def is_sampled(name: str) -> bool:
@@ -39,10 +59,25 @@ def is_sampled(name: str) -> bool:
 
 
 def evaluate(
-    name: str, spec: VectorColumn, state: RangeState, sample: InputSample | None = None
+    name: str, spec: VectorColumn, state: RangeState, sample: InputSample | None = None, lag: Lag | None = None
 ) -> tuple[bool, Metadata]:
-    """Return whether a check passes for the rows of a state and a sample of their inputs, and its metadata."""
+    """Return whether a check passes for the rows of a state, a sample of their inputs and the lag, and its metadata."""
+    if name == TARGET_LAG:
+        return evaluate_lag(spec, lag)
     return _SAMPLE_CHECKS[name](spec, sample) if is_sampled(name) else _CHECKS[name](spec, state)
+
+
+def evaluate_lag(spec: VectorColumn, lag: Lag | None) -> tuple[bool, Metadata]:
+    """Return whether the target lag is kept, and the metadata; it is kept if it was not measured."""
+    if lag is None or spec.target_lag_seconds is None:
+        return True, {}
+    return lag.seconds <= spec.target_lag_seconds, {
+        "lag_seconds": round(lag.seconds, 3),
+        "target_lag_seconds": spec.target_lag_seconds,
+        "p50_seconds": round(lag.percentile(0.5), 3),
+        "p99_seconds": round(lag.percentile(0.99), 3),
+        "measurements": len(lag.history),
+    }
 
 
 def _coverage(spec: VectorColumn, state: RangeState) -> tuple[bool, Metadata]:
@@ -119,11 +154,11 @@ def log_partition_checks(
 ) -> None:
     """Log the result of each check for one partition, except those that are evaluated on a sample of the whole run."""
     for name in check_names(spec):
-        if is_sampled(name):
+        if not is_of_partitions(name):
             continue
         passed, metadata = evaluate(name, spec, state)
         # The annotation of an op's context lacks evaluations, which it stores like that of an asset.
-        context.log_event(_evaluation(names, name, passed, metadata, partition))  # type: ignore[arg-type]
+        context.log_event(_evaluation(names, spec, name, passed, metadata, partition))  # type: ignore[arg-type]
 
 
 def log_run_checks(
@@ -140,13 +175,15 @@ def log_run_checks(
     depends on the sample of the run's partitions.
     """
     present = frozenset(context.instance.get_dynamic_partitions(names.partitions))
+    # The table is not scanned by the run of some partitions.
+    lag = measure_lag(column, with_edited=False)
     for name in check_names(column.spec):
         key = dg.AssetCheckKey(dg.AssetKey(names.asset), name)
-        passed, metadata = evaluate(name, column.spec, state, sample)
-        if not is_sampled(name):
+        passed, metadata = evaluate(name, column.spec, state, sample, lag)
+        if is_of_partitions(name):
             failing = partitions_failing_check(context.instance, key) & present
             passed, metadata = not failing, {**metadata, "partitions_failing": len(failing)}
-        evaluation = _evaluation(names, name, passed, metadata)
+        evaluation = _evaluation(names, column.spec, name, passed, metadata)
         # The first resolves what Dagster planned for the run; the second is newer than the partitions' results, so that
         # the check shows it.
         context.log_event(evaluation)
@@ -154,7 +191,7 @@ def log_run_checks(
 
 
 def report_touched_checks(
-    instance: dg.DagsterInstance, names: AssetNames, spec: VectorColumn, states: Mapping[str, RangeState]
+    instance: dg.DagsterInstance, names: AssetNames, column: BoundColumn, states: Mapping[str, RangeState]
 ) -> None:
     """Report the result of each check after some rows of partitions were embedded.
 
@@ -164,22 +201,26 @@ def report_touched_checks(
     Args:
         instance: The instance.
         names: The names of the column.
-        spec: The column.
+        column: The column.
         states: The rows of the touched partitions that were read, by partition key.
     """
     present = frozenset(instance.get_dynamic_partitions(names.partitions))
-    total = sum(states.values(), RangeState())
+    total, spec = sum(states.values(), RangeState()), column.spec
     for name in check_names(spec):
         key = dg.AssetCheckKey(dg.AssetKey(names.asset), name)
+        if name == TARGET_LAG:
+            passed, metadata = evaluate_lag(spec, measure_lag(column, with_edited=False))
+            instance.report_runless_asset_event(_evaluation(names, spec, name, passed, metadata))
+            continue
         if is_sampled(name) or not states:
             last = last_check_result(instance, key)
             if last is not None:
-                instance.report_runless_asset_event(_evaluation(names, name, *last))
+                instance.report_runless_asset_event(_evaluation(names, spec, name, *last))
             continue
         now_failing = {partition for partition, state in states.items() if not evaluate(name, spec, state)[0]}
         failing = ((partitions_failing_check(instance, key) - states.keys()) | now_failing) & present
         metadata = {**evaluate(name, spec, total)[1], "partitions_failing": len(failing)}
-        instance.report_runless_asset_event(_evaluation(names, name, not failing, metadata))
+        instance.report_runless_asset_event(_evaluation(names, spec, name, not failing, metadata))
 
 
 def report_checks(
@@ -189,20 +230,27 @@ def report_checks(
     state: RangeState,
     sample: InputSample | None,
     extra: Metadata,
+    lag: Lag | None = None,
 ) -> Mapping[str, bool]:
     """Report the result of each check for the whole table, and return which passed."""
     results = {}
     for name in check_names(spec):
-        passed, metadata = evaluate(name, spec, state, sample)
+        passed, metadata = evaluate(name, spec, state, sample, lag)
         instance.report_runless_asset_event(
-            _evaluation(names, name, passed, {**metadata, **(extra if name == "coverage" else {})})
+            _evaluation(names, spec, name, passed, {**metadata, **(extra if name == "coverage" else {})})
         )
         results[name] = passed
     return results
 
 
+def lag_evaluation(names: AssetNames, spec: VectorColumn, lag: Lag) -> dg.AssetCheckEvaluation:
+    """Return the result of the check of the target lag."""
+    return _evaluation(names, spec, TARGET_LAG, *evaluate_lag(spec, lag))
+
+
 def _evaluation(
     names: AssetNames,
+    spec: VectorColumn,
     name: str,
     passed: bool,
     metadata: Mapping[str, int | float | dg.MetadataValue],
@@ -213,6 +261,6 @@ def _evaluation(
         check_name=name,
         passed=passed,
         metadata=metadata,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=severity(name, spec),
         partition=partition,
     )

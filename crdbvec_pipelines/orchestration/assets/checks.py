@@ -12,13 +12,22 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, open_existing_column
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.rows.health import oldest_pending_seconds
+from crdbvec_pipelines.database.rows.lag import measure_lag
 from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
-from crdbvec_pipelines.orchestration.assets.check_results import DESCRIPTIONS, check_names, evaluate, is_sampled
+from crdbvec_pipelines.orchestration.assets.check_results import (
+    DESCRIPTIONS,
+    TARGET_LAG,
+    check_names,
+    evaluate,
+    is_of_partitions,
+    is_sampled,
+    severity,
+)
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.partitions.sync import key_range_or_none
 from crdbvec_pipelines.orchestration.resources import background_database
@@ -50,20 +59,20 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
                 )
             keys = context.instance.get_dynamic_partitions(names.partitions)
             ranges = _ranges(spec, keys, selected)
-            only_sample = all(map(is_sampled, selected))
-            read = [] if only_sample else ranges
+            read = ranges if any(map(is_of_partitions, selected)) else []
             state = sum((range_state(column, part, "follower_read") for part in read), RangeState())
             known = [part for key in keys if (part := key_range_or_none(key, spec.table))]
             needs_sample = any(map(is_sampled, selected))
             sample = sample_column(column, encoder, known or [KeyRange()]) if needs_sample else None
+            lag = measure_lag(column, with_edited=True) if TARGET_LAG in selected else None
             extra = {"coverage": _age(column), "row_errors": RowErrors(column).count().by_status}
         for name in sorted(selected):
-            passed, metadata = evaluate(name, spec, state, sample)
+            passed, metadata = evaluate(name, spec, state, sample, lag)
             yield dg.AssetCheckResult(
                 asset_key=asset,
                 check_name=name,
                 passed=passed,
-                severity=dg.AssetCheckSeverity.WARN,
+                severity=severity(name, spec),
                 metadata={**metadata, **extra.get(name, {})},
             )
 

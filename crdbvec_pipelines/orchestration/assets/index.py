@@ -21,6 +21,7 @@ from crdbvec_pipelines.search.index_build import CoverageTooLow, build_when_cove
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import Measurement, measure_recall
+from crdbvec_pipelines.telemetry.textfile import run_metrics
 
 _CheckFunction = Callable[..., Iterator[dg.AssetCheckResult]]
 
@@ -184,6 +185,9 @@ def _recall(
                 )
             )
         measured = curve.at(index.effort)
+        with run_metrics(spec) as metrics:
+            if metrics is not None and measured is not None:
+                metrics.set(spec, "crdbvec_recall", measured.recall)
         smallest = curve.smallest_effort_with_recall(index.wanted_recall)
         png = base64.b64encode(recall_plot(curve, str(spec), index.wanted_recall)).decode()
         yield dg.AssetCheckResult(

@@ -15,6 +15,9 @@ from crdbvec_pipelines.value_text import key_text
 ROW_COUNT = "dagster/partition_row_count"
 """The number of rows of a partition, which Dagster shows as such."""
 
+TOKENS = "tokens_encoded"
+"""The tokens that the model has read, for a model that counts them."""
+
 COUNTS = "counts"
 """The metadata with the numbers that are not plotted, as JSON."""
 
@@ -32,6 +35,7 @@ def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, s
         "input": spec.template or ", ".join(spec.input_columns),
         "output": spec.output,
         "staleness": spec.staleness,
+        **({} if spec.target_lag is None else {"target_lag": spec.target_lag}),
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 spec.output: [
@@ -69,7 +73,9 @@ def column_schema(column: BoundColumn) -> dg.TableSchema:
     return dg.TableSchema([*present, *added.values()])
 
 
-def run_metadata(done: Completion, rows_embedded: int) -> Mapping[str, int | float | dg.MetadataValue]:
+def run_metadata(
+    done: Completion, rows_embedded: int, spec: VectorColumn
+) -> Mapping[str, int | float | dg.MetadataValue]:
     """Return the numbers of one materialization, always all of them.
 
     The UI plots each number that is a metadata value of its own, so those that are usually 0 are one JSON value.
@@ -81,6 +87,8 @@ def run_metadata(done: Completion, rows_embedded: int) -> Mapping[str, int | flo
         "rows_pending": state.pending,
         "rows_failed": report.rows_failed,
         "seconds": round(report.seconds, 3),
+        **({TOKENS: report.tokens_encoded} if report.tokens_encoded else {}),
+        **({} if (cost := spec.price_of(report.tokens_encoded)) is None else {"cost": round(cost, 6)}),
         ROW_COUNT: state.rows,
         COUNTS: dg.MetadataValue.json(
             {
@@ -156,7 +164,7 @@ def materialization(
         asset_key=dg.AssetKey(names.asset),
         partition=partition,
         metadata={
-            **run_metadata(done, embedded),
+            **run_metadata(done, embedded, column.spec),
             "summary": dg.MetadataValue.md(summary(done.report, done.state, embedded)),
             "server": column.database.server,
             "dagster/column_schema": column_schema(column),

@@ -29,6 +29,8 @@ from crdbvec_pipelines.refresh.engine import BatchEncoder
 from crdbvec_pipelines.refresh.input_sample import TokenReader, sample_column
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.report import WrittenBatch
+from crdbvec_pipelines.telemetry.metrics import Metrics
+from crdbvec_pipelines.telemetry.state import read_gauges
 
 _PARTITIONS_AT_ONCE = 2
 _WAKE_UP_SECONDS = 1.0
@@ -45,6 +47,7 @@ class PartitionRun:
         ranges: The key range of each partition, by partition key, in key order.
         options: Batch size, workers and limits.
         reader: The model as it counts tokens, for the checks.
+        metrics: The metrics of the run; None if they are not asked for.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class PartitionRun:
         ranges: Mapping[str, KeyRange],
         options: RefreshOptions,
         reader: TokenReader,
+        metrics: Metrics | None = None,
     ) -> None:
         self._context = context
         self._names = names
         self._column = column
         self._rows = VectorRows(column)
+        self._metrics = metrics
         self._encoder = encoder
         self._reader = reader
         self._ranges = ranges
@@ -112,6 +117,8 @@ class PartitionRun:
         if self._completed:
             sample = sample_column(self._column, self._reader, list(self._ranges.values()))
             log_run_checks(self._context, self._names, self._column, self._total, sample)
+        if self._metrics is not None:
+            read_gauges(self._metrics, self._rows)
         if self._rows_locked:
             raise LockedOut(self._rows_locked, self._column.spec.table)
 
@@ -119,6 +126,8 @@ class PartitionRun:
         def on_batch(batch: WrittenBatch) -> None:
             self._progress.add(batch)
             self._embedded.add(key, batch.embedded)
+            if self._metrics is not None:
+                self._metrics.on_batch(self._column.spec)(batch)
 
         options = replace(self._options, on_batch=on_batch)
         if options.max_batches is not None:
@@ -151,6 +160,8 @@ class PartitionRun:
 
     def _report(self, key: str, completion: Completion) -> None:
         self._progress.partition_done(completion)
+        if self._metrics is not None:
+            self._metrics.add_report(self._column.spec, completion.report)
         if not completion.is_done:
             self._rows_locked += completion.rows_locked
             reason = "locked by other transactions" if completion.rows_locked else "num_batches was reached"

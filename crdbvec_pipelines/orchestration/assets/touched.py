@@ -66,7 +66,7 @@ class TouchedPartitions:
 
     def report_checks(self) -> None:
         """Evaluate the checks again, after the events of `materializations` have been logged."""
-        report_touched_checks(self._instance, self._names, self._column.spec, self.states)
+        report_touched_checks(self._instance, self._names, self._column, self.states)
 
     def _has_time(self) -> bool:
         return self._reading_seconds < _READ_SECONDS + _READ_SHARE * (time.monotonic() - self._started)

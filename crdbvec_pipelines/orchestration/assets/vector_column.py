@@ -24,6 +24,7 @@ from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
+from crdbvec_pipelines.telemetry.textfile import run_metrics
 
 # On a run of the in-process job: batches are encoded in the process of the run, whatever `executor` says.
 IN_PROCESS_TAG = "crdbvec/in_process"
@@ -108,8 +109,11 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
                 max_batches=config.num_batches,
             )
             executor = "in_process" if IN_PROCESS_TAG in context.run.tags else spec.executor
-            with open_batch_encoder(registry, spec.model, executor, options.workers) as batch_encoder:
-                PartitionRun(context, names, column, batch_encoder, ranges, options, encoder).run()
+            with (
+                run_metrics(spec) as metrics,
+                open_batch_encoder(registry, spec.model, executor, options.workers) as batch_encoder,
+            ):
+                PartitionRun(context, names, column, batch_encoder, ranges, options, encoder, metrics).run()
         yield from ()
 
     source_text = spec.template or ", ".join(spec.input_columns)

@@ -11,6 +11,7 @@ from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
+from crdbvec_pipelines.orchestration.jobs.suspension import suspension_jobs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.orchestration.sensors.follow import build_follow_sensor
@@ -40,7 +41,8 @@ def build_jobs(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -
         ),
     ]
     jobs += [_sync_job(spec, names, registry), build_follow_job(spec, names, registry)]
-    return dg.Definitions(jobs=jobs, sensors=[build_follow_sensor(spec, names, registry, jobs)])
+    suspension = suspension_jobs(spec, names, registry)
+    return dg.Definitions(jobs=[*jobs, *suspension], sensors=[build_follow_sensor(spec, names, registry, jobs)])
 
 
 def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.JobDefinition:

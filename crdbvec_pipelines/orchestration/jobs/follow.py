@@ -23,6 +23,8 @@ from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
 from crdbvec_pipelines.refresh.settling import Settling
+from crdbvec_pipelines.telemetry.state import read_gauges
+from crdbvec_pipelines.telemetry.textfile import run_metrics
 
 # The waits between two rounds that find nothing but locked rows.
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 10.0
@@ -55,7 +57,7 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
 
     @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
     def follow(context: dg.OpExecutionContext, config: FollowConfig) -> None:
-        with as_dagster_failures():
+        with as_dagster_failures(), run_metrics(spec) as metrics:
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             encoder.load_in_background()
@@ -68,6 +70,8 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
             deadline = time.monotonic() + config.minutes * 60
 
             def log(done: RoundResult) -> None:
+                if metrics is not None:
+                    metrics.add_report(spec, done.report)
                 for event in partitions.materializations(done.report, done.touched):
                     context.log_event(event)
                 if done.touched:
@@ -79,6 +83,8 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
 
             # All rounds share one cache, so that a row that is locked is not encoded again in each of them.
             options = replace(options_for(spec), passes=passes_since(since), settling=Settling())
+            if metrics is not None:
+                options = replace(options, on_batch=metrics.on_batch(spec))
             pause = _MIN_PAUSE_SECONDS
             while True:
                 done = follow_round(rows, encoder, ranges, options, on_interrupted=log)
@@ -99,6 +105,8 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
                 else:
                     time.sleep(pause)
                     pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            if metrics is not None:
+                read_gauges(metrics, rows)
             # Dagster stores one result of a check per run and partition.
             for key, state in partitions.states.items():
                 log_partition_checks(context, names, spec, key, state)

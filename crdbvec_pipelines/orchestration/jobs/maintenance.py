@@ -1,10 +1,13 @@
 """The scheduled maintenance of a vector column: sync its partitions, embed edited rows again, evaluate its checks."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.claims import delete_expired_claims
 from crdbvec_pipelines.database.rows.health import oldest_pending_seconds
+from crdbvec_pipelines.database.rows.lag import delete_expired_lags, measure_lag
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
@@ -14,6 +17,7 @@ from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.check_results import report_checks
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
+from crdbvec_pipelines.orchestration.assets.usage import usage_of_last_day
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions, version_tags
@@ -23,6 +27,8 @@ from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.telemetry.state import read_gauges
+from crdbvec_pipelines.telemetry.textfile import run_metrics
 
 
 def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
@@ -34,7 +40,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
 
     @dg.op(name=names.op("maintain"), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
     def maintain(context: dg.OpExecutionContext) -> None:
-        with as_dagster_failures():
+        with as_dagster_failures(), run_metrics(spec) as metrics:
             keep_connections_open(context.instance)
             encoder = registry.load(spec.model)
             column = prepare_column(background_database(context.resources, names.resource, spec), spec, encoder)
@@ -44,8 +50,13 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             materialized = materialized_partitions(context.instance, names, plan.keys)
             versions = version_tags(context.instance, names)
             total = RangeState()
+            options = options_for(spec)
+            if metrics is not None:
+                options = replace(options, on_batch=metrics.on_batch(spec))
             for key in plan.keys:
-                done = complete_range(rows, encoder, parse_partition_key(key, spec.table), options_for(spec))
+                done = complete_range(rows, encoder, parse_partition_key(key, spec.table), options)
+                if metrics is not None:
+                    metrics.add_report(spec, done.report)
                 total += done.state
                 changed = done.report.rows_read or done.report.rows_cleared
                 # A partition may be complete and not materialized: the command line embedded it, its run was canceled
@@ -62,11 +73,16 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             delete_expired_claims(column)
             if rows.errors.count().total:
                 rows.errors.delete_resolved()
+            if metrics is not None:
+                read_gauges(metrics, rows)
             age = oldest_pending_seconds(column)
             extra = {} if age is None else {"oldest_pending_seconds": round(age, 3)}
             sample = sample_column(column, encoder, [parse_partition_key(key, spec.table) for key in plan.keys])
-            for name, passed in report_checks(context.instance, names, spec, total, sample, extra).items():
+            lag = measure_lag(column, with_edited=True)
+            delete_expired_lags(column)
+            for name, passed in report_checks(context.instance, names, spec, total, sample, extra, lag).items():
                 context.log.info(f"check {name}: {'passed' if passed else 'warns'}")
+            context.log_event(usage_of_last_day(context.instance, names, spec))
             prune_runs(context, names, spec.keep_runs_days)
 
     @dg.job(

@@ -11,6 +11,9 @@ Action = Literal["skip", "sync_partitions", "follow", "encode"]
 MAX_COUNTED_ROWS = 100_000
 
 
+# A run that loads a model takes about this long until its first row is written.
+_START_SECONDS = 15.0
+
 _NO_WORK = WorkInProgress()
 
 
@@ -28,6 +31,9 @@ class TickState:
         small_backlog: Up to this many pending rows are one run of the follow job; more become partition runs.
         paused: Why rows must not be embedded now; None if they may.
         max_partition_runs: Partition runs that may be in progress at the same time.
+        lag_seconds: How long the oldest pending row has been pending.
+        target_lag_seconds: How long a row may be pending; None without a target lag.
+        rows_per_second: How many rows the last run embedded per second; None if that is not known.
     """
 
     table: str
@@ -39,6 +45,9 @@ class TickState:
     paused: str | None = None
     small_backlog: int = 10_000
     max_partition_runs: int = 4
+    lag_seconds: float = 0.0
+    target_lag_seconds: int | None = None
+    rows_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def decide(state: TickState) -> Decision:
         return Decision("sync_partitions", f"{state.table} is not prepared yet")
     found = f"{pending_rows(state.pending)} in {state.table}"
     if state.pending == 0:
-        return Decision("skip", found)
+        return Decision("skip", f"{found}; {state.paused}" if state.paused else found)
     if state.paused:
         return Decision("skip", f"{found}; {state.paused}")
     if work.backfills or work.whole_table:
@@ -75,12 +84,24 @@ def decide(state: TickState) -> Decision:
         return Decision("skip", f"{found}; {state.backoff}")
     if state.needs_split:
         return Decision("sync_partitions", f"{found}; the last partition has outgrown its size")
-    if state.pending <= state.small_backlog:
+    if _is_for_follow_job(state):
         return Decision("skip", f"{found}; {work.description}") if work.partition_runs else Decision("follow", found)
     free = state.max_partition_runs - len(work.partition_runs)
     if free <= 0:
         return Decision("skip", f"{found}; {work.description}")
     return Decision("encode", found, free)
+
+
+def _is_for_follow_job(state: TickState) -> bool:
+    """Return whether one run of the follow job is enough.
+
+    With a target lag, it is if it embeds all pending rows before the oldest one has been pending for too long, or in
+    about the time in which partition runs start. Otherwise it is for a small backlog.
+    """
+    if state.target_lag_seconds is None or not state.rows_per_second:
+        return state.pending <= state.small_backlog
+    left = max(_START_SECONDS, state.target_lag_seconds - state.lag_seconds)
+    return state.pending / state.rows_per_second <= left
 
 
 def pending_rows(count: int) -> str:

@@ -17,11 +17,14 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.keys import TableKeys
+from crdbvec_pipelines.database.rows.lag import Lag, record, unembedded_lag_seconds
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import is_prepared
+from crdbvec_pipelines.database.suspension import suspended_since
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.assets.check_results import lag_evaluation
 from crdbvec_pipelines.orchestration.instance.in_progress import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -33,9 +36,10 @@ from crdbvec_pipelines.orchestration.resources import database_of
 from crdbvec_pipelines.orchestration.sensors.backoff import backoff_after_failures
 from crdbvec_pipelines.orchestration.sensors.decision import MAX_COUNTED_ROWS, Decision, TickState, decide
 from crdbvec_pipelines.partitioning import open_range_needs_split
-from crdbvec_pipelines.refresh.permission import quiet_text, quiet_until
+from crdbvec_pipelines.refresh.permission import paused_text
 from crdbvec_pipelines.refresh.rounds import read_watermark
 from crdbvec_pipelines.refresh.watermark import Watermark
+from crdbvec_pipelines.telemetry.textfile import run_metrics
 
 # Dagster ends a tick after 60 s and discards its result.
 _TICK_SECONDS = 30.0
@@ -60,6 +64,8 @@ class TickCursor(BaseModel):
     observed: int | None = None
     observed_at: FiniteFloat = 0.0
     tail_checked_at: FiniteFloat = 0.0
+    is_lag_kept: bool | None = None
+    lag_reported_at: FiniteFloat = 0.0
     next_partition: int = 0
 
     @classmethod
@@ -117,8 +123,9 @@ class _Tick:
         cursor = TickCursor.read(context.cursor)
         self._is_cursor_reset = cursor is None
         self._cursor = cursor or TickCursor()
-        self._events: list[dg.AssetObservation] = []
+        self._events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
         self._edited_since: datetime | None = None
+        self._edited_lag_seconds = 0.0
 
     def run(self) -> dg.SensorResult:
         spec = self._spec
@@ -132,10 +139,13 @@ class _Tick:
             return self._result(decide(state), [])
         rows = VectorRows(column)
         pending = self._count_pending(rows)
-        self._observe(pending)
+        lag = self._measure_lag(column, pending)
+        self._write_metrics(rows, pending, lag)
+        self._observe(pending, lag)
         backoff = self._backoff() if pending else None
+        paused = paused_text(column)
         # Read only if the tick may act on it: the next read is allowed after an interval.
-        may_act = bool(pending) and not (work.backfills or work.whole_table or backoff or _paused(spec))
+        may_act = bool(pending) and not (work.backfills or work.whole_table or backoff or paused)
         decision = decide(
             TickState(
                 str(spec.table),
@@ -144,7 +154,10 @@ class _Tick:
                 pending=pending,
                 backoff=backoff,
                 needs_split=may_act and self._needs_split(column, keys),
-                paused=_paused(spec),
+                paused=paused,
+                lag_seconds=0.0 if lag is None else lag.seconds,
+                target_lag_seconds=spec.target_lag_seconds,
+                rows_per_second=self._rows_per_second() if may_act and lag is not None else None,
                 small_backlog=spec.follow.small_backlog,
                 max_partition_runs=spec.follow.partition_runs,
             )
@@ -172,11 +185,46 @@ class _Tick:
         since = min(self._cursor.edited_since or seen.since, latest.since)
         edited, oldest = rows.count_edited(since, MAX_COUNTED_ROWS)
         self._edited_since = since if edited else None
+        if edited and oldest is not None:
+            self._edited_lag_seconds = max(0.0, (seen.seen_at - oldest).total_seconds())
         if edited < MAX_COUNTED_ROWS:
             self._cursor.watermark = latest
             # Rows updated before the first stale one need not be read again.
             self._cursor.edited_since = min(oldest or latest.since, latest.since)
         return unembedded + edited
+
+    def _measure_lag(self, column: BoundColumn, pending: int) -> Lag | None:
+        """Record the lag, and report the check of it when its result has changed, and once an hour."""
+        spec, cursor = self._spec, self._cursor
+        if spec.target_lag is None:
+            return None
+        lag = record(column, max(unembedded_lag_seconds(column), self._edited_lag_seconds) if pending else 0.0)
+        evaluation = lag_evaluation(self._names, spec, lag)
+        is_recent = _is_within(_OBSERVATION_INTERVAL_SECONDS, cursor.lag_reported_at)
+        if evaluation.passed != cursor.is_lag_kept or not is_recent:
+            cursor.is_lag_kept, cursor.lag_reported_at = evaluation.passed, time.time()
+            self._events.append(evaluation)
+        return lag
+
+    def _write_metrics(self, rows: VectorRows, pending: int, lag: Lag | None) -> None:
+        """Add the state of the column, and that a tick took place, to its textfile."""
+        spec = self._spec
+        with run_metrics(spec) as metrics:
+            if metrics is not None:
+                metrics.set(spec, "crdbvec_rows_pending", pending)
+                metrics.set(spec, "crdbvec_rows_failed_recorded", rows.errors.count().total)
+                metrics.set(spec, "crdbvec_oldest_pending_seconds", None if lag is None else lag.seconds)
+                metrics.set(spec, "crdbvec_suspended", float(suspended_since(rows.column) is not None))
+                metrics.round_ended(spec)
+
+    def _rows_per_second(self) -> float | None:
+        """Return the rate of the last materialization."""
+        event = self._context.instance.get_latest_materialization_event(dg.AssetKey(self._names.asset))
+        materialization = event.asset_materialization if event else None
+        rate = materialization.metadata.get("rows_per_second") if materialization else None
+        return (
+            float(rate.value) if isinstance(rate, (dg.FloatMetadataValue, dg.IntMetadataValue)) and rate.value else None
+        )
 
     def _backoff(self) -> str | None:
         interval = timedelta(seconds=self._spec.follow.interval_seconds)
@@ -238,13 +286,17 @@ class _Tick:
             return dg.RunRequest(job_name=job, partition_key=first, tags=_TRIGGER_TAGS)
         return dg.RunRequest(job_name=job, tags={**_TRIGGER_TAGS, RANGE_START_TAG: first, RANGE_END_TAG: last})
 
-    def _observe(self, pending: int) -> None:
+    def _observe(self, pending: int, lag: Lag | None) -> None:
         """Report the backlog for the UI's plot when it has changed, and once an hour."""
         cursor = self._cursor
         if pending == cursor.observed and _is_within(_OBSERVATION_INTERVAL_SECONDS, cursor.observed_at):
             return
         cursor.observed, cursor.observed_at = pending, time.time()
-        self._events.append(dg.AssetObservation(dg.AssetKey(self._names.asset), metadata={"rows_pending": pending}))
+        metadata: dict[str, int | float] = {"rows_pending": pending}
+        if lag is not None:
+            metadata["lag_seconds"] = round(lag.seconds, 3)
+            metadata |= {f"lag_p{share}_seconds": round(lag.percentile(share / 100), 3) for share in (50, 99)}
+        self._events.append(dg.AssetObservation(dg.AssetKey(self._names.asset), metadata=metadata))
 
     def _result(self, decision: Decision, partition_runs: Sequence[dg.RunRequest]) -> dg.SensorResult:
         cursor = self._cursor.model_dump_json()
@@ -260,11 +312,6 @@ class _Tick:
         config = {"edited_since": self._edited_since.isoformat()} if action == "follow" and self._edited_since else None
         ops = {self._names.op(action): {"config": config}} if config else {}
         return dg.RunRequest(job_name=self._names.job(action), run_config={"ops": ops}, tags=_TRIGGER_TAGS)
-
-
-def _paused(spec: VectorColumn) -> str | None:
-    until = quiet_until(spec)
-    return None if until is None else quiet_text(until)
 
 
 def _is_within(seconds: float, since: float) -> bool:

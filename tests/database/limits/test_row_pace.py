@@ -9,7 +9,6 @@ import pytest
 
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.limits import row_pace as module
 from crdbvec_pipelines.database.limits.row_pace import RowPace, Unlimited, pace_of
 from crdbvec_pipelines.database.limits.statements import assign_rows
 from tests.support.tables import INT_SHAPE, column, create_table, vectors
@@ -27,8 +26,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(module.time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

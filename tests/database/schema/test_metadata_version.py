@@ -14,8 +14,10 @@ from tests.support.work import FakeModel, prepared
 
 def make_version_1(connection: psycopg.Connection) -> None:
     """Remove what versions after that of release 0.1.0 added."""
-    connection.execute("DROP TABLE crdbvec_metadata_version, crdbvec_claims, crdbvec_limits, crdbvec_connections")
-    connection.execute("ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid")
+    connection.execute(
+        "DROP TABLE crdbvec_metadata_version, crdbvec_claims, crdbvec_limits, crdbvec_connections, crdbvec_lags"
+    )
+    connection.execute("ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid, DROP COLUMN suspended_at")
 
 
 def test_preparing_records_the_current_version(database: Database, connection: psycopg.Connection) -> None:
@@ -36,6 +38,8 @@ def test_a_table_of_release_0_1_0_is_read_and_upgraded(database: Database, conne
         "add_table_oid",
         "create_limits_table",
         "create_connections_table",
+        "create_lags_table",
+        "add_suspended_at",
         "write_version",
     ]
     prepared(database, column())
