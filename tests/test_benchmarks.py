@@ -60,6 +60,11 @@ SHORT_RUNS = {
             Printed(("rows / partitions", "backfill/embed", "seconds before the first run"), ("60 / 3",)),
         ),
     ),
+    "celery_workers": ShortRun(
+        ("--rows", "2"),
+        (Printed(("workers", "seconds", "rows/s", "overhead of a run s"), ("1", "2")),),
+        (rf"2 workers / 1 worker: {NUMBER}",),
+    ),
     "encode": ShortRun(
         ("--rows", "32", "--batch", "16", "--rounds", "1"),
         (
@@ -82,6 +87,22 @@ SHORT_RUNS = {
         ("--rows", "2000", "--seconds", "1", "--rounds", "1"),
         (Printed(("application", "updates", "p50", "p99", "longest"), ("alone", "next to a refresh")),),
         (rf"p99 next to a refresh minus alone: -?{NUMBER} ms", rf"rows embedded next to the application: {NUMBER}"),
+    ),
+    "many_columns": ShortRun(
+        ("--columns", "2", "--partitions", "5"),
+        (
+            Printed(
+                ("what", "seconds", "ms each"),
+                (
+                    "definitions are built",
+                    "definitions are resolved",
+                    "partitions are added",
+                    "partitions are read",
+                    "work in progress is found",
+                    "statuses are read",
+                ),
+            ),
+        ),
     ),
     "memory": ShortRun(
         ("--scale", "0.02", "--rounds", "1"),
@@ -182,7 +203,11 @@ def test_every_benchmark_has_a_short_run() -> None:
 
 
 @pytest.mark.timeout(LIMIT_SECONDS)
-@pytest.mark.parametrize("name", SHORT_RUNS)
+@pytest.mark.parametrize(
+    "name",
+    # It starts a daemon, a broker and two workers, which tests/workers does, too.
+    [pytest.param(name, marks=[pytest.mark.long_form] if name == "celery_workers" else []) for name in SHORT_RUNS],
+)
 def test_benchmark_exits_with_0_and_prints_its_tables(name: str) -> None:
     expected = SHORT_RUNS[name]
     command = [sys.executable, "-m", f"benchmarks.{name}", *expected.arguments]
