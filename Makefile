@@ -45,9 +45,12 @@ CRDBVEC_GENERATED_TABLES ?= 5000
 # The random faults of the command line, and again those of Dagster, and the rows of the table.
 CRDBVEC_STRESS_FAULTS ?= 300
 CRDBVEC_STRESS_ROWS ?= 20000
+# How often commands of a model migration are killed.
+CRDBVEC_MIGRATION_KILLS ?= 20
 stress: $(READY) ## Run the stress tests, one minute for each scenario, 5,000 generated tables, and 600 random faults.
 	CRDBVEC_STRESS_SECONDS=$(CRDBVEC_STRESS_SECONDS) CRDBVEC_GENERATED_TABLES=$(CRDBVEC_GENERATED_TABLES) \
 		CRDBVEC_STRESS_FAULTS=$(CRDBVEC_STRESS_FAULTS) CRDBVEC_STRESS_ROWS=$(CRDBVEC_STRESS_ROWS) \
+		CRDBVEC_MIGRATION_KILLS=$(CRDBVEC_MIGRATION_KILLS) \
 		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables tests/faults
 
 # CRDBVEC_UPDATE_SCREENSHOTS=1 makes the pictures of the documents.

@@ -4,7 +4,7 @@ The names that `crdbvec_pipelines` itself exports are stable; docs/library.md sa
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -51,8 +51,15 @@ class Column:
         spec: The configuration entry, with its defaults.
     """
 
-    def __init__(self, database: Database, spec: VectorColumn, encoder: Encoder) -> None:
+    def __init__(
+        self,
+        database: Database,
+        spec: VectorColumn,
+        encoder: Encoder,
+        load: Callable[[str], Encoder] | None = None,
+    ) -> None:
         self.spec = spec
+        self._load = load
         self._database = database
         self._encoder = encoder
 
@@ -187,7 +194,7 @@ class Column:
         return Documents(bind_column(self._database, self.spec, self._encoder), metadata_column)
 
     def _searcher(self) -> Searcher:
-        return Searcher(self._database, self.spec, self._encoder)
+        return Searcher(self._database, self.spec, self._encoder, self._load)
 
 
 def open_column(
@@ -215,11 +222,14 @@ def open_column(
     """
     project = config if isinstance(config, ProjectConfig) else _read_config(Path(config) if config else None)
     spec = _spec(TableName.parse(table), output, project, settings)
-    encoder = load_registry(project).load(spec.model)
+    registry = load_registry(project)
+    encoder = registry.load(spec.model)
     if project is None and spec.database is not None:
         raise ConfigurationError(f"There is no configuration with a database {spec.database}. Give config, or url.")
     database = project.database_named(spec.database) if project else DatabaseSpec()
-    return Column(Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds), spec, encoder)
+    return Column(
+        Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds), spec, encoder, registry.load
+    )
 
 
 def _read_config(path: Path | None) -> ProjectConfig | None:

@@ -109,6 +109,21 @@ SHORT_RUNS = {
         (Printed(("inputs", "rows", "peak MB", "above 1 kB"), ("1 kB", "1 MB", "20 MB")),),
         (rf"rows/s with inputs of 1 kB and a model that takes no time: {NUMBER}",),
     ),
+    "migration": ShortRun(
+        ("--rows", "500", "--exchanges", "4"),
+        (
+            Printed(
+                ("p50 ms", "max ms"),
+                (
+                    "transaction of the switch",
+                    "search, no switch",
+                    "search, during switches",
+                    "write, no switch",
+                    "write, during switches",
+                ),
+            ),
+        ),
+    ),
     "nearest": ShortRun(
         ("--rows", "3000"),
         (

@@ -27,6 +27,7 @@ _COMMANDS = {
     "errors": "List failed rows, or release them for another attempt.",
     "index": "Show the vector index, build it, and tune the search effort.",
     "init": "Write a commented crdbvec.yaml for one of your tables.",
+    "migrate": "Change the model of a vector column without an outage.",
     "model": "List and describe the models.",
     "plan": "Estimate what embedding the pending rows would do and cost.",
     "resume": "Embed the rows of vector columns again after `crdbvec suspend`.",

@@ -17,6 +17,7 @@ from crdbvec_pipelines.database.diagnosis.server import server_findings
 from crdbvec_pipelines.database.diagnosis.table import table_findings
 from crdbvec_pipelines.database.dialects import CockroachDialect
 from crdbvec_pipelines.database.errors import SharedSessions
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE
 
@@ -54,7 +55,8 @@ def _databases(target: Target) -> Iterator[Finding]:
 
 
 def _column(database: Database, target: Target, column: VectorColumn) -> Iterator[Finding]:
-    yield from table_findings(open_column(database, column, target.registry.load(column.model)))
+    present = present_column(database, column)
+    yield from table_findings(open_column(database, present, target.registry.load(present.model)))
 
 
 def _dagster() -> Iterator[Finding]:

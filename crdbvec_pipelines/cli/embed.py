@@ -102,7 +102,11 @@ def command(
     if rebuild_index and num_batches is not None:
         raise click.UsageError("--rebuild-index embeds all pending rows before it builds the index. Omit -n.")
     target = selection.resolve(
-        batch_size=batch_size, workers=workers, existing_vectors=existing_vectors, reuse_vectors=reuse_vectors
+        also_second=True,
+        batch_size=batch_size,
+        workers=workers,
+        existing_vectors=existing_vectors,
+        reuse_vectors=reuse_vectors,
     )
     started = time.perf_counter()
     if follow:
@@ -119,6 +123,7 @@ def command(
             print_text(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.{recorded}")
         return
     with target.open() as databases:
+        target = target.present(databases, with_second=True)
         target.check(databases)
         embedder = _Embedder(databases, target, num_batches, rebuild_index, verbose)
         results = []

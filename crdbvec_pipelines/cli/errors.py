@@ -33,9 +33,10 @@ def list_errors(
 
     Prints key, status, attempts, next retry and reason of each row. The input of a failed row is not stored.
     """
-    target = selection.resolve()
+    target = selection.resolve(also_second=True)
     found = []
     with target.open() as databases:
+        target = target.present(databases, with_second=True)
         for column in target.columns:
             bound = _bind(databases, target, column)
             if is_prepared(bound):
@@ -82,9 +83,10 @@ def retry(
 
     The next refresh or follow tick tries them again without waiting for their next retry time.
     """
-    target = selection.resolve()
+    target = selection.resolve(also_second=True)
     released = 0
     with target.open() as databases:
+        target = target.present(databases, with_second=True)
         for column in target.columns:
             bound = _bind(databases, target, column)
             if key and len(key) != len(bound.table.key):

@@ -10,6 +10,7 @@ import click
 from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.signals import stop_event
 from crdbvec_pipelines.cli.target import Target
+from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.row_errors import ErrorCounts
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
@@ -43,7 +44,18 @@ def follow_target(
         The total, and for each column the failed rows that are recorded, those of earlier runs included.
     """
     with target.open() as databases, _reporters(target) as reporters:
-        columns = [_open_followed(databases, target, position, reporters) for position in range(len(target.columns))]
+
+        def reload(followed: Sequence[FollowedColumn]) -> Sequence[FollowedColumn]:
+            """Return the columns that the entries stand for now; those that are followed already stay as they are."""
+            known = {_identity(each.spec): each for each in followed}
+            present = target.present(databases, with_second=True).columns
+            if followed and known.keys() == set(map(_identity, present)):
+                return followed
+            return [
+                known.get(_identity(each)) or _open_followed(databases, target, each, reporters) for each in present
+            ]
+
+        columns = reload(())
         exporter = None if metrics_port is None else Exporter(columns, metrics_host(), metrics_port)
 
         def on_round(followed: FollowedColumn, done: RoundResult) -> None:
@@ -54,16 +66,21 @@ def follow_target(
                 # The last partition is split as the table grows.
                 followed.ranges = reporter.ranges()
 
-        names = ", ".join(map(str, target.columns))
+        names = ", ".join(str(each.spec) for each in columns)
         click.echo(f"Following {names}. Ctrl-C stops after the current batch.", err=True)
         with stop_event() as stop, exporter or nullcontext():
-            follower = Follower(columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round)
+            follower = Follower(
+                columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round, reload=reload
+            )
             report = follower.run()
-        return report, [followed.rows.errors.count() for followed in columns]
+        return report, [followed.rows.errors.count() for followed in follower.columns]
 
 
-def _open_followed(databases: Databases, target: Target, position: int, reporters: Reporters) -> FollowedColumn:
-    column = target.columns[position]
+def _identity(column: VectorColumn) -> tuple[str | None, str, str]:
+    return column.database, str(column), column.model
+
+
+def _open_followed(databases: Databases, target: Target, column: VectorColumn, reporters: Reporters) -> FollowedColumn:
     database = databases.of(column)
     encoder = target.registry.load(column.model)
     reporter = reporters.get(str(column))

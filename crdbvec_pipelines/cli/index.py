@@ -42,9 +42,10 @@ command.add_command(predict)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def status(selection: Selection, as_json: bool) -> None:
     """Show the state, the definition and the size of the index."""
-    target = selection.resolve()
-    column = target.column
+    target = selection.resolve(also_second=True)
     with target.open() as databases:
+        target = target.present(databases)
+        column = target.column
         bound = _open(databases.of(column), target)
         index = VectorIndex(bound)
         existing = index.existing()
@@ -53,7 +54,9 @@ def status(selection: Selection, as_json: bool) -> None:
         differences = index.differences()
         use = read_index_use(bound, 1) if definition is not None else None
         check = check_size(bound, index, definition) if definition is not None else None
-    others = sorted(existing.keys() - {index.name})
+        replacement = index.replacement
+        state = replacement.state
+    others = sorted(existing.keys() - {index.name, replacement.index})
     if as_json:
         print_json(
             {
@@ -62,6 +65,7 @@ def status(selection: Selection, as_json: bool) -> None:
                 "definition": asdict(definition) if definition else None,
                 "differences": differences,
                 "others": others,
+                "replacement": {"index": replacement.index, "state": state} if state else None,
                 "used_by": use.by_form if use else {},
                 **asdict(sizes),
                 "live": asdict(check) if check else None,
@@ -85,6 +89,8 @@ def status(selection: Selection, as_json: bool) -> None:
         print_text(f"  {'used' if is_used else 'not used'} by {form}, according to the query plan")
     for note in use.notes if use else ():
         print_text(f"  {note}")
+    if state is not None:
+        print_text(f"  {replacement.description(state)}")
     for other in others:
         print_text(f"  another vector index over this column: {other}")
     if differences:
@@ -96,27 +102,50 @@ def status(selection: Selection, as_json: bool) -> None:
 
 @command.command("build", epilog="Example: crdbvec index build -t article --replace")
 @column_options
-@click.option("--replace", is_flag=True, help="Drop an index that differs from the configuration and build it again.")
+@click.option("--replace", is_flag=True, help="Build an index in place of one that differs from the configuration.")
+@click.option(
+    "--min-recall",
+    type=click.FloatRange(0, 1),
+    help="With --replace: keep the old index if the recall of the new one is lower.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def build(selection: Selection, replace: bool, as_json: bool) -> None:
+def build(selection: Selection, replace: bool, min_recall: float | None, as_json: bool) -> None:
     """Build the index if enough rows have a vector.
 
-    Writers are not blocked during the build.
+    Writers are not blocked during the build. With --replace, searches use the old index until the new one is built; its
+    recall is measured before it takes the place of the old one. If the command is interrupted, run it again.
     """
-    target = selection.resolve()
-    column = target.column
+    if min_recall is not None and not replace:
+        raise click.UsageError("--min-recall requires --replace.")
+    measured: list[RecallCurve] = []
+    target = selection.resolve(also_second=True)
     with target.open() as databases, progress_bar() as bar:
+        target = target.present(databases)
+        column = target.column
         database = databases.of(column)
         task = bar.add_task(f"building the index over {column.output}", total=1.0)
         bound = _open(database, target)
         warning = unsupported_options(database.dialect, column)
-        built = build_when_covered(bound, replace=replace, on_progress=lambda share: bar.update(task, completed=share))
+        built = build_when_covered(
+            bound,
+            replace=replace,
+            on_progress=lambda share: bar.update(task, completed=share),
+            min_recall=min_recall,
+            on_measured=measured.append,
+        )
         name = VectorIndex(bound).name
     if warning:
         print_info(warning)
     if as_json:
-        print_json({"index": name, "built": built})
+        print_json({"index": name, "built": built, "replaced": bool(measured), "recall": _recall(measured)})
     else:
+        for curve in measured:
+            recall = _recall([curve])
+            print_text(
+                f"The recall at {curve.k} of the new index is {recall:.3f} ({curve.queries} queries)."
+                if recall is not None
+                else "The recall of the new index was not measured, because the server did not use it for all searches."
+            )
         print_text(f"The index {name} {'has been built' if built else 'is up to date'}.")
 
 
@@ -141,11 +170,11 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
 
     The queries are midpoints between rows of the table.
     """
-    target = selection.resolve()
-    column = target.column
-    encoder = target.registry.load(column.model)
-    target_recall = (column.index or IndexSpec()).wanted_recall
+    target = selection.resolve(also_second=True)
     with target.open() as databases:
+        column = target.present(databases).column
+        encoder = target.registry.load(column.model)
+        target_recall = (column.index or IndexSpec()).wanted_recall
         bound = open_existing_column(databases.of(column), column, encoder)
         index = VectorIndex(bound)
         has_index = index.name in index.existing()
@@ -198,6 +227,12 @@ def _conclusion(curve: RecallCurve, target_recall: float, *, has_index: bool) ->
         else f"No measured value of {curve.setting} reaches the target recall of {target_recall:g} with the index."
     )
     return "\n".join(sentences)
+
+
+def _recall(measured: list[RecallCurve]) -> float | None:
+    """Return the recall of the index that took the place of another one; None if the server did not use it."""
+    values = [curve.measurements[0].recall for curve in measured if curve.measurements[0].used_index]
+    return values[-1] if values else None
 
 
 def _size_text(size: int | None) -> str:

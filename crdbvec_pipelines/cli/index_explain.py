@@ -41,11 +41,11 @@ def explain(selection: Selection, folder: Path | None, sample: int, as_json: boo
     # Imported here, because matplotlib takes longer to import than the other commands of the group run.
     from crdbvec_pipelines.search.index_explanation import explain_index
 
-    target = selection.resolve()
-    column = target.column
-    spec = column.index or IndexSpec()
+    target = selection.resolve(also_second=True)
     usual = IndexSettings()
     with target.open() as databases:
+        column = target.present(databases).column
+        spec = column.index or IndexSpec()
         bound = open_existing_column(databases.of(column), column, target.registry.load(column.model))
         settings = IndexSettings(
             bound.metric,

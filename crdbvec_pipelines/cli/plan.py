@@ -20,8 +20,9 @@ def command(
 
     Prints counts by reason, tokens, time, storage and the statements that would be executed. Changes nothing.
     """
-    target = selection.resolve()
+    target = selection.resolve(also_second=True)
     with target.open() as databases:
+        target = target.present(databases, with_second=True)
         estimates = []
         for column in target.columns:
             with target.naming(column):

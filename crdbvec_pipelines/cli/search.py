@@ -48,7 +48,7 @@ def command(
         # Imported here, because only a terminal needs it.
         from crdbvec_pipelines.cli.shell import run_shell
 
-        run_shell(selection.resolve(), options)
+        run_shell(selection.resolve(also_second=True), options)
         return
     if bool(texts) == bool(like):
         raise click.UsageError("Give either texts to search for, or the key of a row with --like.")
@@ -56,19 +56,19 @@ def command(
         raise click.UsageError("--json prints hits and cannot be combined with --sql or --explain.")
     if all_prefixes and not like:
         raise click.UsageError("--all-prefixes requires --like.")
-    target = selection.resolve()
-    column = target.column
-    encoder = target.registry.load(column.model)
+    target = selection.resolve(also_second=True)
     if texts:
-        encoder.load_in_background()
+        target.registry.load(target.column.model).load_in_background()
     # Imported here, while the model is being loaded: psycopg takes as long as the engine of the model.
     from crdbvec_pipelines.cli.hits import hits_json
     from crdbvec_pipelines.cli.search_session import SearchSession
     from crdbvec_pipelines.search.searcher import Searcher
 
     with target.open() as databases:
+        column = target.present(databases).column
+        encoder = target.registry.load(column.model)
         database = databases.of(column)
-        searcher = Searcher(database, column, encoder)
+        searcher = Searcher(database, column, encoder, target.registry.load)
         session = SearchSession(database, searcher, encoder, options)
         if as_sql:
             print_text("\n\n".join(searcher.sql(texts, session.query, like, all_prefixes=all_prefixes)))

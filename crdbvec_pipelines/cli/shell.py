@@ -38,17 +38,17 @@ def command(selection: Selection, options: SearchOptions) -> None:
       \\like 1187          rows similar to the row with this key
       \\q                  end, as Ctrl-D does.
     """  # noqa: D301
-    run_shell(selection.resolve(), options)
+    run_shell(selection.resolve(also_second=True), options)
 
 
 def run_shell(target: Target, options: SearchOptions) -> None:
     """Answer the lines of stdin until it ends."""
-    column = target.column
-    encoder = target.registry.load(column.model)
-    encoder.load_in_background()
     with target.open() as databases:
+        column = target.present(databases).column
+        encoder = target.registry.load(column.model)
+        encoder.load_in_background()
         database = databases.of(column)
-        searcher = Searcher(database, column, encoder)
+        searcher = Searcher(database, column, encoder, target.registry.load)
         shell = _Shell(SearchSession(database, searcher, encoder, options), options)
         if sys.stdin.isatty():
             print_info(_HELP)

@@ -1,6 +1,7 @@
 """`crdbvec status`: the row counts and the index of each vector column. Changes nothing."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from crdbvec_pipelines.cli.target import Selection, Target, column_names, column
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import DatabaseError
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.suspension import suspended_since, suspended_text
@@ -55,12 +57,15 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
     of the vector index. A sample shows which share of the embedded texts the model truncates or cannot read. Changes
     nothing.
     """
-    target = selection.resolve()
+    target = selection.resolve(also_second=True)
     columns: list[dict[str, Any]] = []
     errors: list[CrdbvecError] = []
     unavailable: set[str] = set()
     has_follower_reads = False
     with target.open() as databases:
+        with suppress(DatabaseError):
+            # Without it, each column reports the error itself.
+            target = target.present(databases, with_second=True)
         for column in target.columns:
             facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", "index", "index_state", "suspended", "error"))
             facts |= {**column_names(column), "sampled": 0}

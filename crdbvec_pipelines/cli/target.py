@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -42,12 +42,14 @@ class Target:
         registry: The models.
         url: The URL of the database if it is not the configured one.
         config: The configuration file; None if there is none.
+        output: The output that the options name; None if they name none.
     """
 
     columns: tuple[VectorColumn, ...]
     registry: ModelRegistry
     url: str | None
     config: ProjectConfig | None
+    output: str | None = None
 
     @property
     def column(self) -> VectorColumn:
@@ -66,6 +68,36 @@ class Target:
     def open(self) -> AbstractContextManager[Databases]:
         """Open the databases of the columns, each when it is first used."""
         return open_databases(self.config, self.url)
+
+    def present(self, databases: Databases, *, with_second: bool = False) -> "Target":
+        """Return the target with the columns that its entries stand for now, each with the model of its vectors.
+
+        They differ from the entries during and after a model migration (`crdbvec migrate`).
+
+        Args:
+            databases: The open databases.
+            with_second: Whether the second column of a migration belongs to its entry, unless the options name one.
+
+        Raises:
+            ConfigurationError: No column has the output that the options name.
+        """
+        # Imported here, because some commands need no database, and others load a model while it is imported.
+        from crdbvec_pipelines.database.schema.migrations import present_columns
+
+        # By name, because the second column may have an entry of its own, for Dagster.
+        found = {
+            (present.database, str(present)): present
+            for entry in self.columns
+            for present in present_columns(databases.of(entry), entry)
+            if present.output == (self.output or entry.output) or (with_second and self.output is None)
+        }
+        columns = list(found.values())
+        if not columns:
+            tables = ", ".join(str(entry.table) for entry in self.columns)
+            raise ConfigurationError(f"{self.output} is not a vector column of {tables}. Choose another one with -o.")
+        for column in columns:
+            self.registry.find(column.model)
+        return replace(self, columns=tuple(columns))
 
     def check(self, databases: Databases) -> None:
         """Check all columns, before work on the first one starts.
@@ -141,7 +173,7 @@ class Selection:
     output: str | None = None
     model: str | None = None
 
-    def resolve(self, **overrides: object) -> Target:
+    def resolve(self, *, also_second: bool = False, **overrides: object) -> Target:
         """Return the target that the options and the configuration file describe together.
 
         A column described by -t, -i, -o and -m needs no file. If the file has an entry for the same table and output,
@@ -149,6 +181,8 @@ class Selection:
         the working directory.
 
         Args:
+            also_second: Whether -o may name the second column of a model migration, which is not in the file. The
+                caller then uses `Target.present`.
             overrides: Values for all columns; None keeps the value of the file.
 
         Raises:
@@ -165,6 +199,8 @@ class Selection:
         if self.model:
             given["model"] = self.model
         entries = self._entries(config)
+        if not entries and also_second and self.output is not None:
+            entries = replace(self, output=None)._entries(config)
         if entries:
             columns = tuple(_with(entry, given) for entry in entries)
         elif self.table and self.output and self.input_columns and self.model:
@@ -187,7 +223,7 @@ class Selection:
         # Before any work: that a variable is not set should not show when half of the columns are done.
         for name in () if url is not None else databases:
             (config.database_named(name) if config else DatabaseSpec()).read_url()
-        return Target(columns, registry, url, config)
+        return Target(columns, registry, url, config, self.output)
 
     def _entries(self, config: ProjectConfig | None) -> list[VectorColumn]:
         name = TableName.parse(self.table) if self.table else None

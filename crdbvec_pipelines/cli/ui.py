@@ -20,6 +20,7 @@ from crdbvec_pipelines.cli.services import Services, say
 from crdbvec_pipelines.cli.signals import StopSignals, exit_code_of, received_stop_signals
 from crdbvec_pipelines.cli.target import config_option, read_config
 from crdbvec_pipelines.config import URL_VARIABLE, ProjectConfig, find_config
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER, EmbeddedServer
 from crdbvec_pipelines.encoding.registry import load_registry
@@ -116,7 +117,8 @@ def _prepare(config: ProjectConfig) -> None:
             own = names[str(column)]
             try:
                 working = databases.of(column).with_quality_of_service(column.quality_of_service)
-                prepared = prepare_column(working, column, registry.load(column.model))
+                present = present_column(working, column)
+                prepared = prepare_column(working, present, registry.load(present.model))
                 say(f"{column}: {sync_partitions(instance, prepared, own, _LOCATION)}")
             except CrdbvecError as error:
                 say(f"{column}: {error} Then launch the job {own.job('sync_partitions')}.")

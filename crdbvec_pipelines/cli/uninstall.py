@@ -6,7 +6,9 @@ from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.database.column import bind_column
+from crdbvec_pipelines.database.schema.migrations import find_migration
 from crdbvec_pipelines.database.schema.uninstall import Uninstallation, plan_uninstallation, uninstall
+from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.naming import TableName
 
 
@@ -63,6 +65,12 @@ def _plan(databases: Databases, target: Target, drop_column: bool) -> list[tuple
     planned: list[tuple[str, Uninstallation]] = []
     before: dict[str | None, set[tuple[TableName, str]]] = {}
     for spec in target.columns:
+        migration = find_migration(databases.of(spec), spec.table, spec.output)
+        if migration is not None and migration.phase != "finished":
+            raise ConfigurationError(
+                f"{spec} is being migrated to another model (phase {migration.phase}). Run `crdbvec migrate status`, "
+                "and finish or abandon the migration first."
+            )
         column = bind_column(databases.of(spec), spec, target.registry.load(spec.model))
         removed = before.setdefault(spec.database, set())
         planned.append((str(spec), plan_uninstallation(column, with_vectors=drop_column, before=removed)))

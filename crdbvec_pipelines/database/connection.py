@@ -312,6 +312,42 @@ class Database:
 
         return self._run(run, statement)
 
+    def execute_once(self, statement: Statement) -> None:
+        """Run one statement that must not be sent again, because it would reverse its own effect.
+
+        Raises:
+            DatabaseUnavailable: The connection was lost; the statement may have taken effect.
+            DatabaseError: The server rejected the statement.
+        """
+
+        def run(connection: psycopg.Connection) -> None:
+            connection.execute(statement.query)
+
+        self._run(run, statement, retrying(1, self._before_retry, with_timeouts=False))
+
+    def execute_together(
+        self, first: tuple[Statement, Parameters], others: Sequence[tuple[Statement, Parameters | None]]
+    ) -> bool:
+        """Run statements as one transaction if the first one changes a row, and return whether it did.
+
+        If the connection is lost at the commit, the transaction is sent again, and then changes nothing if the first
+        one took effect. The statements of a schema change have a short lock timeout, so that no other session waits.
+
+        Raises:
+            DatabaseError: The server rejected a statement, or could not be reached. Nothing is changed.
+        """
+
+        def run(connection: psycopg.Connection) -> bool:
+            with self._with_settings(connection, self.dialect.ddl_lock_settings), connection.transaction():
+                statement, parameters = first
+                if not connection.execute(statement.query, parameters).rowcount:
+                    return False
+                for statement, given in others:
+                    connection.execute(statement.query, given or {}, prepare=False)
+            return True
+
+        return self._run(run, first[0])
+
     def execute_rolled_back(self, statement: Statement, settings: Settings | None = None) -> int:
         """Run one statement, roll it back, and return the number of rows that it would have changed.
 

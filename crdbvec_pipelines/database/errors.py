@@ -39,6 +39,18 @@ class DatabaseUnavailable(DatabaseError):
     remedy = "Run the same command again when the database is available; no work is lost."
 
 
+class ColumnExchanged(DatabaseUnavailable):
+    """The vectors of a column are now those of another model, because `crdbvec migrate` has exchanged two columns."""
+
+    remedy = "Run the same command again; it then uses the column with its present model."
+
+    def __init__(self, table: str, output: str) -> None:
+        super().__init__(
+            f"The vector column {output} of {table} has the vectors of another model since this process has started. "
+            f"No work is lost. {self.remedy}"
+        )
+
+
 class ConnectionRejected(DatabaseError):
     """The server rejects the connection, or its name or certificate is wrong; another attempt ends in the same way."""
 

@@ -14,7 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError, is_changed_schema
+from crdbvec_pipelines.database.errors import (
+    ColumnExchanged,
+    DatabaseError,
+    DatabaseUnavailable,
+    TableError,
+    is_changed_schema,
+)
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.suspension import ColumnSuspended
 from crdbvec_pipelines.encoding.encoder import Encoder
@@ -44,6 +50,8 @@ _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
 _MAX_REPLACED_SECONDS = 5.0
 # The wait in `quiet_hours`, and while the column is suspended.
 _PAUSE_SECONDS = 5.0
+# How often the entries are compared with the model migrations, which costs one or two short queries for each.
+_RELOAD_SECONDS = 5.0
 # Without `updated_at`, edited rows are found by a table scan. The wait until the next one is twenty times the duration
 # of the last one, so that scans take at most a twentieth of the time, and at least a minute.
 _SCAN_INTERVAL_FACTOR = 20
@@ -103,6 +111,12 @@ class Follower:
         max_idle: Seconds without work after which the loop ends; None for no limit.
         on_batch: Called after each written batch.
         on_round: Called with the column and the result after each round that changed rows.
+        reload: Returns the columns to follow now, given those that are followed: a model migration adds a second column
+            to an entry, exchanges the two, and drops one. Called every few seconds, and after an error that it may
+            explain.
+
+    Attributes:
+        columns: The columns that are followed now.
     """
 
     def __init__(
@@ -113,8 +127,11 @@ class Follower:
         max_idle: float | None = None,
         on_batch: Callable[[WrittenBatch], None] = lambda _batch: None,
         on_round: Callable[[FollowedColumn, RoundResult], None] | None = None,
+        reload: Callable[[Sequence[FollowedColumn]], Sequence[FollowedColumn]] = lambda columns: columns,
     ) -> None:
-        self._columns = columns
+        self.columns = columns
+        self._reload = reload
+        self._next_reload_at = time.monotonic() + _RELOAD_SECONDS
         self._stop = stop
         self._max_idle = max_idle
         self._cache = VectorCache()
@@ -133,14 +150,15 @@ class Follower:
         started = idle_since = time.monotonic()
         idle_seconds = _MIN_IDLE_SECONDS
         while not self._stop.is_set():
-            results = [self._try_round(column) for column in self._columns]
+            self._reload_if_due()
+            results = [self._try_round(column) for column in self.columns]
             report = sum((result.report for result in results), RefreshReport())
             # A row that is locked is found again by each round.
             total = replace(total + report, rows_locked=report.rows_locked)
             if any(result.has_changed_rows for result in results):
                 idle_seconds, idle_since = _MIN_IDLE_SECONDS, time.monotonic()
             elif self._max_idle is not None and time.monotonic() - idle_since >= self._max_idle:
-                for column in self._columns:
+                for column in self.columns:
                     if column.last_error is not None:
                         raise column.last_error
                 break
@@ -148,6 +166,20 @@ class Follower:
                 self._stop.wait(idle_seconds * random.uniform(0.5, 1.0))  # noqa: S311
                 idle_seconds = min(1.5 * idle_seconds, _MAX_IDLE_SECONDS)
         return total + self._interrupted_rounds + RefreshReport(seconds=time.monotonic() - started)
+
+    def _reload_if_due(self) -> None:
+        if time.monotonic() < self._next_reload_at:
+            return
+        self._next_reload_at = time.monotonic() + _RELOAD_SECONDS
+        try:
+            columns = self._reload(self.columns)
+        except (DatabaseUnavailable, EncoderUnavailable) as error:
+            # The rounds of the columns report an outage, and wait for its end.
+            logger.info("%s", error)
+            return
+        if columns is not self.columns:
+            logger.warning("Following %s now.", ", ".join(str(column.spec) for column in columns))
+            self.columns = columns
 
     def _record_interrupted(self, column: FollowedColumn, result: RoundResult) -> None:
         self._interrupted_rounds += result.report
@@ -167,6 +199,11 @@ class Follower:
             if not isinstance(column.last_error, ColumnSuspended):
                 logger.warning("%s The process waits.", error)
             column.last_error, column.next_round_at = error, time.monotonic() + _PAUSE_SECONDS
+            return RoundResult(RefreshReport())
+        except ColumnExchanged as error:
+            logger.info("%s", error)
+            self._next_reload_at = 0.0
+            self._retry_later(column, error, _MIN_IDLE_SECONDS, _MAX_REPLACED_SECONDS)
             return RoundResult(RefreshReport())
         except (DatabaseUnavailable, EncoderUnavailable) as error:
             jittered = column.backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311
@@ -195,8 +232,13 @@ class Follower:
             if not column.is_replaced:
                 return self._run_round(column)
         except DatabaseError as error:
-            if not is_changed_schema(error) or not column.rows.column.is_replaced:
+            if not is_changed_schema(error):
                 raise
+            if not column.rows.column.is_replaced:
+                # The second column of a model migration is gone.
+                if any(each.spec == column.spec for each in self._reload(self.columns)):
+                    raise
+                raise ColumnExchanged(str(column.spec.table), column.spec.output) from error
             column.is_replaced = True
         self._prepare_again(column, prepare)
         return RoundResult(RefreshReport())

@@ -6,7 +6,15 @@ from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
+from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.errors import CrdbvecError
+from crdbvec_pipelines.search.recall import RecallCurve, measure_recall
+
+
+class RecallTooLow(CrdbvecError):
+    """The index that was built in place of another one has a lower recall than the caller accepts."""
+
+    remedy = "Change the parameters in `index`, or accept a lower recall with --min-recall."
 
 
 class CoverageTooLow(CrdbvecError):
@@ -20,6 +28,8 @@ def build_when_covered(
     *,
     replace: bool = False,
     on_progress: Callable[[float], None] | None = None,
+    min_recall: float | None = None,
+    on_measured: Callable[[RecallCurve], None] = lambda _: None,
 ) -> bool:
     """Build the index if the share of embedded rows has reached `index.min_coverage`; return whether it was built.
 
@@ -27,10 +37,13 @@ def build_when_covered(
 
     Args:
         column: The vector column; it need not exist yet.
-        replace: Whether to drop an index that differs from the configuration and build it again.
+        replace: Whether to build an index in place of one that differs from the configuration.
         on_progress: Receives the completed share, from 0 to 1, about once per second.
+        min_recall: The recall that an index must have to take the place of another one; None for any.
+        on_measured: Receives the recall of an index that takes the place of another one.
 
     Raises:
+        RecallTooLow: The new index has a lower recall than `min_recall`, or it could not be measured. Both are kept.
         CoverageTooLow: Too few rows have a vector, or the table has no vector column yet.
         TableError: The server cannot index this column, or the existing index differs and `replace` is false.
     """
@@ -48,4 +61,26 @@ def build_when_covered(
             f"{spec.output}; the index build requires {min_coverage:.1%}, because inserting into an indexed column is "
             f"slow. Run `crdbvec embed` first, or lower index.min_coverage.{failed}"
         )
-    return index.build(replace=replace, on_progress=on_progress)
+
+    def measure(name: str) -> None:
+        curve = measure_recall(column, efforts=[effort] if effort else [default], index=name)
+        on_measured(curve)
+        if min_recall is not None:
+            _check_recall(name, curve, min_recall)
+
+    effort, default = (spec.index or IndexSpec()).effort, NearestNeighbors(column).effort.default
+    return index.build(replace=replace, on_progress=on_progress, on_replacement=measure)
+
+
+def _check_recall(index: str, curve: RecallCurve, min_recall: float) -> None:
+    measured = curve.measurements[0]
+    if measured.used_index and measured.recall >= min_recall:
+        return
+    found = (
+        f"has a recall of {measured.recall:.3f}; {min_recall:g} is required"
+        if measured.used_index
+        else "could not be measured, because the server did not use it for all searches"
+    )
+    raise RecallTooLow(
+        f"The new index {index} {found}. The old index is still in use, and both are kept. {RecallTooLow.remedy}"
+    )

@@ -104,6 +104,7 @@ def measure_recall(
     queries: int = DEFAULT_QUERIES,
     k: int = DEFAULT_K,
     efforts: Sequence[int] = (),
+    index: str | None = None,
 ) -> RecallCurve:
     """Compare index scan and exact scan at several efforts.
 
@@ -112,11 +113,12 @@ def measure_recall(
         queries: The number of queries.
         k: The number of nearest rows that each query requests.
         efforts: Beam sizes or values of ef_search; by default those suited to the server and the configured one.
+        index: The only index to measure; None for the one that searches use.
 
     Raises:
         DatabaseError: The server rejected a search.
     """
-    nearest = NearestNeighbors(column)
+    nearest = NearestNeighbors(column, index)
     effort_setting = nearest.effort
     sampled = sample_queries(column, queries)
     exact = [

@@ -1,8 +1,10 @@
 """Similarity search over a vector column: the rows nearest to a text or to another row."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.content import has_content
 from crdbvec_pipelines.database.column import open_existing_column
 from crdbvec_pipelines.database.connection import Database, Row
+from crdbvec_pipelines.database.errors import ColumnExchanged
+from crdbvec_pipelines.database.schema.column_metadata import models_beginning_with
+from crdbvec_pipelines.database.schema.migrations import find_migration, present_column
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import Filters, SearchQuery
 from crdbvec_pipelines.database.search.strategy import Strategy
@@ -23,7 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Filters", "Hit", "SearchQuery", "SearchResult", "Searcher", "search_frame"]
 
+T = TypeVar("T")
+
 _SHOWN_CHARACTERS = 60
+# The attempts of a search whose column is being exchanged, and the wait before the third one, which grows with each.
+_MAX_ATTEMPTS = 6
+_ATTEMPT_SECONDS = 0.5
 _OWN_COLUMNS = ("query", "distance", "input")
 """The columns of a frame that do not come from the table."""
 
@@ -77,15 +87,58 @@ class Searcher:
         database: An open connection.
         spec: The vector column.
         encoder: The model that made its vectors.
+        load: Returns the encoder of a model. With it, a search follows a model migration (`crdbvec migrate`): it uses
+            the model whose vectors the column has now, also if the columns are exchanged while it runs.
 
     Raises:
         TableError: The table or its vector column does not exist, or has another dimension than the model.
     """
 
-    def __init__(self, database: Database, spec: VectorColumn, encoder: Encoder) -> None:
-        self.column = open_existing_column(database, spec, encoder)
+    def __init__(
+        self,
+        database: Database,
+        spec: VectorColumn,
+        encoder: Encoder,
+        load: Callable[[str], Encoder] | None = None,
+    ) -> None:
+        self._database = database
+        self._entry = spec
+        self._load = load
+        try:
+            self._use(spec, encoder)
+        except ColumnExchanged:
+            self._present(lambda: None, attempt=1)
+
+    def _use(self, spec: VectorColumn, encoder: Encoder) -> None:
+        """Search a column with a model from now on.
+
+        Raises:
+            ColumnExchanged: The vectors of the column are those of the other model of a migration.
+        """
+        self.column = open_existing_column(self._database, spec, encoder)
         self._encoder = encoder
         self._nearest = NearestNeighbors(self.column)
+        if self._load is not None and self._nearest.models is not None and not self._has_own_model(encoder):
+            migration = find_migration(self._database, spec.table, spec.output)
+            if migration is not None and present_column(self._database, spec).model != spec.model:
+                raise ColumnExchanged(str(spec.table), spec.output)
+
+    def _has_own_model(self, encoder: Encoder) -> bool:
+        return str(self._nearest.models).startswith(models_beginning_with(encoder.model_id))
+
+    def _present(self, search: Callable[[], T], attempt: int = 0) -> T:
+        """Run a search; run it again with the present model if the column was exchanged with that of another one."""
+        try:
+            if attempt and self._load is not None:
+                # On CockroachDB, the exchange takes longer than one transaction.
+                time.sleep(_ATTEMPT_SECONDS * (attempt - 1))
+                present = present_column(self._database, self._entry)
+                self._use(present, self._load(present.model))
+            return search()
+        except ColumnExchanged:
+            if self._load is None or attempt == _MAX_ATTEMPTS:
+                raise
+        return self._present(search, attempt + 1)
 
     def search_texts(self, texts: Sequence[str], query: SearchQuery) -> list[SearchResult]:
         """Return the rows nearest to each text.
@@ -95,7 +148,7 @@ class Searcher:
             EncodingError: The model rejected a text.
             ConfigurationError: A text is blank, or its vector has no direction and the metric compares directions.
         """
-        return [self._result(text, self._encode(text), query) for text in texts]
+        return [self._present(partial(self._search_text, text, query)) for text in texts]
 
     def search_vector(self, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
         """Return the rows nearest to a vector of the model.
@@ -124,8 +177,9 @@ class Searcher:
             TableError: The row does not exist or has no vector.
             ConfigurationError: Its vector has no direction, and the metric compares directions.
         """
-        vector = self._read(key)
-        return self._result(", ".join(map(str, key)), vector, self._like(key, query, all_prefixes))
+        return self._present(
+            lambda: self._result(", ".join(map(str, key)), self._read(key), self._like(key, query, all_prefixes))
+        )
 
     def why_no_hits(self, result: SearchResult) -> str:
         """Return why a search found no row, and what to do."""
@@ -162,6 +216,9 @@ class Searcher:
         prefix = {} if all_prefixes else self._nearest.read_prefix(key)
         filters = {**prefix, **(query.filters or {})}
         return replace(query, exclude_key=tuple(key), filters=filters or None)
+
+    def _search_text(self, text: str, query: SearchQuery) -> SearchResult:
+        return self._result(text, self._encode(text), query)
 
     def _encode(self, text: str) -> NDArray[np.float32]:
         if not has_content(text):

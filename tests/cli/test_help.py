@@ -19,6 +19,7 @@ from tests.support.servers import Server
 # The help text of a command starts with one of these verbs.
 VERBS = {
     "Build",
+    "Change",
     "Check",
     "Describe",
     "Embed",

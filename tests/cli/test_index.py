@@ -54,7 +54,12 @@ def test_status_before_and_after_building(embedded: psycopg.Connection, invoke: 
 def test_build_says_whether_it_built_the_index(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
     assert invoke("index", "build").stdout == f"The index {NAME} has been built.\n"
     assert invoke("index", "build").stdout == f"The index {NAME} is up to date.\n"
-    assert read_json("index", "build") == {"index": NAME, "built": False}
+    assert read_json("index", "build") == {
+        "index": NAME,
+        "built": False,
+        "replaced": False,
+        "recall": None,
+    }
 
 
 def test_index_that_differs_is_reported_and_replaced_only_on_request(
@@ -69,8 +74,29 @@ def test_index_that_differs_is_reported_and_replaced_only_on_request(
     result = invoke("index", "build")
     assert (result.exit_code, result.stdout) == (2, "")
     assert difference in result.stderr
-    assert invoke("index", "build", "--replace").stdout == f"The index {NAME} has been built.\n"
+    # All rows of a small table are found.
+    assert invoke("index", "build", "--replace").stdout == (
+        f"The recall at 10 of the new index is 1.000 (50 queries).\nThe index {NAME} has been built.\n"
+    )
+    after = read_json("index", "status")
+    assert (after["differences"], after["others"], after["replacement"]) == ([], [], None)
+
+
+def test_index_with_a_low_recall_does_not_replace_the_other_one(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    invoke("index", "build")
+    # With an effort of 1, few of the ten nearest rows are found.
+    configure(project, metric="l2", effort=1, m=2, ef_construction=4)
+    result = invoke("index", "build", "--replace", "--min-recall", "0.99")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is required. The old index is still in use, and both are kept." in result.stderr
+    status = read_json("index", "status")
+    assert status["replacement"]["state"] == "built"
+    assert f"has not replaced {NAME} yet. Run `crdbvec index build --replace`" in invoke("index", "status").stdout
+    assert read_json("index", "build", "--replace")["recall"] < 0.99
     assert read_json("index", "status")["differences"] == []
+    assert "--min-recall requires --replace." in invoke("index", "build", "--min-recall", "0.5").stderr
 
 
 def test_other_vector_indexes_are_listed(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:

@@ -19,6 +19,7 @@ import crdbvec_pipelines
 from crdbvec_pipelines.config import VectorColumn, vector_column
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect, PostgresDialect
+from crdbvec_pipelines.database.index.statements import vector_index_name
 from crdbvec_pipelines.database.schema.column_metadata import ColumnMetadata
 from crdbvec_pipelines.database.schema.metadata_version import CURRENT_VERSION
 from crdbvec_pipelines.database.schema.statements import pending_index_name
@@ -195,6 +196,10 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "columns": lambda dialect, case: [[_metadata(case), replace(_metadata(case), output="w", fingerprint=None)]],
     "schema": lambda dialect, case: [case.table.name.schema],
     "index": lambda dialect, case: [pending_index_name(case.spec)],
+    "new_name": lambda dialect, case: [vector_index_name(case.spec)],
+    "renames": lambda dialect, case: [
+        [("v", "v_exchanged"), ("w", "v"), ("v_exchanged", "w")][: None if dialect.renames_columns_together else 1]
+    ],
     "function": lambda dialect, case: ["a_function"],
     "earlier": lambda dialect, case: [0, 2],
     "bounds": lambda dialect, case: [2],

@@ -99,6 +99,9 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = NULL, "v_fingerprint" = NULL 
 --   bytea, nulls_only
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = NULL WHERE "crdbvec_row"."id" = %(key_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND NOT (("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0));
 
+-- column_number: Return the number of a column in the catalog, which a rename does not change.
+SELECT crdbvec_attribute.attnum FROM pg_catalog.pg_attribute AS crdbvec_attribute WHERE crdbvec_attribute.attrelid = %(oid)s AND crdbvec_attribute.attname = %(column)s::text AND NOT crdbvec_attribute.attisdropped;
+
 -- combine_column_indexes: Create the index on one column of a partitioned table from those of its partitions.
 --   one text
 CREATE INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v_fingerprint");
@@ -131,6 +134,18 @@ SELECT %(filter_0_0)s::uuid;
 SELECT %(filter_0_0)s::text;
 --   list of columns, trigger, updated_at
 SELECT %(filter_0_0)s::bigint;
+
+-- count_behind: Count the rows that have a vector in another column of the table, and no current one in this column.
+--   one text
+SELECT count(*) FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" IS NOT NULL AND ("crdbvec_row"."v" IS NULL AND "crdbvec_row"."passage" IS NOT NULL AND (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) OR "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."passage" IS NOT NULL AND "crdbvec_row"."passage"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text));
+--   template, composite key, special characters in names
+SELECT count(*) FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" IS NOT NULL AND ("crdbvec_row"."v" IS NULL AND ("crdbvec_row"."the title" IS NOT NULL OR "crdbvec_row"."body" IS NOT NULL) AND (("crdbvec_row"."the title" IS NOT NULL AND "crdbvec_row"."the title"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]') OR ("crdbvec_row"."body" IS NOT NULL AND "crdbvec_row"."body"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) OR "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."the title" IS NOT NULL AND "crdbvec_row"."the title"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]') OR ("crdbvec_row"."body" IS NOT NULL AND "crdbvec_row"."body"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]')) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text)));
+--   list of columns, trigger, updated_at
+SELECT count(*) FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" IS NOT NULL AND ("crdbvec_row"."v" IS NULL AND ("crdbvec_row"."title" IS NOT NULL OR "crdbvec_row"."body" IS NOT NULL OR "crdbvec_row"."year" IS NOT NULL) AND (("crdbvec_row"."title" IS NOT NULL AND "crdbvec_row"."title"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]') OR ("crdbvec_row"."body" IS NOT NULL AND "crdbvec_row"."body"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]') OR ("crdbvec_row"."year" IS NOT NULL)) OR "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."title" IS NOT NULL AND "crdbvec_row"."title"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]') OR ("crdbvec_row"."body" IS NOT NULL AND "crdbvec_row"."body"::text ~ '[^\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{AD}\x{34F}\x{61C}\x{115F}-\x{1160}\x{1680}\x{17B4}-\x{17B5}\x{180B}-\x{180F}\x{2000}-\x{200F}\x{2028}-\x{202F}\x{205F}-\x{206F}\x{3000}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFF8}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}]') OR ("crdbvec_row"."year" IS NOT NULL)) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)));
+--   types whose text has settings, updated_at without time zone
+SELECT count(*) FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v_fingerprint" IS NOT NULL AND ("crdbvec_row"."v" IS NULL AND ("crdbvec_row"."length" IS NOT NULL OR "crdbvec_row"."duration" IS NOT NULL OR "crdbvec_row"."image" IS NOT NULL) AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) OR "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."length" IS NOT NULL) OR ("crdbvec_row"."duration" IS NOT NULL) OR ("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) AND "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))));
+--   bytea, nulls_only
+SELECT count(*) FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND ("crdbvec_row"."v" IS NULL AND "crdbvec_row"."image" IS NOT NULL AND (("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0)) OR false);
 
 -- count_edited: Count the rows updated since a time whose vector is stale, at most `limit`, with their earliest
 --     `updated_at`.
@@ -304,6 +319,9 @@ CREATE TABLE IF NOT EXISTS "public"."crdbvec_lags" (table_name TEXT NOT NULL, ou
 --     process waits.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_limits" (table_name TEXT NOT NULL PRIMARY KEY, assigned_until TIMESTAMPTZ, wanted_until TIMESTAMPTZ);
 
+-- create_migrations_table: Create the metadata table of model migrations.
+CREATE TABLE IF NOT EXISTS "public"."crdbvec_migrations" (table_name TEXT NOT NULL, output TEXT NOT NULL, second TEXT NOT NULL, first_model TEXT NOT NULL, second_model TEXT NOT NULL, first_models TEXT NOT NULL, second_models TEXT NOT NULL, first_column INT8 NOT NULL, phase TEXT NOT NULL, started_at TIMESTAMPTZ NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
+
 -- create_pending_index: Create the partial index over pending rows without a vector; an embedded row is no longer
 --     part of it.
 --   one text
@@ -418,19 +436,25 @@ $crdbvec$;
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_vector_columns" (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
 
 -- create_vector_index: Build the vector index.
---   one text, metric=cosine
+--   one text, metric=cosine, is_visible=False
+CREATE VECTOR INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v" vector_cosine_ops) NOT VISIBLE;
+--   one text, metric=cosine, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v" vector_cosine_ops);
---   one text, metric=l2
+--   one text, metric=l2, is_visible=False
+CREATE VECTOR INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v" vector_l2_ops) NOT VISIBLE;
+--   one text, metric=l2, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v" vector_l2_ops);
---   one text, metric=ip
+--   one text, metric=ip, is_visible=False
+CREATE VECTOR INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v" vector_ip_ops) NOT VISIBLE;
+--   one text, metric=ip, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "passage_v_pending" ON "public"."passage" ("v" vector_ip_ops);
---   template, composite key, special characters in names, metric=ip
+--   template, composite key, special characters in names, metric=ip, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "order.lines_v_pending" ON "Sales eu"."order.lines" ("realm", "chapter", "v" vector_ip_ops) WITH (build_beam_size = 16, min_partition_size = 8);
---   list of columns, trigger, updated_at, metric=ip
+--   list of columns, trigger, updated_at, metric=ip, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "note_v_pending" ON "public"."note" ("v" vector_ip_ops);
---   types whose text has settings, updated_at without time zone, metric=ip
+--   types whose text has settings, updated_at without time zone, metric=ip, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "track_v_pending" ON "public"."track" ("v" vector_ip_ops);
---   bytea, nulls_only, metric=ip
+--   bytea, nulls_only, metric=ip, is_visible=True
 CREATE VECTOR INDEX IF NOT EXISTS "picture_v_pending" ON "public"."picture" ("v" vector_ip_ops);
 
 -- create_version_table: Create the table with the version of the metadata tables of a schema.
@@ -466,6 +490,9 @@ DELETE FROM "public"."crdbvec_claims" AS crdbvec_claim WHERE crdbvec_claim.table
 
 -- delete_lags: Delete the lags of a vector column.
 DELETE FROM "public"."crdbvec_lags" AS crdbvec_lag WHERE crdbvec_lag.table_name = %(table_name)s::text AND crdbvec_lag.output = %(output)s::text;
+
+-- delete_migration: Delete the record of a migration that was abandoned.
+DELETE FROM "public"."crdbvec_migrations" AS crdbvec_migration WHERE crdbvec_migration.table_name = %(table_name)s::text AND crdbvec_migration.output = %(output)s::text;
 
 -- delete_old_lags: Delete the lags that were measured before a period until now.
 DELETE FROM "public"."crdbvec_lags" AS crdbvec_lag WHERE crdbvec_lag.table_name = %(table_name)s::text AND crdbvec_lag.output = %(output)s::text AND crdbvec_lag.measured_at <= now() - %(period)s::interval;
@@ -524,8 +551,20 @@ DROP INDEX IF EXISTS "public"."track"@"track_v_pending";
 --   bytea, nulls_only
 DROP INDEX IF EXISTS "public"."picture"@"picture_v_pending";
 
+-- drop_index_online: Drop a vector index that another one has replaced.
+--   one text
+DROP INDEX IF EXISTS "public"."passage"@"passage_v_pending";
+--   template, composite key, special characters in names
+DROP INDEX IF EXISTS "Sales eu"."order.lines"@"order.lines_v_pending";
+--   list of columns, trigger, updated_at
+DROP INDEX IF EXISTS "public"."note"@"note_v_pending";
+--   types whose text has settings, updated_at without time zone
+DROP INDEX IF EXISTS "public"."track"@"track_v_pending";
+--   bytea, nulls_only
+DROP INDEX IF EXISTS "public"."picture"@"picture_v_pending";
+
 -- drop_metadata_tables: Drop the metadata tables of a schema in which no vector column is left.
-DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_limits", "public"."crdbvec_connections", "public"."crdbvec_lags", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
+DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_limits", "public"."crdbvec_connections", "public"."crdbvec_lags", "public"."crdbvec_migrations", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
 
 -- drop_trigger: Drop the trigger.
 --   one text
@@ -697,6 +736,9 @@ SELECT crdbvec_table.relname, crdbvec_index.indisvalid OR false FROM pg_catalog.
 -- insert_claim: Claim a key range; it is not an error if the statement was committed before, without an answer.
 INSERT INTO "public"."crdbvec_claims" (table_name, output, owner, lower_bound, upper_bound, claimed_at, expires_at) VALUES (%(table_name)s::text, %(output)s::text, %(owner)s::text, %(lower_bound)s::text, %(upper_bound)s::text, now(), now() + %(lifetime)s::interval) ON CONFLICT (table_name, output, owner) DO NOTHING;
 
+-- insert_migration: Record the start of a migration, in place of one that is finished.
+INSERT INTO "public"."crdbvec_migrations" AS crdbvec_migration (table_name, output, second, first_model, second_model, first_models, second_models, first_column, phase, started_at, changed_at) VALUES (%(table_name)s::text, %(output)s::text, %(second)s::text, %(first_model)s::text, %(second_model)s::text, %(first_models)s::text, %(second_models)s::text, %(first_column)s::int8, 'started', now(), now()) ON CONFLICT (table_name, output) DO UPDATE SET second = excluded.second, first_model = excluded.first_model, second_model = excluded.second_model, first_models = excluded.first_models, second_models = excluded.second_models, first_column = excluded.first_column, phase = excluded.phase, started_at = excluded.started_at, changed_at = excluded.changed_at WHERE crdbvec_migration.phase = 'finished';
+
 -- insert_sample_row: Insert one gloss; an existing row stays unchanged.
 INSERT INTO "public"."gloss" (id, word, gloss) VALUES (%(id)s, %(word)s::text, %(gloss)s::text) ON CONFLICT (id) DO NOTHING;
 
@@ -799,6 +841,9 @@ SELECT count(*), count(DISTINCT crdbvec_sample."crdbvec_0"), coalesce(max(octet_
 SELECT count(*), count(DISTINCT crdbvec_sample."crdbvec_0"), coalesce(max(octet_length(crdbvec_sample."crdbvec_0"::text)), 0), count(DISTINCT crdbvec_sample."crdbvec_1"), coalesce(max(octet_length(crdbvec_sample."crdbvec_1"::text)), 0) FROM (SELECT "crdbvec_row"."id" AS "crdbvec_0", "crdbvec_row"."v_fingerprint" AS "crdbvec_1" FROM "public"."track" AS "crdbvec_row" LIMIT %(limit)s::bigint) AS crdbvec_sample;
 --   bytea, nulls_only
 SELECT count(*), count(DISTINCT crdbvec_sample."crdbvec_0"), coalesce(max(octet_length(crdbvec_sample."crdbvec_0"::text)), 0) FROM (SELECT "crdbvec_row"."id" AS "crdbvec_0" FROM "public"."picture" AS "crdbvec_row" LIMIT %(limit)s::bigint) AS crdbvec_sample;
+
+-- move_row_errors: Move the failed rows of one vector column of a table to another one.
+UPDATE "public"."crdbvec_row_errors" AS crdbvec_error SET output = %(new_output)s::text WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text;
 
 -- nearest_exact: Return the `limit` rows nearest to a vector by comparing every row. Rows without a vector are
 --     excluded.
@@ -1173,6 +1218,30 @@ INSERT INTO "public"."crdbvec_lags" (table_name, output, measured_at, seconds) V
 -- rename_column_metadata: Record the present name of a renamed table for one of its vector columns.
 UPDATE "public"."crdbvec_vector_columns" AS crdbvec_column SET table_name = %(new_name)s::text WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text AND crdbvec_column.table_oid = %(oid)s::int8;
 
+-- rename_columns: Rename columns of a table, in this order.
+--   one text
+ALTER TABLE "public"."passage" RENAME COLUMN "v" TO "v_exchanged", RENAME COLUMN "w" TO "v", RENAME COLUMN "v_exchanged" TO "w";
+--   template, composite key, special characters in names
+ALTER TABLE "Sales eu"."order.lines" RENAME COLUMN "v" TO "v_exchanged", RENAME COLUMN "w" TO "v", RENAME COLUMN "v_exchanged" TO "w";
+--   list of columns, trigger, updated_at
+ALTER TABLE "public"."note" RENAME COLUMN "v" TO "v_exchanged", RENAME COLUMN "w" TO "v", RENAME COLUMN "v_exchanged" TO "w";
+--   types whose text has settings, updated_at without time zone
+ALTER TABLE "public"."track" RENAME COLUMN "v" TO "v_exchanged", RENAME COLUMN "w" TO "v", RENAME COLUMN "v_exchanged" TO "w";
+--   bytea, nulls_only
+ALTER TABLE "public"."picture" RENAME COLUMN "v" TO "v_exchanged", RENAME COLUMN "w" TO "v", RENAME COLUMN "v_exchanged" TO "w";
+
+-- rename_index: Rename an index.
+--   one text
+ALTER INDEX IF EXISTS "public"."passage"@"passage_v_pending" RENAME TO "passage_v_index";
+--   template, composite key, special characters in names
+ALTER INDEX IF EXISTS "Sales eu"."order.lines"@"order.lines_v_pending" RENAME TO "order.lines_v_index";
+--   list of columns, trigger, updated_at
+ALTER INDEX IF EXISTS "public"."note"@"note_v_pending" RENAME TO "note_v_index";
+--   types whose text has settings, updated_at without time zone
+ALTER INDEX IF EXISTS "public"."track"@"track_v_pending" RENAME TO "track_v_index";
+--   bytea, nulls_only
+ALTER INDEX IF EXISTS "public"."picture"@"picture_v_pending" RENAME TO "picture_v_index";
+
 -- rename_row_errors: Record the present name of a renamed table for the failed rows of one of its vector columns.
 UPDATE "public"."crdbvec_row_errors" AS crdbvec_error SET table_name = %(new_name)s::text WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text;
 
@@ -1255,6 +1324,29 @@ SELECT "crdbvec_row"."image" FROM "public"."picture" AS "crdbvec_row" WHERE ("cr
 --   bytea, nulls_only, has_lower=True, has_upper=True, follower read
 SELECT "crdbvec_row"."image" FROM "public"."picture" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::text AND "crdbvec_row"."id" < %(upper_0)s::text AND "crdbvec_row"."v" IS NOT NULL AND (("crdbvec_row"."image" IS NOT NULL AND pg_catalog.length("crdbvec_row"."image"::bytea) > 0))) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0);
 
+-- sample_embedded_keys: Return the keys of at most `size` rows with a vector in this and in another column, spread
+--     over their keys. May be a follower read.
+--   one text
+SELECT "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   one text, follower read
+SELECT "crdbvec_row"."id" FROM "public"."passage" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   template, composite key, special characters in names
+SELECT "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse" FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE ("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") IN (SELECT "crdbvec_sample"."crdbvec_key_0", "crdbvec_sample"."crdbvec_key_1", "crdbvec_sample"."crdbvec_key_2" FROM (SELECT "crdbvec_row"."realm" AS "crdbvec_key_0", "crdbvec_row"."chapter" AS "crdbvec_key_1", "crdbvec_row"."verse" AS "crdbvec_key_2", row_number() OVER (ORDER BY "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse";
+--   template, composite key, special characters in names, follower read
+SELECT "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse" FROM "Sales eu"."order.lines" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") IN (SELECT "crdbvec_sample"."crdbvec_key_0", "crdbvec_sample"."crdbvec_key_1", "crdbvec_sample"."crdbvec_key_2" FROM (SELECT "crdbvec_row"."realm" AS "crdbvec_key_0", "crdbvec_row"."chapter" AS "crdbvec_key_1", "crdbvec_row"."verse" AS "crdbvec_key_2", row_number() OVER (ORDER BY "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse";
+--   list of columns, trigger, updated_at
+SELECT "crdbvec_row"."id" FROM "public"."note" AS "crdbvec_row" WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   list of columns, trigger, updated_at, follower read
+SELECT "crdbvec_row"."id" FROM "public"."note" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   types whose text has settings, updated_at without time zone
+SELECT "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   types whose text has settings, updated_at without time zone, follower read
+SELECT "crdbvec_row"."id" FROM "public"."track" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v_fingerprint" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   bytea, nulls_only
+SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+--   bytea, nulls_only, follower read
+SELECT "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" AS OF SYSTEM TIME follower_read_timestamp() WHERE ("crdbvec_row"."id") IN (SELECT "crdbvec_sample"."crdbvec_key_0" FROM (SELECT "crdbvec_row"."id" AS "crdbvec_key_0", row_number() OVER (ORDER BY "crdbvec_row"."id") AS crdbvec_place, count(*) OVER () AS crdbvec_total FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."v" IS NOT NULL) AS crdbvec_sample WHERE (crdbvec_sample.crdbvec_place - 1) % div(crdbvec_sample.crdbvec_total + %(size)s::bigint - 1, %(size)s::bigint) = 0) ORDER BY "crdbvec_row"."id";
+
 -- sample_pending: Return the inputs of at most `size` pending rows, evenly spread over their keys, of `max_bytes`
 --     together. May be a follower read.
 --   one text, is_prepared=False, exclude_deferred=False
@@ -1312,6 +1404,12 @@ SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id" FROM "public"."picture" AS 
 -- select_column_metadata: List the vector columns of one table.
 SELECT "crdbvec_column"."output", "crdbvec_column"."inputs", "crdbvec_column"."fingerprint", "crdbvec_column"."staleness", "crdbvec_column"."models" FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text ORDER BY crdbvec_column.output;
 
+-- select_migrations: List the model migrations of a schema.
+SELECT crdbvec_migration.table_name, crdbvec_migration.output, crdbvec_migration.second, crdbvec_migration.first_model, crdbvec_migration.second_model, crdbvec_migration.first_models, crdbvec_migration.second_models, crdbvec_migration.first_column, crdbvec_migration.phase, crdbvec_migration.started_at FROM "public"."crdbvec_migrations" AS crdbvec_migration ORDER BY crdbvec_migration.table_name, crdbvec_migration.output;
+
+-- select_models: Return the ids of the models of a vector column, as JSON, the present one first.
+SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
+
 -- select_table_oid: Return what identifies the table for which a vector column was recorded; NULL if release 0.1.0
 --     recorded it.
 SELECT crdbvec_column.table_oid FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
@@ -1322,6 +1420,12 @@ SELECT crdbvec_column.table_oid FROM "public"."crdbvec_vector_columns" AS crdbve
 SELECT "crdbvec_prefixes"."crdbvec_prefix" FROM (SELECT "crdbvec_row"."realm" AS crdbvec_prefix FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE false UNION ALL SELECT (left(%(value)s::text, crdbvec_lengths.crdbvec_length))::text FROM generate_series(1, length(%(value)s::text)) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes WHERE "crdbvec_prefixes"."crdbvec_prefix" > %(previous)s::text AND "crdbvec_prefixes"."crdbvec_prefix" <= %(value)s::text ORDER BY length("crdbvec_prefixes"."crdbvec_prefix"::text) LIMIT 1;
 --   bytea, nulls_only
 SELECT "crdbvec_prefixes"."crdbvec_prefix" FROM (SELECT "crdbvec_row"."id" AS crdbvec_prefix FROM "public"."picture" AS "crdbvec_row" WHERE false UNION ALL SELECT (left(%(value)s::text, crdbvec_lengths.crdbvec_length))::text FROM generate_series(1, length(%(value)s::text)) AS crdbvec_lengths (crdbvec_length)) AS crdbvec_prefixes WHERE "crdbvec_prefixes"."crdbvec_prefix" > %(previous)s::text AND "crdbvec_prefixes"."crdbvec_prefix" <= %(value)s::text ORDER BY length("crdbvec_prefixes"."crdbvec_prefix"::text) LIMIT 1;
+
+-- set_migration_phase: Record the next phase of a migration, if it is still in the phase that was read.
+UPDATE "public"."crdbvec_migrations" AS crdbvec_migration SET phase = %(next_phase)s::text, changed_at = now() WHERE crdbvec_migration.table_name = %(table_name)s::text AND crdbvec_migration.output = %(output)s::text AND crdbvec_migration.phase = %(phase)s::text;
+
+-- set_models: Record the models of a vector column, the present one first.
+UPDATE "public"."crdbvec_vector_columns" AS crdbvec_column SET models = %(models)s::text, changed_at = now() WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
 
 -- set_resumed: Resume a vector column.
 UPDATE "public"."crdbvec_vector_columns" AS crdbvec_column SET suspended_at = NULL WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
@@ -1343,6 +1447,18 @@ SET "lock_timeout" = '100ms';
 
 -- set_suspended: Suspend a vector column, which keeps the time of an earlier suspension.
 UPDATE "public"."crdbvec_vector_columns" AS crdbvec_column SET suspended_at = coalesce(crdbvec_column.suspended_at, now()) WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
+
+-- show_index: Make an index visible, on a server that can hide indexes.
+--   one text
+ALTER INDEX IF EXISTS "public"."passage"@"passage_v_pending" VISIBLE;
+--   template, composite key, special characters in names
+ALTER INDEX IF EXISTS "Sales eu"."order.lines"@"order.lines_v_pending" VISIBLE;
+--   list of columns, trigger, updated_at
+ALTER INDEX IF EXISTS "public"."note"@"note_v_pending" VISIBLE;
+--   types whose text has settings, updated_at without time zone
+ALTER INDEX IF EXISTS "public"."track"@"track_v_pending" VISIBLE;
+--   bytea, nulls_only
+ALTER INDEX IF EXISTS "public"."picture"@"picture_v_pending" VISIBLE;
 
 -- sort_bounds: Sort a number of bounds in key order; returns their positions in the parameters
 --     `bound_<position>_<column>`.
@@ -1459,29 +1575,29 @@ INSERT INTO "public"."passage" ("id", "passage", "attributes") VALUES (%(key_0)s
 -- write_unlocked_vector: Write the vector of one row as `write_vector`, unless another transaction has locked the
 --     row.
 --   one text
-WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::uuid FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."passage" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::uuid AND pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text) = %(fingerprint)s::text AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
+WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::uuid FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."passage" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::uuid AND pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'passage'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true) AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
 --   template, composite key, special characters in names
-WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "Sales eu"."order.lines" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint AND pg_catalog.md5(%(seed)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text)) = %(fingerprint)s::text AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
+WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "Sales eu"."order.lines" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint AND pg_catalog.md5(%(seed)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "Sales eu"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'order.lines'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true) AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
 --   list of columns, trigger, updated_at
-WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."note" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)) = %(fingerprint)s::text AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
+WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."note" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'note'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true) AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
 --   types whose text has settings, updated_at without time zone
-WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))) = %(fingerprint)s::text AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
+WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::bigint FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'track'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true) AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
 --   bytea, nulls_only
-WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::text FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::vector WHERE "crdbvec_row"."id" = %(key_0)s::text AND pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) = %(fingerprint)s::text AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
+WITH crdbvec_unlocked AS MATERIALIZED (SELECT 1 FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."id" = %(key_0)s::text FOR NO KEY UPDATE SKIP LOCKED), crdbvec_updated AS (UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::vector WHERE "crdbvec_row"."id" = %(key_0)s::text AND pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'picture'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true) AND EXISTS (SELECT 1 FROM crdbvec_unlocked) RETURNING 1) SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_updated);
 
 -- write_vector: Write the vector of one row if its input is unchanged since it was read (compare-and-set, the guarded
 --     write).
 --   one text
-UPDATE "public"."passage" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::uuid AND pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text) = %(fingerprint)s::text;
+UPDATE "public"."passage" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::uuid AND pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'passage'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 --   template, composite key, special characters in names
-UPDATE "Sales eu"."order.lines" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint AND pg_catalog.md5(%(seed)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text)) = %(fingerprint)s::text;
+UPDATE "Sales eu"."order.lines" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."realm" = %(key_0)s::text AND "crdbvec_row"."chapter" = %(key_1)s::integer AND "crdbvec_row"."verse" = %(key_2)s::bigint AND pg_catalog.md5(%(seed)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "Sales eu"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'order.lines'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 --   list of columns, trigger, updated_at
-UPDATE "public"."note" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)) = %(fingerprint)s::text;
+UPDATE "public"."note" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'note'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 --   types whose text has settings, updated_at without time zone
-UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))) = %(fingerprint)s::text;
+UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_fingerprint" = %(fingerprint)s::text WHERE "crdbvec_row"."id" = %(key_0)s::bigint AND pg_catalog.md5(%(seed)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'track'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 --   bytea, nulls_only
-UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::vector WHERE "crdbvec_row"."id" = %(key_0)s::text AND pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) = %(fingerprint)s::text;
+UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::vector WHERE "crdbvec_row"."id" = %(key_0)s::text AND pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'picture'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 
 -- write_version: Record that a version is installed.
---   version=4
-INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (4, now()) ON CONFLICT (version) DO NOTHING;
+--   version=5
+INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (5, now()) ON CONFLICT (version) DO NOTHING;

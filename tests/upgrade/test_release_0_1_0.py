@@ -56,7 +56,12 @@ UPGRADE = (
     'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_lags" (table_name TEXT NOT NULL, output TEXT NOT NULL, '
     "measured_at TIMESTAMPTZ NOT NULL, seconds FLOAT8 NOT NULL, PRIMARY KEY (table_name, output, measured_at))",
     'ALTER TABLE {schema}."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS suspended_at TIMESTAMPTZ',
-    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (4, now()) '
+    'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_migrations" '
+    "(table_name TEXT NOT NULL, output TEXT NOT NULL, second TEXT NOT NULL, first_model TEXT NOT NULL, "
+    "second_model TEXT NOT NULL, first_models TEXT NOT NULL, second_models TEXT NOT NULL, "
+    "first_column INT8 NOT NULL, phase TEXT NOT NULL, started_at TIMESTAMPTZ NOT NULL, "
+    "changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output))",
+    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (5, now()) '
     "ON CONFLICT (version) DO NOTHING",
 )
 

@@ -175,6 +175,11 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def renames_columns_together(self) -> bool:
+        """Whether one statement renames several columns at once, and a schema change is no part of a transaction."""
+
+    @property
+    @abstractmethod
     def index_is_being_built(self) -> sql.Composable:
         """The predicate of an index of `pg_index` that is being built, for servers that list unfinished indexes.
 

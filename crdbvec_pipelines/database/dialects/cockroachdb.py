@@ -156,6 +156,11 @@ class CockroachDialect(Dialect):
         return {} if quality == "regular" else {"default_transaction_quality_of_service": quality}
 
     @property
+    def renames_columns_together(self) -> bool:
+        """True: the parts of one ALTER TABLE take effect together, but not several statements of a transaction."""
+        return True
+
+    @property
     def index_is_being_built(self) -> sql.Composable:
         """False, because pg_index lists finished indexes only."""
         return sql.SQL("false")

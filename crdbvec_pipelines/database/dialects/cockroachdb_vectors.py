@@ -30,7 +30,8 @@ _QUOTED = r"\"(?:[^\"]|\"\")*\""
 # One per line of SHOW CREATE TABLE. 25.2 also prints a direction after each prefix column.
 _DEFINITION = re.compile(
     rf"^\s*VECTOR INDEX (?P<name>{_QUOTED}|\S+) \((?P<columns>(?:{_QUOTED}|[^()\"])*)\)"
-    r"(?: WITH \((?P<parameters>[^)]*)\))?(?: WHERE (?P<predicate>.*?))?(?: NOT VISIBLE| VISIBILITY [\d.]+)?,?$",
+    r"(?: WITH \((?P<parameters>[^)]*)\))?(?: WHERE (?P<predicate>.*?))?"
+    r"(?P<hidden> NOT VISIBLE| VISIBILITY [\d.]+)?,?$",
     re.MULTILINE,
 )
 _COLUMN = re.compile(rf"(?P<name>{_QUOTED}|[^\s,\"]+)(?: (?:ASC|DESC))?(?: (?P<opclass>\w+_ops))?(?:, |$)")
@@ -72,19 +73,43 @@ class CockroachVectors(VectorSupport):
         column: sql.Identifier,
         definition: IndexDefinition,
         schema: str | None = None,
+        *,
+        is_visible: bool = True,
     ) -> sql.Composable:
         """Return a CREATE VECTOR INDEX with the operator class; without it, the index is an L2 index."""
         columns = [
             *(sql.Identifier(name) for name in definition.prefix),
             sql.SQL("{} {}").format(column, sql.SQL(definition.operator_class)),
         ]
-        return sql.SQL("CREATE VECTOR INDEX IF NOT EXISTS {index} ON {table} ({columns}){parameters}{where}").format(
+        return sql.SQL(
+            "CREATE VECTOR INDEX IF NOT EXISTS {index} ON {table} ({columns}){parameters}{where}{hidden}"
+        ).format(
             index=index,
             table=table,
             columns=sql.SQL(", ").join(columns),
             parameters=with_parameters(definition.parameters),
             where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.is_partial else sql.SQL(""),
+            hidden=sql.SQL("" if is_visible else " NOT VISIBLE"),
         )
+
+    def drop_online(self, table: TableName, index: str) -> sql.Composable:
+        """Return a plain DROP INDEX, because every schema change runs online."""
+        return sql.SQL("DROP INDEX IF EXISTS {}@{}").format(sql.Identifier(*table), sql.Identifier(index))
+
+    def rename(self, table: TableName, index: str, new_name: str) -> sql.Composable:
+        """Return an ALTER INDEX that names the table."""
+        return sql.SQL("ALTER INDEX IF EXISTS {}@{} RENAME TO {}").format(
+            sql.Identifier(*table), sql.Identifier(index), sql.Identifier(new_name)
+        )
+
+    def show(self, table: TableName, index: str) -> sql.Composable:
+        """Return an ALTER INDEX ... VISIBLE."""
+        return sql.SQL("ALTER INDEX IF EXISTS {}@{} VISIBLE").format(sql.Identifier(*table), sql.Identifier(index))
+
+    @property
+    def hidden_index_settings(self) -> Settings:
+        """The setting with which the optimizer considers indexes that are not visible, too."""
+        return {"optimizer_use_not_visible_indexes": "on"}
 
     def describe(self, table: sql.Identifier) -> sql.Composable:
         """Return a SHOW CREATE TABLE, because pg_catalog does not contain the operator class of a vector index."""
@@ -104,6 +129,7 @@ class CockroachVectors(VectorSupport):
                 tuple(_unquoted(part["name"]) for part in prefix),
                 parse_predicate(match["predicate"], column),
                 parse_parameters(match["parameters"] or ""),
+                is_visible=match["hidden"] is None,
             )
         return found
 

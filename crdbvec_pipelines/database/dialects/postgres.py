@@ -218,6 +218,11 @@ class PostgresDialect(Dialect):
         return {}
 
     @property
+    def renames_columns_together(self) -> bool:
+        """False: ALTER TABLE renames one column, and several statements are one transaction."""
+        return False
+
+    @property
     def index_is_being_built(self) -> sql.Composable:
         """Whether the progress view lists the index: a failed build leaves an invalid index too, but no progress."""
         return sql.SQL(

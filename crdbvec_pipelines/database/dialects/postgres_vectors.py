@@ -57,8 +57,13 @@ class PostgresVectors(VectorSupport):
         column: sql.Identifier,
         definition: IndexDefinition,
         schema: str | None = None,
+        *,
+        is_visible: bool = True,
     ) -> sql.Composable:
-        """Return a CREATE INDEX CONCURRENTLY, because a plain one blocks writers. HNSW never contains NULL vectors."""
+        """Return a CREATE INDEX CONCURRENTLY, because a plain one blocks writers. HNSW never contains NULL vectors.
+
+        PostgreSQL cannot hide an index.
+        """
         return sql.SQL(
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} "
             "USING hnsw ({column} {opclass}){parameters}{where}"
@@ -70,6 +75,16 @@ class PostgresVectors(VectorSupport):
             + sql.SQL(definition.operator_class),
             parameters=with_parameters(definition.parameters),
             where=sql.SQL(" WHERE {} IS NOT NULL").format(column) if definition.is_partial else sql.SQL(""),
+        )
+
+    def drop_online(self, table: TableName, index: str) -> sql.Composable:
+        """Return a DROP INDEX CONCURRENTLY; if it is interrupted, it leaves an invalid index."""
+        return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(table.schema, index))
+
+    def rename(self, table: TableName, index: str, new_name: str) -> sql.Composable:
+        """Return an ALTER INDEX, which blocks neither readers nor writers of the table."""
+        return sql.SQL("ALTER INDEX IF EXISTS {} RENAME TO {}").format(
+            sql.Identifier(table.schema, index), sql.Identifier(new_name)
         )
 
     def describe(self, table: sql.Identifier) -> sql.Composable:

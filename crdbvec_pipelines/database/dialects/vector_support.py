@@ -27,6 +27,7 @@ class IndexDefinition:
         parameters: The storage parameters that were given.
         cast: The type to which the index casts the column, such as `halfvec(3072)`; None for an index over the column.
         is_ivfflat: Whether it is an index of pgvector's method ivfflat, which this project uses and does not build.
+        is_visible: Whether the server may use it for a search that does not name it.
     """
 
     operator_class: str
@@ -35,6 +36,7 @@ class IndexDefinition:
     parameters: Mapping[str, int] = field(default_factory=dict)
     cast: str | None = None
     is_ivfflat: bool = False
+    is_visible: bool = True
 
     @property
     def distance_class(self) -> str:
@@ -106,8 +108,30 @@ class VectorSupport(ABC):
         column: sql.Identifier,
         definition: IndexDefinition,
         schema: str | None = None,
+        *,
+        is_visible: bool = True,
     ) -> sql.Composable:
-        """Return the statement that builds the index without blocking writers, unless an index of that name exists."""
+        """Return the statement that builds the index without blocking writers, unless an index of that name exists.
+
+        On a server that can hide indexes, searches do not use an index that is not visible.
+        """
+
+    @abstractmethod
+    def drop_online(self, table: TableName, index: str) -> sql.Composable:
+        """Return the statement that drops an index without blocking readers and writers."""
+
+    @abstractmethod
+    def rename(self, table: TableName, index: str, new_name: str) -> sql.Composable:
+        """Return the statement that renames an index if it exists."""
+
+    def show(self, table: TableName, index: str) -> sql.Composable | None:
+        """Return the statement that makes an index visible; None if the server cannot hide one."""
+        return None
+
+    @property
+    def hidden_index_settings(self) -> Settings:
+        """The session settings with which a search may use an index that is not visible."""
+        return {}
 
     @abstractmethod
     def describe(self, table: sql.Identifier) -> sql.Composable:

@@ -31,9 +31,11 @@ class IndexBuild:
     Args:
         column: The vector column.
         index: The name of the index.
+        is_visible: Whether searches use the index as soon as it is built, on a server that can hide indexes.
     """
 
-    def __init__(self, column: BoundColumn, index: str) -> None:
+    def __init__(self, column: BoundColumn, index: str, *, is_visible: bool = True) -> None:
+        self._is_visible = is_visible
         self._column = column
         self._database = column.database
         self._table = column.table.name
@@ -101,7 +103,7 @@ class IndexBuild:
         errors: list[CrdbvecError] = []
 
         def create() -> None:
-            ddl = create_vector_index(self._database.dialect, self._column, self._index)
+            ddl = create_vector_index(self._database.dialect, self._column, self._index, is_visible=self._is_visible)
             try:
                 self._database.execute(ddl, settings=ddl_settings(self._database, ddl))
             except CrdbvecError as error:

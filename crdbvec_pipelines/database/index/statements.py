@@ -14,7 +14,9 @@ from crdbvec_pipelines.database.table import Table
 
 
 @online_ddl
-def create_vector_index(dialect: Dialect, column: ColumnDefinition, index: str) -> sql.Composable:
+def create_vector_index(
+    dialect: Dialect, column: ColumnDefinition, index: str, *, is_visible: bool = True
+) -> sql.Composable:
     """Build the vector index."""
     return dialect.vectors.create(
         sql.Identifier(index),
@@ -22,7 +24,26 @@ def create_vector_index(dialect: Dialect, column: ColumnDefinition, index: str) 
         sql.Identifier(column.spec.output),
         configured_definition(dialect, column),
         dialect.vector_schema,
+        is_visible=is_visible,
     )
+
+
+@online_ddl
+def drop_index_online(dialect: Dialect, table: Table, index: str) -> sql.Composable:
+    """Drop a vector index that another one has replaced."""
+    return dialect.vectors.drop_online(table.name, index)
+
+
+@statement
+def rename_index(dialect: Dialect, table: Table, index: str, new_name: str) -> sql.Composable:
+    """Rename an index."""
+    return dialect.vectors.rename(table.name, index, new_name)
+
+
+@statement
+def show_index(dialect: Dialect, table: Table, index: str) -> sql.Composable:
+    """Make an index visible, on a server that can hide indexes."""
+    return dialect.vectors.show(table.name, index) or sql.SQL("")
 
 
 @statement
@@ -76,6 +97,11 @@ def count_vectors(column: ColumnDefinition) -> sql.Composable:
 def vector_index_name(spec: VectorColumn) -> str:
     """Return the name of the vector index of a column."""
     return short_name(f"{spec.table.name}_{spec.output}", "index")
+
+
+def replacement_index_name(table: Table, spec: VectorColumn) -> str:
+    """Return the name of a vector index until it takes the place of another one; no other table has such an index."""
+    return short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index_new")
 
 
 def configured_definition(dialect: Dialect, column: ColumnDefinition) -> IndexDefinition:

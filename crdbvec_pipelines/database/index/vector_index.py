@@ -10,6 +10,7 @@ from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError
 from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.index.build import IndexBuild
+from crdbvec_pipelines.database.index.replacement import IndexReplacement
 from crdbvec_pipelines.database.index.statements import (
     configured_definition,
     count_vectors,
@@ -80,6 +81,12 @@ class VectorIndex:
     def _build(self) -> IndexBuild:
         return IndexBuild(self._column, self.name)
 
+    @property
+    def replacement(self) -> IndexReplacement:
+        """The index that takes the place of an existing one which differs from the configuration."""
+        replacement = IndexReplacement(self._column, self.name)
+        return replacement if replacement.index != self.name else IndexReplacement(self._column, self._usual_name())
+
     def existing(self) -> dict[str, IndexDefinition]:
         """Return the finished vector indexes over the column, by name, including those that users created."""
         return existing_indexes(self._column)
@@ -90,16 +97,20 @@ class VectorIndex:
         return [] if found is None else self._differences(found)
 
     def _find_name(self) -> str:
-        table, spec = self._column.table, self._column.spec
-        name = vector_index_name(spec)
+        name = vector_index_name(self._column.spec)
         existing = self.existing()
         if name in existing:
             return name
         same = [other for other, found in sorted(existing.items()) if not self._differences(found)]
         if same:
             return same[0]
-        support = self._database.dialect.vectors
-        if not support.has_schema_wide_index_names or not self._is_taken(name):
+        return self._usual_name()
+
+    def _usual_name(self) -> str:
+        """Return the name to create the index under."""
+        table, spec = self._column.table, self._column.spec
+        name = vector_index_name(spec)
+        if not self._database.dialect.vectors.has_schema_wide_index_names or not self._is_taken(name):
             return name
         return short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index")
 
@@ -130,15 +141,24 @@ class VectorIndex:
         ]
         return [f"{name}: {actual}, configured: {expected}" for name, actual, expected in pairs if actual != expected]
 
-    def build(self, *, replace: bool = False, on_progress: Callable[[float], None] | None = None) -> bool:
+    def build(
+        self,
+        *,
+        replace: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+        on_replacement: Callable[[str], None] = lambda _: None,
+    ) -> bool:
         """Build the index unless it exists, and return whether it was built.
 
         The statement runs alone in autocommit mode, in a thread, while its progress is read over another connection.
         If the connection is lost, the function waits for the build, or starts it again if it has ended.
 
         Args:
-            replace: Whether to drop an index that differs from the configuration and build it again.
+            replace: Whether to build an index in place of one that differs from the configuration. Searches use the old
+                index until the new one is built.
             on_progress: Receives the completed share, from 0 to 1, about once per second.
+            on_replacement: Receives the present name of the new index before it takes the place of the old one. If it
+                raises an error, both are kept.
 
         Raises:
             TableError: The server cannot index this column, the existing index differs and `replace` is false, or
@@ -146,17 +166,42 @@ class VectorIndex:
             DatabaseError: The server rejected the statement.
         """
         self._database.dialect.vectors.check_index_support(self._column.model.dim, self._column.vector_type)
+        progress = on_progress or (lambda _: None)
         differences = self.differences()
-        if differences and not replace:
+        if replace and (differences or self.replacement.state is not None):
+            return self._replace(progress, on_replacement)
+        if differences:
             raise TableError(
                 f"The vector index {self.name} of {self._column.spec.table} differs from the configuration "
                 f"({self._column.spec.origin}): {'; '.join(differences)}. Run `crdbvec index build --replace`."
             )
-        if differences:
-            self.drop()
         if self._build.is_complete:
             return False
-        self._build.run(on_progress or (lambda _: None))
+        self._build.run(progress)
+        return True
+
+    def _replace(self, on_progress: Callable[[float], None], on_replacement: Callable[[str], None]) -> bool:
+        """Continue the replacement of an index from the state that an earlier one has left; start it without one."""
+        replacement = self.replacement
+        existing = self.existing()
+        if replacement.state == "in use":
+            matches = not self._differences(existing[replacement.index])
+            replacement.finish()
+            return matches or VectorIndex(self._column).build(
+                replace=True, on_progress=on_progress, on_replacement=on_replacement
+            )
+        if not self.differences():
+            # The configuration is again that of the old index.
+            replacement.drop()
+            return VectorIndex(self._column).build(on_progress=on_progress)
+        found = existing.get(replacement.index)
+        if found is not None and self._differences(found):
+            replacement.drop()
+            found = None
+        if found is None:
+            replacement.build(on_progress)
+        on_replacement(replacement.index)
+        replacement.put_in_use()
         return True
 
     def drop(self) -> None:

@@ -32,6 +32,14 @@ def count_rows(column: ColumnDefinition, *, has_lower: bool, has_upper: bool, ex
 
 
 @statement
+def count_behind(column: ColumnDefinition, column_name: str) -> sql.Composable:
+    """Count the rows that have a vector in another column of the table, and no current one in this column."""
+    return sql.SQL("SELECT count(*) FROM {} WHERE {} IS NOT NULL AND {}").format(
+        aliased(column.table), reference(column_name), any_pending_predicate(column)
+    )
+
+
+@statement
 def count_unembedded(column: ColumnDefinition, *, exclude_deferred: bool) -> sql.Composable:
     """Count the pending rows without a vector through the partial index, at most `limit` of them."""
     return sql.SQL(

@@ -10,6 +10,7 @@ from crdbvec_pipelines.database.expressions import (
     evenly_spread_keys,
     follower_read_clause,
     in_range,
+    key_list,
     range_parameters,
 )
 from crdbvec_pipelines.database.statement import follower_read
@@ -34,6 +35,25 @@ def sample_embedded(column: ColumnDefinition, *, has_lower: bool, has_upper: boo
         past=follower_read_clause(column.table),
         evenly_spread=evenly_spread_keys(column.table, condition),
     )
+
+
+@follower_read
+def sample_embedded_keys(column: ColumnDefinition, column_name: str) -> sql.Composable:
+    """Return the keys of at most `size` rows with a vector in this and in another column, spread over their keys."""
+    condition = sql.SQL("{} IS NOT NULL AND {} IS NOT NULL").format(
+        reference(column.spec.output), reference(column_name)
+    )
+    return sql.SQL("SELECT {key} FROM {table}{past} WHERE {evenly_spread} ORDER BY {key}").format(
+        key=key_list(column.table),
+        table=aliased(column.table),
+        past=follower_read_clause(column.table),
+        evenly_spread=evenly_spread_keys(column.table, condition),
+    )
+
+
+def sample_keys(column: BoundColumn, other: str, size: int) -> list[tuple[object, ...]]:
+    """Return the keys of at most `size` rows with a vector in a column and in another one of the same table."""
+    return [tuple(row) for row in column.database.fetch(sample_embedded_keys(column, other), {"size": size})]
 
 
 def embedded_inputs(column: BoundColumn, key_range: KeyRange, size: int) -> list[object]:

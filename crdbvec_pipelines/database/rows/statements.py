@@ -29,6 +29,7 @@ from crdbvec_pipelines.database.rows.predicates import (
     without_deferred,
 )
 from crdbvec_pipelines.database.rows.row_error_statements import key_json
+from crdbvec_pipelines.database.schema.column_metadata import has_own_model
 from crdbvec_pipelines.database.statement import follower_read, statement
 from crdbvec_pipelines.database.table import Table
 from crdbvec_pipelines.database.updated_at import UpdatedAt
@@ -195,8 +196,9 @@ def _vector_update(column: ColumnDefinition) -> dict[str, sql.Composable]:
         assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
     return {
         "assignments": sql.SQL(", ").join(assignments),
-        "condition": sql.SQL("{} {} %(fingerprint)s::text").format(
-            InputExpressions(column).fingerprint, column.table.dialect.operator("=")
+        # The second part prevents a vector of the old model in the column of a new one, after the two were exchanged.
+        "condition": sql.SQL("{} {} %(fingerprint)s::text AND {}").format(
+            InputExpressions(column).fingerprint, column.table.dialect.operator("="), has_own_model(column)
         ),
     }
 

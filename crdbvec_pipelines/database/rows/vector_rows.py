@@ -22,6 +22,7 @@ from crdbvec_pipelines.database.rows.guarded_writes import GuardedWrites, Writte
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.rows.write_size import WriteSize
+from crdbvec_pipelines.database.schema.column_metadata import check_model, models_of
 from crdbvec_pipelines.database.statement import AsOf
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 
@@ -120,7 +121,7 @@ class VectorRows:
         self.column = column
         self.errors = RowErrors(column)
         self._database = column.database
-        self._parameters = {**column.seed, **self.errors.parameters}
+        self._parameters = {**column.seed, **self.errors.parameters, "model": models_of(column)}
         database, pace = column.database, pace_of(column)
         self._vectors = GuardedWrites(
             database,
@@ -194,6 +195,7 @@ class VectorRows:
             DatabaseError: The page cannot be read. If `is_unreadable_row` is true for the error, one of its rows may be
                 the reason.
         """
+        self.check_model()
         build = statements.read_pending(
             self.column,
             pass_.kind,
@@ -276,7 +278,23 @@ class VectorRows:
             {"vector": vector, "fingerprint": row.fingerprint, **self._parameters, **bound_parameters("key", row.key)}
             for row, vector in zip(rows, vectors, strict=True)
         ]
-        return self._vectors.write(parameters, one_by_one=one_by_one)
+        try:
+            written = self._vectors.write(parameters, one_by_one=one_by_one)
+        except DatabaseError:
+            # The server rejects a vector of another dimension.
+            self.check_model()
+            raise
+        if written.rows < len(rows):
+            self.check_model()
+        return written
+
+    def check_model(self) -> None:
+        """Check that the vectors of the column are still those of its model.
+
+        Raises:
+            ColumnExchanged: `crdbvec migrate` has exchanged the column with that of another model.
+        """
+        check_model(self.column)
 
     def pending_fingerprints(self, rows: Sequence[PendingRow]) -> list[str | None]:
         """Return the present fingerprint of each of the given rows that is pending, None for the others."""

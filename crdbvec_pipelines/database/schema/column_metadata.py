@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from crdbvec_pipelines.database.aliases import reference
-from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.statement import statement
 from crdbvec_pipelines.database.table import Table
 
@@ -86,6 +87,65 @@ def select_table_oid(schema: str) -> sql.Composable:
         "SELECT crdbvec_column.table_oid FROM {} AS crdbvec_column "
         "WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text"
     ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+@statement
+def select_models(schema: str) -> sql.Composable:
+    """Return the ids of the models of a vector column, as JSON, the present one first."""
+    return sql.SQL(
+        "SELECT crdbvec_column.models FROM {} AS crdbvec_column "
+        "WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text"
+    ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+def recorded_models(column: ColumnDefinition) -> sql.Composable:
+    """Return the ids of the models of a vector column as an expression, so that a statement reads them with its rows.
+
+    `crdbvec migrate switch` exchanges columns and models in one transaction.
+    """
+    return sql.SQL(
+        "(SELECT crdbvec_column.models FROM {} AS crdbvec_column "
+        "WHERE crdbvec_column.table_name = {}::text AND crdbvec_column.output = {}::text)"
+    ).format(
+        sql.Identifier(column.table.name.schema, VECTOR_COLUMNS_TABLE),
+        sql.Literal(column.table.name.name),
+        sql.Literal(column.spec.output),
+    )
+
+
+def has_own_model(column: ColumnDefinition) -> sql.Composable:
+    """Return the predicate that the vectors of a column are those of the parameter `model`, or none is recorded.
+
+    The parameter is what `models_of` returns, with which the recorded models begin.
+    """
+    operator = column.table.dialect.operator
+    return sql.SQL(
+        "coalesce(pg_catalog.left({models}, pg_catalog.length(%(model)s::text)::int) {equals} %(model)s::text, true)"
+    ).format(models=recorded_models(column), equals=operator("="))
+
+
+def check_model(column: BoundColumn) -> None:
+    """Check that the vectors of a column are those of its model, or none is recorded.
+
+    Raises:
+        ColumnExchanged: They are those of another model.
+    """
+    table = column.table
+    found = column.database.fetch(
+        select_models(table.name.schema), {"table_name": table.name.name, "output": column.spec.output}
+    )
+    if found and not str(found[0][0]).startswith(models_of(column)):
+        raise ColumnExchanged(str(table.name), column.spec.output)
+
+
+def models_of(column: ColumnDefinition) -> str:
+    """Return the beginning of the recorded models of a column whose vectors are those of its model."""
+    return models_beginning_with(column.model.model_id)
+
+
+def models_beginning_with(model_id: str) -> str:
+    """Return the beginning of the recorded models of a column whose vectors are those of a model."""
+    return json.dumps([model_id])[:-1]
 
 
 @statement

@@ -33,7 +33,7 @@ def change_schema(database: Database, ddl: Statement) -> None:
         DatabaseError: The server rejected the statement.
     """
     try:
-        _retry_when_locked(database.execute, ddl, settings=ddl_settings(database, ddl))
+        retry_when_locked(database.execute, ddl, settings=ddl_settings(database, ddl))
     except DatabaseError as error:
         if is_locked(error):
             raise DatabaseUnavailable(
@@ -50,10 +50,11 @@ def _log_lock_wait(state: RetryCallState) -> None:
     logger.info("Another transaction holds a lock on the table; trying again (attempt %d).", state.attempt_number)
 
 
-_retry_when_locked = Retrying(
+retry_when_locked = Retrying(
     retry=retry_if_exception(is_locked),
     stop=stop_after_attempt(_MAX_LOCK_ATTEMPTS),
     wait=wait_random_exponential(multiplier=0.5, max=5),
     before_sleep=_log_lock_wait,
     reraise=True,
 )
+"""Runs a function again while another transaction holds a lock that its statements need."""

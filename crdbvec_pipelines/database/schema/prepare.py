@@ -31,6 +31,7 @@ from crdbvec_pipelines.database.schema.existing_vectors import (
     has_existing_vectors,
 )
 from crdbvec_pipelines.database.schema.metadata_version import installed_version, upgrade_statements
+from crdbvec_pipelines.database.schema.migrations import check_present_model
 from crdbvec_pipelines.database.schema.own_indexes import OwnIndex, index_changes
 from crdbvec_pipelines.database.schema.requirements import check_requirements
 from crdbvec_pipelines.database.schema.statements import (
@@ -174,8 +175,10 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
         TableError: The table cannot hold the column, or `manage_schema` is off and something is missing; the message
             then lists the statements to run.
         ExistingVectorsError: The column contains vectors of unknown origin, and `existing_vectors` is `refuse`.
+        ColumnExchanged: `crdbvec migrate` has exchanged the column with that of another model.
         DatabaseError: The server rejected a statement.
     """
+    check_present_model(database, spec)
     column = open_column(database, spec, model)
     if spec.staleness == "trigger":
         database.dialect.check_triggers()

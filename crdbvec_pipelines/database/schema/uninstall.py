@@ -13,7 +13,7 @@ from psycopg import sql
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.identifiers import short_name
-from crdbvec_pipelines.database.index.statements import vector_index_name
+from crdbvec_pipelines.database.index.statements import replacement_index_name, vector_index_name
 from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE, delete_table_limits
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
 from crdbvec_pipelines.database.rows.lag import LAGS_TABLE, delete_lags
@@ -26,6 +26,7 @@ from crdbvec_pipelines.database.schema.column_metadata import (
 )
 from crdbvec_pipelines.database.schema.ddl import change_schema
 from crdbvec_pipelines.database.schema.metadata_version import VERSION_TABLE, installed_version
+from crdbvec_pipelines.database.schema.migration_statements import MIGRATIONS_TABLE, delete_migration
 from crdbvec_pipelines.database.schema.own_indexes import OwnIndex
 from crdbvec_pipelines.database.schema.statements import (
     drop_index,
@@ -109,6 +110,7 @@ def drop_metadata_tables(schema: str) -> sql.Composable:
         LIMITS_TABLE,
         CONNECTIONS_TABLE,
         LAGS_TABLE,
+        MIGRATIONS_TABLE,
         VECTOR_COLUMNS_TABLE,
         VERSION_TABLE,
     )
@@ -183,7 +185,11 @@ def _trigger(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> It
 def _indexes(column: BoundColumn, others: Sequence[str]) -> tuple[list[Removal], list[str]]:
     """Return the removals of the indexes of this project, and what is kept."""
     database, table, spec = column.database, column.table, column.spec
-    vector_names = {vector_index_name(spec), short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index")}
+    vector_names = {
+        vector_index_name(spec),
+        short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index"),
+        replacement_index_name(table, spec),
+    }
     key = [part.name for part in table.key]
     pending = OwnIndex(*pending_index_stem(spec), key, unembedded_predicate(column, None))
     updated = None
@@ -224,6 +230,7 @@ def _metadata(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> I
         (CLAIMS_TABLE, "its claims", delete_column_claims),
         (LAGS_TABLE, "its measured lags", delete_lags),
         *([(LIMITS_TABLE, "the limits of the table", delete_table_limits)] if is_last else []),
+        (MIGRATIONS_TABLE, "its migration", delete_migration),
         # The last one, so that an interrupted removal is continued.
         (VECTOR_COLUMNS_TABLE, "its record", delete_column_metadata),
     ):

@@ -16,11 +16,12 @@ from psycopg import sql
 
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Row
-from crdbvec_pipelines.database.dialects.vector_support import SearchEffort, Settings
-from crdbvec_pipelines.database.errors import DatabaseError, TableError
+from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition, SearchEffort, Settings
+from crdbvec_pipelines.database.errors import ColumnExchanged, DatabaseError, MissingPrivilege, TableError
 from crdbvec_pipelines.database.expressions import bound_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.schema.column_metadata import VECTOR_COLUMNS_TABLE, select_models
 from crdbvec_pipelines.database.search.conditions import convert_filter_value
 from crdbvec_pipelines.database.search.filters import Condition, Filter, resolve_filters
 from crdbvec_pipelines.database.search.prefix_values import PrefixValues, Values
@@ -43,6 +44,8 @@ from crdbvec_pipelines.database.search.strategy import (
 )
 from crdbvec_pipelines.database.sqlstate import is_data_exception, is_undefined_operator
 from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.database.table import read_table_oid
+from crdbvec_pipelines.naming import TableName
 
 # A query plan repeats the query's vector, which has hundreds of numbers. Vectors of over 60 characters are abbreviated.
 _LONG_VECTOR = re.compile(r"'\[[^\]]{60,}\]'")
@@ -106,16 +109,19 @@ class NearestNeighbors:
 
     Args:
         column: The vector column, which exists in the table.
+        only_index: The only index that the searches may use, to measure it, also if it is not visible; None for any.
     """
 
-    def __init__(self, column: BoundColumn) -> None:
+    def __init__(self, column: BoundColumn, only_index: str | None = None) -> None:
+        self._only_index = only_index
         self._column = column
         self._database = column.database
         self._support = column.database.dialect.vectors
         self._table = column.table
         self._spec = column.spec
-        self._indexes = existing_indexes(column)
+        self._indexes = self._read_indexes()
         self._prefix_values = PrefixValues(column)
+        self._models = self._read_models()
 
     @property
     def effort(self) -> SearchEffort:
@@ -138,15 +144,16 @@ class NearestNeighbors:
         rows = self._fetch(search)
         near = _within_distance(rows, query)
         if decision.strategy == "index_scan":
+            used = self._used_index(search)
             review = review_index_scan(
                 decision,
                 query,
                 self._support,
                 returned=len(rows),
                 within_distance=len(near),
-                is_index_used=self._is_index_used(search),
+                is_index_used=used is not None,
             )
-            decision = review.decision
+            decision = _by_index(review.decision, used)
             if review.must_rerun:
                 near = _within_distance(self._fetch(self._build(vector, query, _Choice(decision, {}))), query)
         return NearestResult(near, decision.strategy, decision.reason, decision.index)
@@ -157,7 +164,7 @@ class NearestNeighbors:
 
     def uses_index(self, vector: NDArray[np.float32], query: SearchQuery) -> bool:
         """Return whether the server's query plan for a search uses the vector index."""
-        return self._is_index_used(self._search(vector, query))
+        return self._used_index(self._search(vector, query)) is not None
 
     def plan_forms(self, vector: NDArray[np.float32], query: SearchQuery) -> list[PlannedSearch]:
         """Return how the server plans a search in each form: as this project and as an application sends it.
@@ -167,7 +174,6 @@ class NearestNeighbors:
             query: The search, with a single value for each prefix column of the configured index.
         """
         search = self._search(vector, query)
-        name = search.decision.index
         forms = {"a search of this project": search}
         spec = self._spec.index
         prefix = tuple(spec.prefix) if spec is not None and self._support.has_prefixes else ()
@@ -176,7 +182,7 @@ class NearestNeighbors:
         forms[form] = replace(search, statement=application_search(self._column, columns))
         planned = {form: self._query_plan(each) for form, each in forms.items()}
         return [
-            PlannedSearch(form, name is not None and self._support.uses_index(plan, name), plan)
+            PlannedSearch(form, self._index_in(plan, search.decision) is not None, plan)
             for form, plan in planned.items()
         ]
 
@@ -186,10 +192,34 @@ class NearestNeighbors:
 
     def sql(self, vector: NDArray[np.float32], query: SearchQuery) -> str:
         """Return the search as SQL text with its settings and values, one statement per line."""
-        search = self._search(vector, query)
+        self._check_columns(query)
+        search = self._build(vector, query, self._choice(query), with_models=False)
         text = search.statement.with_values({name: _literal(value) for name, value in search.parameters.items()})
         settings = [f"SET {name} = {_literal(value)};" for name, value in search.settings.items()]
         return "\n".join([*settings, f"{text};"])
+
+    @property
+    def models(self) -> str | None:
+        """The ids of the models of the column when this object was created, as JSON; None if they are not recorded."""
+        return self._models
+
+    def _read_models(self) -> str | None:
+        """Return the recorded models of the column; None without a record, and for a role that may not read them."""
+        schema = self._table.name.schema
+        if read_table_oid(self._database, TableName(schema, VECTOR_COLUMNS_TABLE)) is None:
+            return None
+        try:
+            found = self._database.fetch(
+                select_models(schema), {"table_name": self._table.name.name, "output": self._spec.output}
+            )
+        except MissingPrivilege:
+            return None
+        return str(found[0][0]) if found else None
+
+    def _check_models(self) -> None:
+        """Raise an error if the column has other models than when this object was created."""
+        if self._models is not None and self._read_models() != self._models:
+            raise ColumnExchanged(str(self._table.name), self._spec.output)
 
     def read_vector(self, key: Sequence[object]) -> NDArray[np.float32]:
         """Return the vector of the row with a key.
@@ -246,7 +276,9 @@ class NearestNeighbors:
             known_values,
         )
 
-    def _build(self, vector: NDArray[np.float32], query: SearchQuery, choice: _Choice) -> _Search:
+    def _build(
+        self, vector: NDArray[np.float32], query: SearchQuery, choice: _Choice, *, with_models: bool = True
+    ) -> _Search:
         decision = choice.decision
         conditions = resolve_filters(self._table, query.filters)
         filters: dict[str, list[Filter]] = {}
@@ -262,6 +294,7 @@ class NearestNeighbors:
             follower_read=self._support.follower_read_clause if query.as_of == "follower_read" else None,
             requires_vector=decision.requires_vector,
             cast=decision.cast,
+            reads_models=with_models and self._models is not None,
         )
         positions = {name: position for position, name in enumerate(self._table.columns)}
         parameters = {
@@ -276,9 +309,10 @@ class NearestNeighbors:
             parameters |= condition.parameters(self._table)
         if decision.strategy == "exact_scan":
             return _Search(decision, nearest_exact(self._column, clauses), {}, parameters, conditions)
-        settings = self._support.settings(
-            decision.effort, filtered=decision.is_iterative, is_ivfflat=decision.is_ivfflat
-        )
+        settings = {
+            **self._support.settings(decision.effort, filtered=decision.is_iterative, is_ivfflat=decision.is_ivfflat),
+            **(self._support.hidden_index_settings if self._only_index else {}),
+        }
         return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters, conditions)
 
     def _check_columns(self, query: SearchQuery) -> None:
@@ -289,8 +323,26 @@ class NearestNeighbors:
                 raise TableError(f"{self._spec.table} has no column {name}. Its columns are {columns}.")
 
     def _fetch(self, search: _Search) -> list[Row]:
-        with self._translate_invalid_filters(search):
-            return self._database.fetch(search.statement, search.parameters, search.settings)
+        """Return the rows of a search.
+
+        Raises:
+            ColumnExchanged: The column has the vectors of another model now. Its rows are not returned, because the
+                vector of the search was not made by that model.
+        """
+        try:
+            with self._translate_invalid_filters(search):
+                rows = self._database.fetch(search.statement, search.parameters, search.settings)
+        except (DatabaseError, TableError):
+            # The server rejects a vector of another dimension.
+            self._check_models()
+            raise
+        if self._models is None:
+            return rows
+        if not rows:
+            self._check_models()
+        elif rows[0][0] != self._models:
+            raise ColumnExchanged(str(self._table.name), self._spec.output)
+        return [row[1:] for row in rows]
 
     def _query_plan(self, search: _Search) -> list[str]:
         with self._translate_invalid_filters(search):
@@ -336,9 +388,37 @@ class NearestNeighbors:
                     f"filter on {condition.subject} is not a value of it: {error.server_message}."
                 ) from None
 
-    def _is_index_used(self, search: _Search) -> bool:
-        index = search.decision.index
-        return index is not None and self._support.uses_index(self._query_plan(search), index)
+    def _read_indexes(self) -> dict[str, IndexDefinition]:
+        existing = existing_indexes(self._column)
+        if self._only_index is not None:
+            return {name: index for name, index in existing.items() if name == self._only_index}
+        return {name: index for name, index in existing.items() if index.is_visible}
+
+    def _used_index(self, search: _Search) -> str | None:
+        """Return the index that the server uses for a search; None if it uses none."""
+        if search.decision.index is None:
+            return None
+        plan = self._query_plan(search)
+        used = self._index_in(plan, search.decision)
+        if used is None and self._only_index is None:
+            # Another index may have taken the place of the one that existed when this object was created.
+            self._indexes = self._read_indexes()
+            used = self._index_in(plan, search.decision)
+        return used
+
+    def _index_in(self, plan: Sequence[str], decision: SearchDecision) -> str | None:
+        """Return the index in a query plan. While an index is replaced, it may be either of the two."""
+        if decision.index is None:
+            return None
+        names = [decision.index, *(name for name in self._indexes if name != decision.index)]
+        return next((name for name in names if self._support.uses_index(plan, name)), None)
+
+
+def _by_index(decision: SearchDecision, used: str | None) -> SearchDecision:
+    """Return a decision with the index that the server has used, which may be another one than was expected."""
+    if decision.index is None or used is None or used == decision.index:
+        return decision
+    return replace(decision, index=used, reason=decision.reason.replace(decision.index, used, 1))
 
 
 def _of_subjects(subjects: Sequence[str], filters: Mapping[str, Sequence[Filter]]) -> tuple[Filter, ...]:

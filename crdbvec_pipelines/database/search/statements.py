@@ -17,6 +17,7 @@ from crdbvec_pipelines.database.expressions import (
     placeholder,
     vector_parameter,
 )
+from crdbvec_pipelines.database.schema.column_metadata import recorded_models
 from crdbvec_pipelines.database.search.conditions import filter_conditions
 from crdbvec_pipelines.database.search.filters import Filter
 from crdbvec_pipelines.database.statement import custom_plan, follower_read, statement
@@ -40,6 +41,7 @@ class SearchClauses:
         requires_vector: Whether an index scan repeats the predicate of a partial index, `IS NOT NULL`.
         cast: The type to which the index casts the column; None for an index over the column itself. The distance that
             is returned is that of the column.
+        reads_models: Whether the recorded models of the column are returned, too, as the first column.
     """
 
     filters_inside: tuple[Filter, ...] = ()
@@ -50,6 +52,7 @@ class SearchClauses:
     follower_read: sql.Composable | None = None
     requires_vector: bool = True
     cast: str | None = None
+    reads_models: bool = False
 
 
 @custom_plan
@@ -69,9 +72,11 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     if clauses.excludes_key:
         conditions.append(sql.SQL("NOT ({})").format(key_equals(column.table)))
     return sql.SQL(
-        "SELECT {distance} AS crdbvec_distance, {value}, {returned} FROM {table}{follower_read} WHERE {conditions} "
+        "SELECT {models}{distance} AS crdbvec_distance, {value}, {returned} FROM {table}{follower_read} "
+        "WHERE {conditions} "
         "ORDER BY nullif({distance}, 'NaN'::float8) NULLS LAST, {key} LIMIT %(limit)s"
     ).format(
+        models=_models(column, clauses),
         distance=distance,
         value=InputExpressions(column).value,
         returned=_references([*(part.name for part in column.table.key), *clauses.columns], ROW),
@@ -112,11 +117,12 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     if clauses.excludes_key:
         outside.append(sql.SQL("NOT ({})").format(key_equals(column.table, _NEAREST)))
     return sql.SQL(
-        "SELECT {distance}, {value}, {returned} FROM "
+        "SELECT {models}{distance}, {value}, {returned} FROM "
         "(SELECT {needed}, {output} {operator} {vector} AS {name} FROM {table}{inside} "
         "ORDER BY {indexed} {operator} {indexed_vector} LIMIT %(fetch)s) AS {nearest}{follower_read}{outside} "
         "ORDER BY {distance} + 0 LIMIT %(limit)s"
     ).format(
+        models=_models(column, clauses),
         distance=distance,
         name=sql.Identifier(name),
         nearest=sql.Identifier(_NEAREST),
@@ -230,6 +236,10 @@ def sample_vectors(column: ColumnDefinition, prefix: Sequence[Column]) -> sql.Co
 def explain(search: sql.Composable) -> sql.Composable:
     """Return the query plan of a search, one line per row."""
     return sql.SQL("EXPLAIN {}").format(search)
+
+
+def _models(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
+    return sql.SQL("{}, ").format(recorded_models(column)) if clauses.reads_models else sql.SQL("")
 
 
 def _references(names: Iterable[str], alias: str) -> sql.Composable:

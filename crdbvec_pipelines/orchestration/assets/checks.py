@@ -15,6 +15,7 @@ from crdbvec_pipelines.database.rows.health import oldest_pending_seconds
 from crdbvec_pipelines.database.rows.lag import measure_lag
 from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange
@@ -50,8 +51,10 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         with as_dagster_failures():
-            encoder = registry.load(spec.model)
-            column = open_existing_column(background_database(context.resources, names.resource, spec), spec, encoder)
+            database = background_database(context.resources, names.resource, spec)
+            present = present_column(database, spec)
+            encoder = registry.load(present.model)
+            column = open_existing_column(database, present, encoder)
             if not is_prepared(column):
                 raise TableError(
                     f"{spec.table} is not prepared for the vector column {spec.output}. "

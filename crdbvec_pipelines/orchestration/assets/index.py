@@ -10,9 +10,10 @@ import dagster as dg
 from pydantic import Field
 
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
-from crdbvec_pipelines.database.column import open_column, open_existing_column
+from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
 from crdbvec_pipelines.database.index.statements import unsupported_options
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
@@ -93,7 +94,8 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     def vector_index(context: dg.AssetExecutionContext, config: IndexConfig) -> Iterator[dg.MaterializeResult[Any]]:
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
-            column = open_column(database, spec, registry.load(spec.model))
+            present = present_column(database, spec)
+            column = open_column(database, present, registry.load(present.model))
             sentence = unsupported_options(database.dialect, spec)
             if sentence:
                 context.log.warning(sentence)
@@ -147,9 +149,7 @@ def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) 
     )
     def index_used(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with as_dagster_failures():
-            column = open_existing_column(
-                background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
-            )
+            column = _open_present(context.resources, spec, names, registry)
             use = read_index_use(column, _SAMPLED_SEARCHES)
         shown = next(iter(use.without_index + use.planned), None)
         yield dg.AssetCheckResult(
@@ -179,11 +179,7 @@ def _recall(
     )
     def recall_at_k(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with as_dagster_failures():
-            curve = measure_recall(
-                open_existing_column(
-                    background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
-                )
-            )
+            curve = measure_recall(_open_present(context.resources, spec, names, registry))
         measured = curve.at(index.effort)
         with run_metrics(spec) as metrics:
             if metrics is not None and measured is not None:
@@ -212,6 +208,13 @@ def _recall(
         )
 
     return recall_at_k
+
+
+def _open_present(resources: object, spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> BoundColumn:
+    """Open the vector column with the model whose vectors it has now, which a migration changes."""
+    database = background_database(resources, names.resource, spec)
+    present = present_column(database, spec)
+    return open_existing_column(database, present, registry.load(present.model))
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, VectorColumn
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import parse_partition_key
@@ -99,9 +100,11 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
         with retrying(_RETRIES, context.retry_number), as_dagster_failures():
             ranges = {key: parse_partition_key(key, spec.table) for key in context.partition_keys}
             keep_connections_open(context.instance)
-            encoder = registry.load(spec.model)
+            database = background_database(context.resources, names.resource, spec)
+            present = present_column(database, spec)
+            encoder = registry.load(present.model)
             encoder.load_in_background()
-            column = prepare_column(background_database(context.resources, names.resource, spec), spec, encoder)
+            column = prepare_column(database, present, encoder)
             for key_range in ranges.values():
                 column.table.check_range(key_range)
             options = replace(
@@ -111,7 +114,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             executor = "in_process" if IN_PROCESS_TAG in context.run.tags else spec.executor
             with (
                 run_metrics(spec) as metrics,
-                open_batch_encoder(registry, spec.model, executor, options.workers) as batch_encoder,
+                open_batch_encoder(registry, present.model, executor, options.workers) as batch_encoder,
             ):
                 PartitionRun(context, names, column, batch_encoder, ranges, options, encoder, metrics).run()
         yield from ()

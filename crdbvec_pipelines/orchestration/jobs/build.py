@@ -5,12 +5,14 @@ from typing import Any
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.vector_column import IN_PROCESS_TAG
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.jobs.follow import build_follow_job
+from crdbvec_pipelines.orchestration.jobs.migrate import build_migration_job
 from crdbvec_pipelines.orchestration.jobs.suspension import suspension_jobs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import background_database
@@ -41,17 +43,19 @@ def build_jobs(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -
         ),
     ]
     jobs += [_sync_job(spec, names, registry), build_follow_job(spec, names, registry)]
-    suspension = suspension_jobs(spec, names, registry)
-    return dg.Definitions(jobs=[*jobs, *suspension], sensors=[build_follow_sensor(spec, names, registry, jobs)])
+    return dg.Definitions(
+        jobs=[*jobs, *suspension_jobs(spec, names, registry), build_migration_job(spec, names, registry)],
+        sensors=[build_follow_sensor(spec, names, registry, jobs)],
+    )
 
 
 def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.JobDefinition:
     @dg.op(name=names.op("sync_partitions"), required_resource_keys={names.resource})
     def sync(context: dg.OpExecutionContext) -> None:
         with as_dagster_failures():
-            column = prepare_column(
-                background_database(context.resources, names.resource, spec), spec, registry.load(spec.model)
-            )
+            database = background_database(context.resources, names.resource, spec)
+            present = present_column(database, spec)
+            column = prepare_column(database, present, registry.load(present.model))
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
         context.log.info(str(plan))
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import parse_partition_key
@@ -59,9 +60,11 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
     def follow(context: dg.OpExecutionContext, config: FollowConfig) -> None:
         with as_dagster_failures(), run_metrics(spec) as metrics:
             keep_connections_open(context.instance)
-            encoder = registry.load(spec.model)
+            database = database_of(context.resources, names.resource)
+            present = present_column(database, spec)
+            encoder = registry.load(present.model)
             encoder.load_in_background()
-            column = prepare_column(database_of(context.resources, names.resource), spec, encoder)
+            column = prepare_column(database, present, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             partitions = TouchedPartitions(context.instance, names, column)

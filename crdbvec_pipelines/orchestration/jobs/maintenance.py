@@ -10,6 +10,7 @@ from crdbvec_pipelines.database.rows.health import oldest_pending_seconds
 from crdbvec_pipelines.database.rows.lag import delete_expired_lags, measure_lag
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
@@ -42,8 +43,10 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
     def maintain(context: dg.OpExecutionContext) -> None:
         with as_dagster_failures(), run_metrics(spec) as metrics:
             keep_connections_open(context.instance)
-            encoder = registry.load(spec.model)
-            column = prepare_column(background_database(context.resources, names.resource, spec), spec, encoder)
+            database = background_database(context.resources, names.resource, spec)
+            present = present_column(database, spec)
+            encoder = registry.load(present.model)
+            column = prepare_column(database, present, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             context.log.info(str(plan))

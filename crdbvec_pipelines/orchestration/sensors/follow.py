@@ -19,6 +19,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.rows.lag import Lag, record, unembedded_lag_seconds
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.database.suspension import suspended_since
 from crdbvec_pipelines.encoding.registry import ModelRegistry
@@ -133,7 +134,8 @@ class _Tick:
         work = find_work_in_progress(
             self._context.instance, self._names, keys, timedelta(minutes=spec.follow.stuck_after_minutes)
         )
-        column = bind_column(self._database, spec, self._registry.load(spec.model))
+        present = present_column(self._database, spec)
+        column = bind_column(self._database, present, self._registry.load(present.model))
         if not keys or not is_prepared(column):
             state = TickState(str(spec.table), is_ready=False, work=work, backoff=self._backoff())
             return self._result(decide(state), [])

@@ -207,7 +207,7 @@ def test_ddl_behind_a_long_transaction_does_not_block_other_sessions(
 def test_error_names_the_long_transaction_that_blocks_the_ddl(
     postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ddl, "_retry_when_locked", ddl._retry_when_locked.copy(stop=stop_after_attempt(1)))
+    monkeypatch.setattr(ddl, "retry_when_locked", ddl.retry_when_locked.copy(stop=stop_after_attempt(1)))
     with (
         postgres.new_database() as url,
         Database(url) as database,

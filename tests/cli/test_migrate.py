@@ -1,0 +1,199 @@
+"""`crdbvec migrate`: from start to finish, with errors, and continued after each step."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from crdbvec_pipelines.database.connection import Database
+from tests.cli.conftest import Invoke, Json
+from tests.support.models import stub
+from tests.support.projects import write_config
+from tests.support.servers import Server
+from tests.support.tables import INT_SHAPE, create_table, insert_rows, set_text
+from tests.support.vectors import preferring_indexes
+
+TEXTS: list[str | None] = [f"text {number}" for number in range(60)]
+SECOND = "passage_vector_second"
+
+
+def configure(project: Path, model: str = "stub_hash") -> None:
+    write_config(project, {"model": model, "index": {}})
+
+
+@pytest.fixture
+def own(postgres: Server) -> Iterator[psycopg.Connection]:
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def embedded(
+    project: Path, own: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> psycopg.Connection:
+    """A table with its vectors and their index."""
+    monkeypatch.setenv("CRDBVEC_URL", preferring_indexes(own.info.dsn))
+    configure(project)
+    create_table(own, texts=TEXTS)
+    assert invoke("embed").exit_code == 0
+    assert invoke("index", "build").exit_code == 0
+    return own
+
+
+def wrong_vectors(connection: psycopg.Connection, output: str, model: str) -> list[int]:
+    """Return the keys of the rows whose vector in a column is not that of a model."""
+    encoder = stub(model)
+    rows = connection.execute(f"SELECT id, passage, {output}::real[] FROM passage ORDER BY id").fetchall()
+    return [
+        key
+        for key, text, vector in rows
+        if text is not None and (vector is None or max(abs(encoder.encode([(0, text)]).vectors[0] - vector)) > 1e-6)
+    ]
+
+
+def prepare_switch(invoke: Invoke, model: str = "stub_wide") -> None:
+    assert invoke("migrate", "start", "-m", model).exit_code == 0
+    assert invoke("embed").exit_code == 0
+    assert invoke("index", "build", "-o", SECOND).exit_code == 0
+
+
+@pytest.mark.parametrize("model", ["stub_wide", "stub_other"])
+def test_migration_from_start_to_finish(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json, model: str
+) -> None:
+    plan = read_json("migrate", "start", "-m", model, "--plan")
+    assert (plan["second"], plan["reasons"]["never_embedded"]) == (SECOND, 60)
+    started = read_json("migrate", "start", "-m", model)
+    assert (started["phase"], started["old_model"], started["new_model"]) == ("started", "stub_hash", model)
+    assert read_json("migrate", "status")[0]["rows_behind"] == 60
+    assert {each["output"]: each["rows_embedded"] for each in read_json("embed")["vectors"]} == {
+        "passage_vector": 0,
+        SECOND: 60,
+    }
+    assert invoke("index", "build", "-o", SECOND).exit_code == 0
+    (ready,) = read_json("migrate", "status")
+    assert (ready["rows_behind"], ready["has_index"]) == (0, True)
+    compared = read_json("migrate", "compare", "-q", 10)
+    assert compared["queries"] == 10
+    assert 0 <= compared["overlap"]["low"] <= compared["overlap"]["mean"] <= compared["overlap"]["high"] < 1
+    before = read_json("search", "text 7", "-l", 1)
+    switched = read_json("migrate", "switch")
+    assert (switched["phase"], switched["seconds"] > 0) == ("switched", True)
+    assert wrong_vectors(embedded, "passage_vector", model) == wrong_vectors(embedded, SECOND, "stub_hash") == []
+    assert read_json("search", "text 7", "-l", 1)[0]["key"] == before[0]["key"]
+    assert invoke("search", "text 7", "-v").stderr.count("Index scan on passage_passage_vector_index") == 1
+    # Both are kept fresh.
+    insert_rows(embedded, INT_SHAPE, {900: "a new text"})
+    set_text(embedded, INT_SHAPE, 3, "an edited text")
+    assert read_json("embed")["rows_embedded"] == 4
+    assert wrong_vectors(embedded, "passage_vector", model) == wrong_vectors(embedded, SECOND, "stub_hash") == []
+    assert read_json("migrate", "rollback")["phase"] == "started"
+    assert wrong_vectors(embedded, "passage_vector", "stub_hash") == wrong_vectors(embedded, SECOND, model) == []
+    assert read_json("embed")["rows_embedded"] == 0
+    assert read_json("migrate", "switch")["phase"] == "switched"
+    assert read_json("migrate", "finish")["phase"] == "finished"
+    assert wrong_vectors(embedded, "passage_vector", model) == []
+    names = embedded.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'passage'::regclass AND attnum > 0 AND NOT attisdropped"
+    ).fetchall()
+    assert sorted(name for (name,) in names) == ["id", "passage", "passage_vector", "passage_vector_fingerprint"]
+    # The entry still names the old model, and stands for the column with the new one.
+    assert read_json("embed")["rows_embedded"] == 0
+    configure(project, model)
+    assert (read_json("embed")["rows_embedded"], read_json("index", "status")["differences"]) == (0, [])
+
+
+def error(invoke: Invoke, *arguments: object) -> str:
+    result = invoke(*arguments)
+    assert (result.exit_code in (1, 2), result.stdout) == (True, "")
+    return result.stderr
+
+
+def test_commands_say_what_is_missing(embedded: psycopg.Connection, invoke: Invoke) -> None:
+    for name in ("compare", "switch", "rollback", "finish"):
+        assert "is not being migrated. Run `crdbvec migrate start -m <new model>`." in error(invoke, "migrate", name)
+    assert invoke("migrate", "status").stdout == "No vector column is being migrated.\n"
+    assert "Name the new model with -m." in error(invoke, "migrate", "start")
+    assert "is stub_hash already" in error(invoke, "migrate", "start", "-m", "stub_hash")
+    assert "The model 'missing' does not exist." in error(invoke, "migrate", "start", "-m", "missing")
+    sentence = "already has a column passage. Choose another one with --second."
+    assert sentence in error(invoke, "migrate", "start", "-m", "stub_wide", "--second", "passage")
+    assert invoke("migrate", "start", "-m", "stub_wide").exit_code == 0
+    # The same command again continues.
+    assert invoke("migrate", "start", "-m", "stub_wide").exit_code == 0
+    assert "is being migrated from stub_hash to stub_wide already" in error(
+        invoke, "migrate", "start", "-m", "stub_other"
+    )
+    assert "Run `crdbvec index build -t public.passage -o passage_vector_second`" in error(
+        invoke, "migrate", "switch", "--wait", 0
+    )
+    assert "it must be switched" in error(invoke, "migrate", "rollback")
+    assert "so the old vectors are in use. Run `crdbvec migrate switch` first" in error(invoke, "migrate", "finish")
+    assert "is not a vector column of public.passage" in error(invoke, "status", "-o", "missing")
+
+
+def test_switch_needs_every_row_and_an_index(embedded: psycopg.Connection, invoke: Invoke) -> None:
+    prepare_switch(invoke)
+    embedded.execute(f"UPDATE passage SET {SECOND} = NULL WHERE passage IN ('text 1', 'text 2')")
+    assert "2 rows have a vector in public.passage.passage_vector and no current one in passage_vector_second" in error(
+        invoke, "migrate", "switch", "--wait", 0
+    )
+    assert invoke("embed").exit_code == 0
+    assert invoke("migrate", "switch", "--wait", 0).exit_code == 0
+    assert "it must be started" in error(invoke, "migrate", "switch")
+    assert "Run `crdbvec migrate rollback` before --abandon." in error(invoke, "migrate", "finish", "--abandon")
+
+
+def test_migration_can_be_abandoned(embedded: psycopg.Connection, invoke: Invoke, read_json: Json) -> None:
+    prepare_switch(invoke)
+    assert read_json("migrate", "finish", "--abandon")["phase"] == "abandoned"
+    assert read_json("migrate", "status") == []
+    assert wrong_vectors(embedded, "passage_vector", "stub_hash") == []
+    assert read_json("index", "status")["exists"]
+    prepare_switch(invoke, "stub_other")
+
+
+def test_interrupted_finish_is_named_and_continued(
+    embedded: psycopg.Connection, invoke: Invoke, read_json: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_switch(invoke)
+    assert invoke("migrate", "switch").exit_code == 0
+    import crdbvec_pipelines.database.schema.exchange as module
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "uninstall", killed)
+        assert invoke("migrate", "finish").exit_code == 130
+    assert "The removal was interrupted. Run `crdbvec migrate finish" in invoke("migrate", "status").stdout
+    assert invoke("embed").exit_code == 0
+    assert read_json("migrate", "finish")["phase"] == "finished"
+    assert "There is nothing to remove." in error(invoke, "migrate", "finish")
+
+
+def test_process_with_the_old_model_writes_no_vector_after_the_switch(
+    embedded: psycopg.Connection, invoke: Invoke
+) -> None:
+    """Also with models of one dimension, of which the server cannot know."""
+    from crdbvec_pipelines.database.errors import ColumnExchanged
+    from crdbvec_pipelines.keyspace import KeyRange
+    from tests.support.tables import column
+    from tests.support.work import prepare
+
+    with Database(embedded.info.dsn) as database:
+        rows = prepare(database, column(model="stub_hash"))
+        set_text(embedded, INT_SHAPE, 5, "an edited text")
+        page = rows.read(KeyRange(), rows.all_passes[1], None, 10)
+        vectors = stub("stub_hash").encode([(0, row.input) for row in page]).vectors
+        prepare_switch(invoke, "stub_other")
+        assert invoke("migrate", "switch").exit_code == 0
+        with pytest.raises(ColumnExchanged):
+            rows.write(page, vectors)
+        with pytest.raises(ColumnExchanged):
+            rows.read(KeyRange(), rows.all_passes[1], None, 10)
+        with pytest.raises(ColumnExchanged):
+            prepare(database, column(model="stub_hash"))
+    assert wrong_vectors(embedded, "passage_vector", "stub_other") == []
