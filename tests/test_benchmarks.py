@@ -65,6 +65,15 @@ SHORT_RUNS = {
         (Printed(("workers", "seconds", "rows/s", "overhead of a run s"), ("1", "2")),),
         (rf"2 workers / 1 worker: {NUMBER}",),
     ),
+    "architectures": ShortRun(
+        ("--rows", "8", "--rounds", "1", "--width", "32", "--layers", "1", "--models", "bert", "static"),
+        (
+            Printed(
+                ("architecture", "engine", "rows/s", "sentence-transformers", "ratio", "cosine"),
+                ("bert", "static"),
+            ),
+        ),
+    ),
     "encode": ShortRun(
         ("--rows", "32", "--batch", "16", "--rounds", "1"),
         (

@@ -1,5 +1,6 @@
-"""`crdbvec model list` and `crdbvec model desc`. They do not connect to a database."""
+"""`crdbvec model list`, `crdbvec model desc` and `crdbvec model add`. They do not connect to a database."""
 
+import json
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from crdbvec_pipelines.cli.completion import complete_model
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import model_options, read_config
+from crdbvec_pipelines.config.model_name import split_model
 from crdbvec_pipelines.encoding.registry import load_registry
 
 
@@ -49,3 +51,38 @@ def describe(config_path: Path | None, name: str, as_json: bool) -> None:
     frame = "-" * (len(encoder.label) + 4)
     print_text(f"{frame}\n| {encoder.label} |\n{frame}\n{encoder.description.strip()}\n")
     print_text(f"Dimension {encoder.dim}, metric {encoder.metric}.")
+
+
+@command.command("add", epilog="Example: crdbvec model add sentence-transformers/all-mpnet-base-v2")
+@model_options
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def add(config_path: Path | None, model: str, as_json: bool) -> None:
+    """Download a model of the Hugging Face hub, check it and pin it to its commit.
+
+    MODEL is organization/model, or a folder; settings follow as in crdbvec.yaml: 'organization/model?pooling=mean'.
+    Only weights in safetensors are downloaded, and no code of the model is run.
+    """
+    named = load_registry(read_config(config_path)).named_model(model)
+    directory, commit = named.add()
+    facts = {
+        "name": named.name,
+        "commit": commit,
+        "folder": str(directory),
+        "dimension": named.embedding_dim(),
+        "metric": named.embedding_metric(),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print_text(f"{named.name}: checked, in {directory}.")
+    print_text(f"Dimension {facts['dimension']}, metric {facts['metric']}.")
+    if commit:
+        print_text(f"To use the same commit on every machine, write in crdbvec.yaml:\n    {_entry(model, commit)}")
+
+
+def _entry(model: str, commit: str) -> str:
+    """Return the line of crdbvec.yaml that names a model at a commit."""
+    name, settings = split_model(model)
+    pairs = {"name": name, **settings, "revision": commit}
+    return "model: {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in pairs.items()) + "}"

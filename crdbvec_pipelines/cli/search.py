@@ -1,6 +1,7 @@
 """`crdbvec search`: the rows nearest to a text or to another row."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -20,6 +21,12 @@ from crdbvec_pipelines.cli.target import Selection, column_options
     help="Search for rows similar to the row with this key; repeat for each column of the key.",
 )
 @click.option(
+    "--image",
+    "picture",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Search for rows similar to this image file.",
+)
+@click.option(
     "--all-prefixes",
     is_flag=True,
     help="With --like: also rows of other prefixes.",
@@ -32,6 +39,7 @@ def command(
     selection: Selection,
     texts: tuple[str, ...],
     like: tuple[str, ...],
+    picture: Path | None,
     all_prefixes: bool,
     options: SearchOptions,
     as_sql: bool,
@@ -43,21 +51,23 @@ def command(
     Each of several texts has its own result. On a terminal, without a text, the command asks for one after the other,
     as `crdbvec shell` does.
     """
-    is_question = not (texts or like or as_sql or explain or as_json)
+    is_question = not (texts or like or picture or as_sql or explain or as_json)
     if is_question and sys.stdin is not None and sys.stdin.isatty():
         # Imported here, because only a terminal needs it.
         from crdbvec_pipelines.cli.shell import run_shell
 
         run_shell(selection.resolve(also_second=True), options)
         return
-    if bool(texts) == bool(like):
-        raise click.UsageError("Give either texts to search for, or the key of a row with --like.")
+    if [bool(texts), bool(like), picture is not None].count(True) != 1:
+        raise click.UsageError("Give texts to search for, the key of a row with --like, or an image file with --image.")
+    if picture is not None and (as_sql or explain):
+        raise click.UsageError("--image cannot be combined with --sql or --explain.")
     if as_json and (as_sql or explain):
         raise click.UsageError("--json prints hits and cannot be combined with --sql or --explain.")
     if all_prefixes and not like:
         raise click.UsageError("--all-prefixes requires --like.")
     target = selection.resolve(also_second=True)
-    if texts:
+    if texts or picture is not None:
         target.registry.load(target.column.model).load_in_background()
     # Imported here, while the model is being loaded: psycopg takes as long as the engine of the model.
     from crdbvec_pipelines.cli.hits import hits_json
@@ -77,7 +87,12 @@ def command(
             plans = searcher.explain(texts, session.query, like, all_prefixes=all_prefixes)
             print_text("\n\n".join(map("\n".join, plans)))
             return
-        results = [session.search_like(like, all_prefixes=all_prefixes)] if like else session.search_texts(texts)
+        if picture is not None:
+            results = [session.search_picture(picture)]
+        elif like:
+            results = [session.search_like(like, all_prefixes=all_prefixes)]
+        else:
+            results = session.search_texts(texts)
         if as_json:
             print_json(hits_json(results, is_full=options.is_full))
         for result in results:

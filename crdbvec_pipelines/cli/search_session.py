@@ -1,6 +1,7 @@
 """Searches of one command on one vector column: the model is loaded once, and results are printed as text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from crdbvec_pipelines.cli.hits import hit_text, layout_for, result_words
 from crdbvec_pipelines.cli.output import output_stream, print_info, print_text
@@ -63,6 +64,10 @@ class SearchSession:
             shown = ", ".join(f"{name} = {value}" for name, value in added.items())
             print_info(f"Only rows with {shown}, as in this row; --all-prefixes searches all rows.")
         return result
+
+    def search_picture(self, file: Path) -> SearchResult:
+        """Return the rows nearest to an image file."""
+        return self.searcher.search_vector(self._encoder.encode_picture(file.read_bytes()), self.query)
 
     def print_result(self, result: SearchResult, *, is_text: bool, with_query: bool = False) -> None:
         """Print the hits of a search as text."""

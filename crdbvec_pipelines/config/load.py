@@ -86,11 +86,25 @@ def vector_column(**values: object) -> VectorColumn:
 
 def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Make paths relative to the file instead of the working directory."""
-    models = data.get("models")
+    models, vectors = data.get("models"), data.get("vectors")
     if isinstance(models, dict) and isinstance(models.get("directories"), list):
         directories = [folder / str(entry) for entry in models["directories"]]
-        return {**data, "models": {**models, "directories": directories}}
+        data = {**data, "models": {**models, "directories": directories}}
+    if isinstance(vectors, list):
+        data = {**data, "vectors": [_with_model_folder(entry, folder) for entry in vectors]}
     return data
+
+
+def _with_model_folder(entry: object, folder: Path) -> object:
+    """Make the folder of a model relative to the file, in an entry of `vectors`."""
+    if not isinstance(entry, dict):
+        return entry
+    model = entry.get("model")
+    name = model.get("name") if isinstance(model, dict) else model
+    if not isinstance(name, str) or not name.startswith(("./", "../")):
+        return entry
+    absolute = str((folder / name).absolute())
+    return {**entry, "model": {**model, "name": absolute} if isinstance(model, dict) else absolute}
 
 
 def _with_origins(data: dict[str, Any], source: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJs
 
 from crdbvec_pipelines.config.cron import check_cron
 from crdbvec_pipelines.config.duration import check_duration, duration_seconds
+from crdbvec_pipelines.config.model_name import is_named_model, join_model
 from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
@@ -157,6 +158,21 @@ def _table_name(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
+def _model(value: object) -> object:
+    """Return a model and its settings as one text."""
+    if not isinstance(value, Mapping):
+        return value
+    name, settings = value.get("name"), {key: part for key, part in value.items() if key != "name"}
+    if not isinstance(name, str) or not all(isinstance(key, str) for key in settings):
+        raise ValueError("must be a name, or {name: organization/model, <setting>: <value>}")
+    if not is_named_model(name):
+        raise ValueError(f"settings of the model wrapper {name} belong under models.settings.{name}")
+    return join_model(name, settings)
+
+
+_MODEL_SCHEMA = {
+    "anyOf": [{"type": "string"}, {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}]
+}
 _INPUT_SCHEMA = {
     "anyOf": [
         {"type": "string"},
@@ -196,7 +212,11 @@ class VectorColumn(Spec):
     output: str = Field(
         min_length=1, max_length=50, description="The vector column, created if it is missing; 1 to 50 characters."
     )
-    model: str = Field(min_length=1, description="The model; `crdbvec model list` shows the available ones.")
+    model: Annotated[str, BeforeValidator(_model), WithJsonSchema(_MODEL_SCHEMA)] = Field(
+        min_length=1,
+        description="The model: a name that `crdbvec model list` shows, or a repository of the Hugging Face hub "
+        "(`organization/model`) or a folder, with its settings as `{name: organization/model, dimensions: 256}`.",
+    )
     # The encoder sorts a batch by length: with 1,024 texts per batch it was measured a quarter faster than with 256
     # (docs/benchmarks.md).
     batch_size: int = Field(

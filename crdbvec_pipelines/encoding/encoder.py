@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import METRICS, Metric
 from crdbvec_pipelines.encoding.backends import Backend, EncodedTexts, TokenCount, Vectors
+from crdbvec_pipelines.encoding.contract import ModelModule
 from crdbvec_pipelines.encoding.error_translation import translate_encoding_errors, translate_wrapper_errors
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError, RowsRejected
 from crdbvec_pipelines.encoding.reasons import Reason
@@ -64,9 +64,10 @@ class Encoder:
         threads: The maximum number of processor threads; None uses the model's default.
     """
 
-    def __init__(self, name: str, module: ModuleType, threads: int | None = None) -> None:
+    def __init__(self, name: str, module: ModelModule, threads: int | None = None) -> None:
         self.name = name
-        self._module = module
+        # The optional functions may be missing.
+        self._module: Any = module
         self._threads = threads
         self._backend: Backend | None = None
         self._backend_lock = threading.Lock()
@@ -120,7 +121,12 @@ class Encoder:
             )
         return cast(Metric, metric)
 
-    def _load_backend(self) -> Backend | None:
+    def load_backend(self) -> Backend | None:
+        """Return the loaded backend of the model; None if its wrapper has none.
+
+        Raises:
+            ModelError: The weights are not found, or the backend is not installed.
+        """
         if not hasattr(self._module, "embedding_backend"):
             return None
         # Without the lock, two threads could load the weights at the same time.
@@ -136,7 +142,7 @@ class Encoder:
         Raises:
             ModelError: The weights are not found, or the backend is not installed.
         """
-        self._load_backend()
+        self.load_backend()
 
     def load_in_background(self) -> None:
         """Load the weights in a thread, while the caller prepares its first batch.
@@ -174,10 +180,11 @@ class Encoder:
         if not batch:
             return EncodedBatch(np.empty((0, self.dim), np.float32), np.zeros(0, np.bool_))
         where = f"The model {self.name}, batch {batch_index} of {len(batch)} rows"
-        backend = self._load_backend()
+        backend = self.load_backend()
         if backend is not None:
             with translate_encoding_errors(where):
-                texts = EncodedTexts(*backend.encode([self._text(value) for _, value in batch]))
+                inputs = [self._input(value, backend) for _, value in batch]
+                texts = EncodedTexts(*backend.encode(inputs))
             vectors, unusable = check_vectors(texts.vectors, len(batch), self.dim, where)
             encoded = EncodedBatch(
                 vectors,
@@ -211,10 +218,10 @@ class Encoder:
         Raises:
             ModelError: The model cannot be loaded, or an input is not text.
         """
-        return self._count_tokens(self._load_backend(), inputs)
+        return self._count_tokens(self.load_backend(), inputs)
 
     def _count_tokens(self, backend: Backend | None, inputs: Sequence[object]) -> list[int] | None:
-        if backend is None:
+        if backend is None or self._are_pictures(inputs, backend):
             return None
         texts = [self._text(value) for value in inputs]
         with translate_wrapper_errors(self.name, "count_tokens", gets_inputs=True):
@@ -232,7 +239,11 @@ class Encoder:
             ModelError: The model cannot be loaded, or an input is not text.
         """
         function = getattr(self._module, "embedding_tokens", None)
-        backend = self._load_backend() if function is None else None
+        # Whether a model reads pictures is known when it is loaded.
+        has_other_inputs = any(not isinstance(value, str) for value in inputs)
+        backend = self.load_backend() if function is None or has_other_inputs else None
+        if backend is not None and self._are_pictures(inputs, backend):
+            return None
         function = function or getattr(backend, "tokens", None)
         if function is not None:
             texts = [self._text(value) for value in inputs]
@@ -255,7 +266,7 @@ class Encoder:
         """
         where = f"The model {self.name}, the query"
         function = getattr(self._module, "embedding_encode_query", None)
-        backend = self._load_backend() if function is None else None
+        backend = self.load_backend() if function is None else None
         with translate_encoding_errors(where):
             if backend is not None:
                 encoded = EncodedTexts(*backend.encode([self._text(text)]))
@@ -266,6 +277,31 @@ class Encoder:
                 with self._call_lock:
                     vector = (function or self._module.embedding_encode)(text)
         return check_vector(vector, self.dim, where)
+
+    def encode_picture(self, content: bytes) -> Vectors:
+        """Encode the content of an image file as a search query.
+
+        Returns:
+            The vector, float32 of shape (dim,).
+
+        Raises:
+            InputRejected: The content is not a picture, is damaged, or has too many pixels.
+            ModelError: The model does not read pictures.
+        """
+        try:
+            vector: Vectors = self.encode([(0, content)]).vectors[0]
+        except RowsRejected as error:
+            raise error.failures[0] from None
+        return vector
+
+    def _are_pictures(self, inputs: Sequence[object], backend: Backend) -> bool:
+        """Return whether some inputs are not texts, of a model that reads pictures."""
+        return getattr(backend, "reads_pictures", False) and any(not isinstance(value, str) for value in inputs)
+
+    def _input(self, value: object, backend: Backend) -> Any:
+        """Return an input of a backend: a text, or the content of an image file if the model reads pictures."""
+        is_content = isinstance(value, (bytes, bytearray, memoryview))
+        return value if is_content and getattr(backend, "reads_pictures", False) else self._text(value)
 
     def _text(self, value: object) -> str:
         if isinstance(value, str):

@@ -47,7 +47,7 @@ def decode_picture(data: object, *, side: int = DEFAULT_SIDE, max_pixels: int = 
         max_pixels: The maximum number of pixels to decode.
 
     Returns:
-        A picture of the mode RGBA.
+        A picture of the mode RGBA, rotated as its EXIF data says.
 
     Raises:
         InputRejected: The data is not a picture, is damaged, or has too many pixels.
@@ -62,7 +62,7 @@ def decode_picture(data: object, *, side: int = DEFAULT_SIDE, max_pixels: int = 
         warnings.simplefilter("ignore")
         with _open(content) as opened:
             _judge(opened, side, max_pixels)
-            return _reduced(opened, side)
+            return _upright(_reduced(opened, side), _orientation(opened))
 
 
 def _open(content: bytes) -> "ImageFile":
@@ -110,6 +110,36 @@ def _reduced(opened: "ImageFile", side: int) -> "Image":
         raise
     except Exception:
         raise InputRejected(reason=Reason.DAMAGED) from None
+
+
+def _orientation(opened: "ImageFile") -> int:
+    """Return how a camera was held, as the number of the EXIF data; 1, which is upright, if it cannot be read."""
+    from PIL.ExifTags import Base
+
+    try:
+        return int(opened.getexif().get(Base.Orientation, 1))
+    except MemoryError:
+        raise
+    except Exception:
+        # Damaged EXIF data does not prevent decoding the picture.
+        return 1
+
+
+def _upright(picture: "Image", orientation: int) -> "Image":
+    """Return a picture as it was seen, from the orientation of its EXIF data."""
+    from PIL.Image import Transpose
+
+    changes = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    change = changes.get(orientation)
+    return picture if change is None else picture.transpose(change)
 
 
 def _with_8_bits(opened: "ImageFile", side: int) -> "Image":

@@ -4,6 +4,7 @@ The layout is that of sentence-transformers (`modules.json`, `1_Pooling/config.j
 the keys of version 6 or of earlier versions. Unknown modules and pooling modes are reported by name.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,12 @@ def read_pipeline(directory: Path) -> Pipeline:
 
 def configuration_files(directory: Path) -> list[Path]:
     """Return the configuration files of a model folder, including those of the tokenizer."""
-    return sorted(directory.glob("*.json")) + sorted(directory.glob("*/config.json"))
+    return sorted(directory.rglob("*.json"))
+
+
+def configuration_digest(directory: Path) -> str:
+    """Return the SHA-256 of the configuration files of a model folder as 64 hexadecimal digits."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in configuration_files(directory))).hexdigest()
 
 
 def weight_files(directory: Path) -> list[Path]:

@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from crdbvec_pipelines.config import ModelsSpec, ProjectConfig
-from crdbvec_pipelines.encoding.contract import check_module
+from crdbvec_pipelines.config.model_name import is_named_model, split_model
+from crdbvec_pipelines.encoding.contract import ModelModule, check_module
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.sources import ModelSource, discover
 from crdbvec_pipelines.errors import CrdbvecError
+
+if TYPE_CHECKING:
+    from crdbvec_pipelines.encoding.models.named import NamedModel
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class ModelRegistry:
         self._directories = tuple(directories)
         self._settings = dict(settings or {})
         self._encoders: dict[tuple[str, int | None], Encoder] = {}
-        self._modules: dict[str, ModuleType] = {}
+        self._modules: dict[str, ModelModule] = {}
         self._lock = threading.RLock()
 
     @property
@@ -63,7 +68,7 @@ class ModelRegistry:
     def _sources(self) -> dict[str, ModelSource]:
         sources = discover(self._directories)
         for name in self._settings:
-            if name not in sources:
+            if name not in sources and not is_named_model(name):
                 raise ModelError(
                     f"The configuration has settings for the model {name!r}, which does not exist. "
                     f"{_available_models(name, sources)}"
@@ -81,9 +86,14 @@ class ModelRegistry:
     def find(self, name: str) -> ModelSource:
         """Return the location of a wrapper without importing it, so that checking a configuration is fast.
 
+        A name with a slash is that of a repository of the hub or of a folder, which has no wrapper and is not looked
+        for here.
+
         Raises:
             ModelError: The model does not exist; the message lists the models and suggests the most similar name.
         """
+        if is_named_model(name):
+            return ModelSource(name)
         try:
             return self._sources[name]
         except KeyError:
@@ -110,16 +120,34 @@ class ModelRegistry:
                 encoder = self._encoders[name, threads] = Encoder(name, self._module(name), threads)
             return encoder
 
-    def _module(self, name: str) -> ModuleType:
+    def _module(self, name: str) -> ModelModule:
         if name not in self._modules:
             source = self.find(name)
-            module = _import(source)
-            check_module(module, source.origin)
-            self._configure(name, module, source)
-            self._modules[name] = module
+            if is_named_model(name):
+                self._modules[name] = self.named_model(name)
+            else:
+                module = check_module(_import(source), source.origin)
+                self._configure(name, module, source)
+                self._modules[name] = module
         return self._modules[name]
 
-    def _configure(self, name: str, module: ModuleType, source: ModelSource) -> None:
+    def named_model(self, model: str) -> "NamedModel":
+        """Return a model by name; the settings next to its name take precedence over those of `models.settings`.
+
+        Raises:
+            ModelError: The text is not the name of a repository or a folder, or a setting is invalid.
+        """
+        # Imported here, because only models by name need it.
+        from crdbvec_pipelines.encoding.models.named import NamedModel
+
+        if not is_named_model(model):
+            raise ModelError(f"{model!r} is not the id of a repository, as organization/model, nor a folder.")
+        name, settings = split_model(model)
+        named = NamedModel(name)
+        named.embedding_configure({**self._settings.get(name, {}), **settings})
+        return named
+
+    def _configure(self, name: str, module: ModelModule, source: ModelSource) -> None:
         settings = self._settings.get(name, {})
         if hasattr(module, "embedding_configure"):
             try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from crdbvec_pipelines.config.model_name import is_named_model
 from crdbvec_pipelines.encoding.errors import ModelError
 
 ENTRY_POINT_GROUP = "crdbvec.models"
@@ -20,7 +21,7 @@ class ModelSource:
     Attributes:
         name: The name of the model.
         path: The file of the wrapper; None for an entry point.
-        module: The dotted module of an entry point; empty for a file.
+        module: The dotted module of an entry point; empty for a file and for a model by name.
     """
 
     name: str
@@ -30,6 +31,8 @@ class ModelSource:
     @property
     def origin(self) -> str:
         """The location as text, for messages."""
+        if is_named_model(self.name):
+            return self.name
         return str(self.path) if self.path else f"{self.module} (entry point of the group {ENTRY_POINT_GROUP})"
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "Change",
     "Check",
     "Describe",
+    "Download",
     "Embed",
     "Estimate",
     "Find",

@@ -1,5 +1,6 @@
 """The choice of the backend by options and by the configuration of the model folder."""
 
+import json
 import logging
 import os
 import platform
@@ -16,14 +17,13 @@ from numpy.typing import NDArray
 from crdbvec_pipelines.encoding import ModelError
 from crdbvec_pipelines.encoding.backends.select import BackendOptions, load_backend
 from crdbvec_pipelines.encoding.backends.torch import TorchBackend
-from crdbvec_pipelines.encoding.pipeline import read_pipeline
 from crdbvec_pipelines.encoding.weights import Weights
 
 ON_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 def _backend_name(weights: Weights, options: BackendOptions) -> str:
-    return type(load_backend(weights, read_pipeline(weights.directory), options)).__name__
+    return type(load_backend(weights, options)).__name__
 
 
 def test_auto_backend_on_a_processor(minilm_weights: Weights) -> None:
@@ -43,18 +43,15 @@ def test_torch_runs_a_model_that_openvino_does_not_support(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shutil.copytree(minilm_weights.directory, tmp_path, dirs_exist_ok=True)
-    modules = (tmp_path / "modules.json").read_text()
-    # Dropout has no effect on encoding, but the conversion does not support the module.
-    extra = '{"idx": 3, "name": "3", "path": "3_Dropout", "type": "sentence_transformers.models.Dropout"}]'
-    (tmp_path / "modules.json").write_text(modules.rstrip().removesuffix("]") + "," + extra)
-    (tmp_path / "3_Dropout").mkdir()
-    (tmp_path / "3_Dropout" / "config.json").write_text('{"dropout": 0.2}')
+    # A model whose pooling leaves out the prompt needs the number of its tokens, which the graph has no input for.
+    pooling = tmp_path / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({**json.loads(pooling.read_text()), "include_prompt": False}))
     weights = Weights(tmp_path, minilm_weights.sha256)
     with caplog.at_level(logging.WARNING, "crdbvec_pipelines"):
-        backend = load_backend(weights, read_pipeline(tmp_path), BackendOptions("cpu", "openvino"))
+        backend = load_backend(weights, BackendOptions("cpu", "openvino"))
     assert isinstance(backend, TorchBackend)
     (record,) = caplog.records
-    assert "slower than OpenVINO: its modules are transformer, pooling, normalize, dropout" in record.message
+    assert "slower than OpenVINO: its pooling excludes the prompt" in record.message
     np.testing.assert_allclose(backend.encode(texts)[0], reference, atol=1e-5)
 
 
@@ -79,15 +76,13 @@ def test_missing_openvino_is_reported(minilm_weights: Weights, tmp_path: Path) -
         from pathlib import Path
         from crdbvec_pipelines.encoding import ModelError
         from crdbvec_pipelines.encoding.backends.select import BackendOptions, load_backend
-        from crdbvec_pipelines.encoding.pipeline import read_pipeline
         from crdbvec_pipelines.encoding.weights import Weights
         weights = Weights(Path(sys.argv[1]), "0")
-        pipeline = read_pipeline(weights.directory)
         try:
-            load_backend(weights, pipeline, BackendOptions("cpu", "openvino"))
+            load_backend(weights, BackendOptions("cpu", "openvino"))
         except ModelError as error:
             print(error)
-        print(type(load_backend(weights, pipeline, BackendOptions("cpu"))).__name__)
+        print(type(load_backend(weights, BackendOptions("cpu"))).__name__)
     """
     completed = subprocess.run(
         [sys.executable, "-S", "-c", textwrap.dedent(source), str(minilm_weights.directory)],

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,12 @@ from tokenizers.models import BPE, Model, Unigram
 from crdbvec_pipelines.encoding import ModelError
 from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer, unknown_token_id
 from crdbvec_pipelines.encoding.backends.torch import TorchBackend
-from crdbvec_pipelines.encoding.pipeline import read_pipeline
 from crdbvec_pipelines.encoding.weights import Weights
 
 
 @pytest.fixture(scope="module")
 def tokenizer(minilm_weights: Weights) -> TextTokenizer:
-    return TextTokenizer(minilm_weights.directory, read_pipeline(minilm_weights.directory))
+    return TextTokenizer(minilm_weights.directory / "tokenizer.json", 256)
 
 
 def test_token_ids_equal_those_of_transformers(
@@ -55,17 +53,17 @@ def test_configured_lowercasing_is_applied(minilm_weights: Weights, tmp_path: Pa
     content = json.loads((tmp_path / "tokenizer.json").read_text())
     content["normalizer"]["lowercase"] = False
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    pipeline = read_pipeline(tmp_path)
-    cased = TextTokenizer(tmp_path, pipeline).tokenize(["ENTITY"]).ids
-    assert TextTokenizer(tmp_path, replace(pipeline, lowercases_text=True)).tokenize(["ENTITY"]).ids != cased
-    lower = TextTokenizer(tmp_path, replace(pipeline, lowercases_text=True)).tokenize(["ENTITY", "entity"]).ids
+    file = tmp_path / "tokenizer.json"
+    cased = TextTokenizer(file, 256).tokenize(["ENTITY"]).ids
+    assert TextTokenizer(file, 256, lowercases=True).tokenize(["ENTITY"]).ids != cased
+    lower = TextTokenizer(file, 256, lowercases=True).tokenize(["ENTITY", "entity"]).ids
     assert lower[0] == lower[1]
 
 
-def test_invalid_tokenizer_file_is_rejected(minilm_weights: Weights, tmp_path: Path) -> None:
+def test_invalid_tokenizer_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read"):
-        TextTokenizer(tmp_path, read_pipeline(minilm_weights.directory))
+        TextTokenizer(tmp_path / "tokenizer.json", 256)
 
 
 THAI = "\u0e1b\u0e23\u0e30\u0e40\u0e17\u0e28\u0e44\u0e17\u0e22"

@@ -64,3 +64,19 @@ class Backend(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         """Return the number of tokens of each text, untruncated, with special tokens; None if it is not known."""
         ...
+
+
+class PromptedBackend(Protocol):
+    """A loaded model that encodes texts of one role, each after a prompt; safe to call from several threads."""
+
+    def encode(self, texts: Sequence[str], prompt: str = "") -> EncodedTexts:
+        """Encode any number of texts; empty texts are allowed."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text, untruncated, with special tokens, without a prompt."""
+        ...
+
+    def tokens(self, texts: Sequence[str]) -> list[TokenCount]:
+        """Return the tokens of each text, without a prompt; see `TokenCount`."""
+        ...

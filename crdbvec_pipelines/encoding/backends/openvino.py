@@ -6,6 +6,7 @@ This module imports neither torch nor sentence-transformers, so a process is rea
 
 import contextlib
 import queue
+import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,21 @@ _REQUESTS_PER_STREAM = 2
 _Running = deque[tuple[Any, NDArray[np.intp]]]
 
 
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which is sent when the package is imported and at each conversion."""
+    name = "openvino_telemetry"
+    if "openvino" not in sys.modules and name not in sys.modules:
+        # The import of a module that is None fails; OpenVINO then uses its own stub.
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules[name]
+    import openvino
+
+    return openvino
+
+
 class OpenVinoBackend:
     """A compiled model with its tokenizer; concurrent calls of `encode` share the inference requests.
 
@@ -54,8 +70,7 @@ class OpenVinoBackend:
         threads: int | None = None,
         cache: Path | None = None,
     ) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self._tokenizer = tokenizer
         properties: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -74,20 +89,33 @@ class OpenVinoBackend:
                 f"OpenVINO cannot load {model}. Delete the folder of this file; the next run converts the model again."
             ) from error
         self._dim: int = compiled.output(0).get_partial_shape()[1].get_length()
+        # A model that reads no mask of the padding has one input.
+        self._inputs = len(compiled.inputs)
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(compiled.get_property("NUM_STREAMS") * _REQUESTS_PER_STREAM):
             self._requests.put(compiled.create_infer_request())
 
-    def encode(self, texts: Sequence[str]) -> EncodedTexts:
-        """Encode texts; see `Backend.encode`."""
-        tokens = self._tokenizer.tokenize(texts)
-        vectors = np.empty((len(texts), self._dim), np.float32)
+    def encode(self, texts: Sequence[str], prompt: str = "", batch_tokens: int = _BATCH_TOKENS) -> EncodedTexts:
+        """Encode texts; see `Backend.encode`.
+
+        Args:
+            texts: The texts.
+            prompt: The text that is put before each of them.
+            batch_tokens: The maximum number of tokens of a batch, padding included.
+
+        Returns:
+            The vectors; NaN for a text without tokens.
+        """
+        tokens = self._tokenizer.tokenize([prompt + text for text in texts] if prompt else texts)
+        vectors = np.full((len(texts), self._dim), np.nan, np.float32)
+        (positions_with_tokens,) = np.nonzero(tokens.lengths)
         running: _Running = deque()
         try:
-            for positions in split_into_batches(tokens.lengths, _BATCH_TOKENS):
+            for batch in split_into_batches(tokens.lengths[positions_with_tokens], batch_tokens):
+                positions = positions_with_tokens[batch]
                 inputs = self._tokenizer.pad([tokens.ids[position] for position in positions])
                 running.append((self._free_request(running, vectors), positions))
-                running[-1][0].start_async(inputs)
+                running[-1][0].start_async(inputs[: self._inputs])
             while running:
                 self._collect(running, vectors)
         finally:

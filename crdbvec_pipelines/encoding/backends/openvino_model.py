@@ -1,42 +1,48 @@
-"""Conversion of sentence-transformers models to OpenVINO, and the check of the result against PyTorch.
+"""Conversion of models to OpenVINO by trial, and the check of the result against sentence-transformers.
 
-The conversion traces the modules of sentence-transformers, so pooling and normalization are not reimplemented here.
-Converted models are stored in the cache folder. Only a conversion imports torch.
+All modules of a model are converted into one graph, so pooling, Dense modules, truncation and normalization are not
+reimplemented here. Nothing is decided by a list of architectures: a conversion is used if its vectors are right.
+Converted models are stored in the cache folder, with the result of the check. Only a conversion imports torch.
 """
 
 import errno
 import hashlib
+import json
 import logging
 import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, Precision
+from crdbvec_pipelines.encoding.backends import Vectors
+from crdbvec_pipelines.encoding.backends.inspection import Inspection
+from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, Precision, import_openvino
+from crdbvec_pipelines.encoding.backends.sentence_model import encode_texts, load_sentence_transformer, role_arguments
 from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
-from crdbvec_pipelines.encoding.backends.torch import load_sentence_transformer
+from crdbvec_pipelines.encoding.backends.variant import Role, Variant
 from crdbvec_pipelines.encoding.cache_folder import build_once, cache_folder
 from crdbvec_pipelines.encoding.errors import ModelError
-from crdbvec_pipelines.encoding.pipeline import Pipeline, configuration_files
 from crdbvec_pipelines.encoding.weights import Weights
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # Part of the folder name. It changes with the conversion, so that no process reads the result of another version.
-_FORMAT = "1"
+_FORMAT = "2"
 _MODEL_FILE = "model.xml"
+_CHECK_FILE = "check.json"
 # Contains the reason if the conversion was rejected; the folder then has no model. Release 0.1.0 wrote the same name.
 _REJECTED_FILE = "refused.txt"
-# Encoders that attend to the whole text and whose only inputs are token ids and attention mask.
-_ARCHITECTURES = frozenset({"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"})
-_MODULES = frozenset({("transformer", "pooling"), ("transformer", "pooling", "normalize")})
-_POOLING = frozenset({"cls", "max", "mean", "mean_sqrt_len_tokens"})
-# The maximum distance of a vector from PyTorch's, relative to the length of PyTorch's vector. For vectors of length 1,
-# this is a cosine similarity of 0.9999.
-_MAX_RELATIVE_DISTANCE = 0.01414
+# The smallest cosine similarity of a vector to that of sentence-transformers, and the same after the mean of all
+# vectors is subtracted: those of some models are all near to each other, so that the first says little.
+_MIN_COSINE: dict[Precision, float] = {"bf16": 0.9995, "f32": 0.99999}
+_MIN_CENTERED_COSINE: dict[Precision, float] = {"bf16": 0.99, "f32": 0.999}
+# The largest difference of the lengths of two vectors, as a share.
+_MAX_LENGTH_DIFFERENCE: dict[Precision, float] = {"bf16": 0.02, "f32": 0.001}
 # The shortest and the longest text, and what tokenizers treat differently: case, accents, scripts, blanks, digits.
 _SAMPLES = [
     "",
@@ -47,37 +53,79 @@ _SAMPLES = [
     "0123 4.56e-7 #hashtag @user https://example.org/a?b=c <html> {} 🙂",
     "a long text that goes on " * 400,
 ]
+# More than all samples have, so that the shortest is padded to the length of the longest.
+_ONE_BATCH = 10_000_000
 
 _log = logging.getLogger(__name__)
 
 
 class InexactConversion(Exception):
-    """The vectors of every conversion differ from PyTorch's; the message is a clause that says by how much."""
+    """No conversion computes the vectors of sentence-transformers; the message is a clause that says why."""
 
 
-def unsupported_reason(pipeline: Pipeline, directory: Path) -> str | None:
-    """Return the reason why OpenVINO cannot run a model, as a clause; None if its configuration is supported."""
-    if pipeline.architecture not in _ARCHITECTURES:
-        return f"its architecture is {pipeline.architecture or 'not specified'}"
-    if pipeline.modules not in _MODULES:
-        return f"its modules are {', '.join(pipeline.modules)}"
-    if not _POOLING.issuperset(pipeline.pooling):
-        return f"its pooling is {', '.join(pipeline.pooling)}"
-    if pipeline.has_default_prompt:
-        return "it adds a prompt to every text"
-    if pipeline.max_seq_length is None:
-        return "its maximum sequence length is not specified"
-    if not (directory / "tokenizer.json").is_file():
-        return "it has no tokenizer.json"
-    return None
+@dataclass(frozen=True, slots=True)
+class ConversionCheck:
+    """The comparison of a converted model with sentence-transformers in float32.
+
+    Attributes:
+        method: How the model was converted: `trace` or `torch.export`.
+        precision: The number format of matrix products.
+        cosine: The smallest cosine similarity of a vector.
+        centered_cosine: The smallest one after the mean of all vectors was subtracted.
+        length_difference: The largest difference of the lengths of two vectors, as a share.
+    """
+
+    method: str
+    precision: Precision
+    cosine: float
+    centered_cosine: float
+    length_difference: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the vectors are near enough; a NaN is not."""
+        return (
+            self.cosine >= _MIN_COSINE[self.precision]
+            and self.centered_cosine >= _MIN_CENTERED_COSINE[self.precision]
+            and self.length_difference <= _MAX_LENGTH_DIFFERENCE[self.precision]
+        )
+
+    @property
+    def sentence(self) -> str:
+        """The result, for users."""
+        return (
+            f"OpenVINO in {self.precision}, converted by {self.method}; smallest cosine similarity to "
+            f"sentence-transformers {self.cosine:.5f}, centered {self.centered_cosine:.5f}."
+        )
 
 
-def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, full_precision: bool) -> OpenVinoBackend:
+def role_tokenizer(inspection: Inspection, role: Role) -> TextTokenizer:
+    """Return the tokenizer of a role, as sentence-transformers configures it."""
+    facts = inspection.role(role)
+    return TextTokenizer(
+        inspection.tokenizer_file(role),
+        facts.max_tokens,
+        pad_id=facts.pad_token_id,
+        padded_to=facts.padded_to,
+        has_special_tokens=facts.kind != "static",
+    )
+
+
+def load_openvino(
+    weights: Weights,
+    inspection: Inspection,
+    variant: Variant,
+    role: Role,
+    threads: int | None,
+    full_precision: bool,
+) -> OpenVinoBackend:
     """Load a model in the fastest precision that preserves its vectors; convert it first if it is not in the cache.
 
     Args:
         weights: The folder and the digest of the model.
-        pipeline: The configuration of the folder; `unsupported_reason` must be None for it.
+        inspection: What is known about the model.
+        variant: What is changed about it.
+        role: The role whose texts are encoded.
         threads: The maximum number of processor threads; None for all.
         full_precision: Whether to use float32 even if the processor multiplies faster in bfloat16.
 
@@ -85,20 +133,22 @@ def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, ful
         The backend.
 
     Raises:
-        InexactConversion: The vectors differ from PyTorch's in every precision.
+        InexactConversion: No conversion computes the right vectors.
         ModelError: PyTorch cannot load the model, or the cache folder cannot be written.
     """
-    import openvino
-
+    core = import_openvino().Core()
     # float16 and int8 are not candidates: float16 was slower than float32 on AVX-512, int8 changes the vectors.
     candidates: list[Precision] = ["f32"]
-    core = openvino.Core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if not full_precision and "BF16" in capabilities:
         candidates.insert(0, "bf16")
-    tokenizer = TextTokenizer(weights.directory, pipeline)
+    if inspection.role(role).kind != "transformer" or inspection.excludes_prompt:
+        raise InexactConversion(
+            "its pooling excludes the prompt" if inspection.excludes_prompt else "its tokenizer has no tokenizer.json"
+        )
+    tokenizer = role_tokenizer(inspection, role)
     for precision in candidates:
-        folder = _conversion_folder(weights, tokenizer, precision)
+        folder = _conversion_folder(weights, inspection, variant, role, tokenizer, precision)
         if not (folder / _REJECTED_FILE).is_file():
             processor = (core.get_property("CPU", "FULL_DEVICE_NAME"), capabilities)
             cache = _compilation_folder(folder, tokenizer, precision, threads, processor)
@@ -106,37 +156,76 @@ def load_openvino(weights: Weights, pipeline: Pipeline, threads: int | None, ful
     raise InexactConversion((folder / _REJECTED_FILE).read_text(encoding="utf-8"))
 
 
-def _conversion_folder(weights: Weights, tokenizer: TextTokenizer, precision: Precision) -> Path:
+def conversion_results(inspection: Inspection, role: Role) -> list[str]:
+    """Return what the checks of the conversions on this machine have found, as sentences; nothing is converted."""
+    results = []
+    precisions: tuple[Precision, ...] = ("bf16", "f32")
+    for precision in precisions:
+        folder = _folder(inspection, role, precision)
+        if (folder / _CHECK_FILE).is_file():
+            content = json.loads((folder / _CHECK_FILE).read_text(encoding="utf-8"))
+            results.append(ConversionCheck(**content).sentence)
+        elif (folder / _REJECTED_FILE).is_file():
+            reason = (folder / _REJECTED_FILE).read_text(encoding="utf-8")
+            results.append(f"OpenVINO in {precision} is not used: {reason}.")
+    return results
+
+
+def _folder(inspection: Inspection, role: Role, precision: Precision) -> Path:
+    own = role if role in inspection.roles else "document"
+    name = f"{inspection.key}-{own}-openvino{version('openvino')}-{precision}-{_FORMAT}"
+    return cache_folder("openvino", name)
+
+
+def _conversion_folder(
+    weights: Weights,
+    inspection: Inspection,
+    variant: Variant,
+    role: Role,
+    tokenizer: TextTokenizer,
+    precision: Precision,
+) -> Path:
     """Return the cached folder of a converted model; convert and check the model if the folder does not exist."""
 
     def build(folder: Path) -> None:
-        import openvino
-
         _log.info("Converting the model in %s to OpenVINO (%s).", weights.directory, precision)
-        original = load_sentence_transformer(weights.directory, "cpu")
-        try:
-            converted = _convert(original)
-        except (MemoryError, OSError):
-            raise
-        except Exception as error:
-            reason: str | None = f"its conversion failed with {type(error).__name__}"
-        else:
-            reason = _difference(OpenVinoBackend(converted, tokenizer, precision), original)
-        if reason is None:
+        original = load_sentence_transformer(weights.directory, "cpu", variant, eager=True)
+        prompt = inspection.prompts[role]
+        # A text without tokens has no vector: sentence-transformers returns NaN or that of the padding.
+        lengths = tokenizer.tokenize([prompt + sample for sample in _SAMPLES]).lengths
+        samples = [sample for sample, length in zip(_SAMPLES, lengths, strict=True) if length]
+        expected = np.asarray(encode_texts(original, samples, prompt, role), np.float32)
+        reasons = []
+        for method, convert in (("trace", _trace), ("torch.export", _export)):
             try:
-                openvino.save_model(converted, folder / _MODEL_FILE, compress_to_fp16=False)
-            except RuntimeError as error:
-                # OpenVINO does not say why; the usual cause is a device without space.
-                raise OSError(errno.EIO, "OpenVINO could not write the converted model") from error
-        else:
-            (folder / _REJECTED_FILE).write_text(reason, encoding="utf-8")
+                converted = _convert(original, role, convert, has_mask=inspection.role(role).has_mask)
+                backend = OpenVinoBackend(converted, tokenizer, precision)
+                found = backend.encode(samples, prompt, _ONE_BATCH).vectors
+            except MemoryError:
+                raise
+            except Exception as error:
+                reasons.append(f"its conversion by {method} failed with {type(error).__name__}")
+                continue
+            check = _compare(found, expected, method, precision)
+            if check.is_exact:
+                _save(converted, folder)
+                (folder / _CHECK_FILE).write_text(json.dumps(asdict(check)), encoding="utf-8")
+                return
+            reasons.append(
+                f"the vectors of OpenVINO, converted by {method}, differ from those of PyTorch (smallest cosine "
+                f"similarity {check.cosine:.5f}, centered {check.centered_cosine:.5f})"
+            )
+        (folder / _REJECTED_FILE).write_text("; ".join(reasons), encoding="utf-8")
 
-    # The converted model contains neither the tokenizer nor the maximum length, but the check depends on them.
-    configuration = hashlib.sha256(b"".join(file.read_bytes() for file in configuration_files(weights.directory)))
-    versions = f"openvino{version('openvino')}-{precision}-{_FORMAT}"
-    return build_once(
-        cache_folder("openvino", f"{weights.sha256[:16]}-{configuration.hexdigest()[:8]}-{versions}"), build
-    )
+    return build_once(_folder(inspection, role, precision), build)
+
+
+def _save(converted: Any, folder: Path) -> None:
+    try:
+        import_openvino().save_model(converted, folder / _MODEL_FILE, compress_to_fp16=False)
+    except RuntimeError as error:
+        # OpenVINO does not say why; the usual cause is a device without space.
+        raise OSError(errno.EIO, "OpenVINO could not write the converted model") from error
 
 
 def _compilation_folder(
@@ -158,45 +247,69 @@ def _compilation_folder(
         return None
 
 
-def _convert(original: "SentenceTransformer") -> Any:
-    import openvino
+def _convert(
+    original: "SentenceTransformer", role: Role, convert: Callable[[Any, dict[str, Any]], Any], *, has_mask: bool
+) -> Any:
+    """Convert all modules of a model into one graph, from token ids and attention mask to vectors of texts."""
     import torch
     from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
-    class Traced(torch.nn.Module):
-        """All modules of the model in one graph, from token ids and attention mask to sentence vectors."""
+    arguments = role_arguments(original, role)
 
+    class Graph(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = original
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-            return self.model({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Any:
+            features: dict[str, Any] = {"input_ids": input_ids, "modality": "text"}
+            if attention_mask is not None:
+                features["attention_mask"] = attention_mask
+            return self.model(features, **arguments)["sentence_embedding"]
 
     # Two rows of different length, so that the tracer does not treat shape or mask as constants.
-    ids = torch.ones((2, 8), dtype=torch.int64)
-    mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
+    example = {"input_ids": torch.ones((2, 8), dtype=torch.int64)}
+    if has_mask:
+        example["attention_mask"] = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
     verbosity = get_verbosity()
     set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            # The tracer warns of every Python condition. `_difference` detects a condition that changes the result.
+            # The tracer warns of every Python condition. The check detects a condition that changes the result.
             warnings.simplefilter("ignore")
-            return openvino.convert_model(
-                Traced().eval(),
-                example_input={"input_ids": ids, "attention_mask": mask},
-                input=[("input_ids", [-1, -1]), ("attention_mask", [-1, -1])],
-            )
+            return convert(Graph().eval(), example)
     finally:
         set_verbosity(verbosity)
 
 
-def _difference(backend: OpenVinoBackend, original: "SentenceTransformer") -> str | None:
-    """Return a clause that says how far the vectors of the samples differ from PyTorch's; None within the tolerance."""
-    vectors = backend.encode(_SAMPLES).vectors
-    expected = np.asarray(original.encode(_SAMPLES, show_progress_bar=False))
-    distances = np.linalg.norm(vectors - expected, axis=1) / np.linalg.norm(expected, axis=1)
-    # With this comparison, NaN counts as a difference.
-    if (distances <= _MAX_RELATIVE_DISTANCE).all():
-        return None
-    return f"OpenVINO's vectors differ from PyTorch's by up to {distances.max():.4f} of their length"
+def _trace(graph: Any, example: dict[str, Any]) -> Any:
+    inputs = [(name, [-1, -1]) for name in example]
+    return import_openvino().convert_model(graph, example_input=example, input=inputs)
+
+
+def _export(graph: Any, example: dict[str, Any]) -> Any:
+    import torch
+
+    rows, length = torch.export.Dim("rows", min=1, max=65_536), torch.export.Dim("length", min=2, max=131_072)
+    shapes = {name: {0: rows, 1: length} for name in example}
+    exported = torch.export.export(graph, args=(), kwargs=example, dynamic_shapes=shapes, strict=False)
+    return import_openvino().convert_model(exported)
+
+
+def _compare(found: Vectors, expected: Vectors, method: str, precision: Precision) -> ConversionCheck:
+    """Compare vectors in the same rows."""
+    centers = found - expected.mean(axis=0), expected - expected.mean(axis=0)
+    lengths = np.linalg.norm(expected, axis=1)
+    return ConversionCheck(
+        method,
+        precision,
+        _least_cosine(found, expected),
+        _least_cosine(*centers),
+        float((np.abs(np.linalg.norm(found, axis=1) - lengths) / lengths).max()),
+    )
+
+
+def _least_cosine(first: Vectors, second: Vectors) -> float:
+    """Return the smallest cosine similarity of two vectors in the same row; NaN if a vector has a NaN."""
+    products = (first.astype(np.float64) * second).sum(axis=1)
+    return float((products / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1))).min())

@@ -11,9 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from crdbvec_pipelines.encoding.backends import Backend
+from crdbvec_pipelines.encoding.backends import PromptedBackend
+from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model
+from crdbvec_pipelines.encoding.backends.variant import Role, Variant
 from crdbvec_pipelines.encoding.errors import ModelError
-from crdbvec_pipelines.encoding.pipeline import Pipeline
 from crdbvec_pipelines.encoding.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -32,38 +33,62 @@ class BackendOptions:
         backend: The library to compute with; `auto` is the fastest one that is installed.
         precision: `auto` multiplies in bfloat16 or float16 if that is faster, `f32` never does.
         threads: The maximum number of processor threads; None for all.
+        batch: The number of texts that PyTorch encodes at the same time; None for the default of the device.
     """
 
     device: Device = "auto"
     backend: BackendName = "auto"
     precision: Precision = "auto"
     threads: int | None = None
+    batch: int | None = None
 
 
-def load_backend(weights: Weights, pipeline: Pipeline, options: BackendOptions) -> Backend:
+def load_backend(
+    weights: Weights,
+    options: BackendOptions,
+    variant: Variant | None = None,
+    role: Role = "document",
+    inspection: Inspection | None = None,
+) -> PromptedBackend:
     """Load a model into the backend that suits the machine and the options.
 
-    Raises:
-        ModelError: The configured backend is not installed, or does not support the device.
-    """
-    device = _resolve_device(options)
-    if _should_use_openvino(options, device):
-        from crdbvec_pipelines.encoding.backends.openvino_model import (
-            InexactConversion,
-            load_openvino,
-            unsupported_reason,
-        )
+    Args:
+        weights: The folder and the digest of the model.
+        options: The options.
+        variant: What is changed about the model.
+        role: The role of the texts.
+        inspection: What is known about the model; None reads it.
 
-        reason = unsupported_reason(pipeline, weights.directory)
-        if reason is None:
-            try:
-                return load_openvino(weights, pipeline, options.threads, options.precision == "f32")
-            except InexactConversion as error:
-                reason = str(error)
-        _log.warning("PyTorch runs the model in %s, slower than OpenVINO: %s.", weights.directory, reason)
+    Raises:
+        ModelError: The configured backend is not installed, or does not support the device, or the model cannot be
+            loaded.
+    """
+    variant = variant or Variant()
+    device = resolve_device(options)
+    uses_openvino = _should_use_openvino(options, device)
+    if uses_openvino:
+        inspection = inspection or inspect_model(weights, variant)
+    if inspection is not None and inspection.role(role).kind == "static":
+        # Reading a table is fast on every machine.
+        return _load_static(inspection, role)
+    if uses_openvino and inspection is not None:
+        from crdbvec_pipelines.encoding.backends.openvino_model import InexactConversion, load_openvino
+
+        try:
+            return load_openvino(weights, inspection, variant, role, options.threads, options.precision == "f32")
+        except InexactConversion as error:
+            _log.warning("PyTorch runs the model in %s, slower than OpenVINO: %s.", weights.directory, error)
     from crdbvec_pipelines.encoding.backends.torch import TorchBackend
 
-    return TorchBackend(weights, device, options.threads, options.precision == "f32")
+    return TorchBackend(weights, device, options.threads, options.precision == "f32", variant, role, options.batch)
+
+
+def _load_static(inspection: Inspection, role: Role) -> PromptedBackend:
+    from crdbvec_pipelines.encoding.backends.openvino_model import role_tokenizer
+    from crdbvec_pipelines.encoding.backends.static import StaticBackend
+
+    tokenizer = role_tokenizer(inspection, role)
+    return StaticBackend(inspection.static_file(role), tokenizer, inspection.dim, inspection.is_normalized)
 
 
 def _should_use_openvino(options: BackendOptions, device: Device) -> bool:
@@ -82,7 +107,8 @@ def _should_use_openvino(options: BackendOptions, device: Device) -> bool:
     return True
 
 
-def _resolve_device(options: BackendOptions) -> Device:
+def resolve_device(options: BackendOptions) -> Device:
+    """Return the device to compute on: a GPU if there is one, unless the options say otherwise."""
     if options.device != "auto" or options.backend == "openvino":
         return "cpu" if options.device == "auto" else options.device
     if platform.system() == "Darwin" and platform.machine() == "arm64":

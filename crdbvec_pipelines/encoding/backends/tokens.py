@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from crdbvec_pipelines.encoding.backends import TokenCount
 from crdbvec_pipelines.encoding.backends.batching import padded_length
 from crdbvec_pipelines.encoding.errors import ModelError
-from crdbvec_pipelines.encoding.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,38 +32,54 @@ class TokenizedTexts:
 
 
 class TextTokenizer:
-    """The tokenizer of a model folder; immutable, so safe to use from several threads.
+    """The tokenizer of a model; immutable, so safe to use from several threads.
 
     Args:
-        directory: The model folder, which contains tokenizer.json.
-        pipeline: The configuration of the folder.
+        file: A tokenizer.json.
+        max_tokens: The maximum number of tokens, special tokens included; None for no limit.
+        pad_id: The id of the padding token, if the file does not say.
+        padded_to: The number of tokens to which every text is padded; None for the longest of a batch.
+        lowercases: Whether texts are converted to lower case first.
+        has_special_tokens: Whether special tokens are added to each text.
 
     Raises:
-        ModelError: tokenizer.json cannot be read.
+        ModelError: The file cannot be read.
     """
 
-    def __init__(self, directory: Path, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        file: Path,
+        max_tokens: int | None,
+        *,
+        pad_id: int = 0,
+        padded_to: int | None = None,
+        lowercases: bool = False,
+        has_special_tokens: bool = True,
+    ) -> None:
         from tokenizers import Tokenizer
         from tokenizers.normalizers import Lowercase, Sequence
 
         try:
-            self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # tokenizers raises Exception, not a subclass
-            raise ModelError(f"{directory / 'tokenizer.json'} cannot be read ({error}). Restore it.") from error
-        self._pad_id = (self._tokenizer.padding or {}).get("pad_id", pipeline.pad_token_id)
+            raise ModelError(f"{file} cannot be read ({error}). Restore it.") from error
+        self._pad_id = (self._tokenizer.padding or {}).get("pad_id", pad_id)
+        self._padded_to = padded_to
         self._unknown_id = unknown_token_id(self._tokenizer)
+        self._adds_special_tokens = has_special_tokens
         # Every text, and every overflowing part of a truncated one, has its own special tokens.
-        self._special_tokens = self._tokenizer.num_special_tokens_to_add(False)
+        self._special_tokens = self._tokenizer.num_special_tokens_to_add(False) if has_special_tokens else 0
         self._tokenizer.no_padding()
-        if pipeline.max_seq_length is not None:
-            self._tokenizer.enable_truncation(pipeline.max_seq_length)
-        if pipeline.lowercases_text:
+        self._tokenizer.no_truncation()
+        if max_tokens is not None:
+            self._tokenizer.enable_truncation(max_tokens)
+        if lowercases:
             normalizers = [Lowercase(), self._tokenizer.normalizer]
             self._tokenizer.normalizer = Sequence([step for step in normalizers if step])
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Return the token ids of texts."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        encodings = self._encoded(texts)
         ids = [encoding.ids for encoding in encodings]
         return TokenizedTexts(
             ids=ids,
@@ -85,8 +100,11 @@ class TextTokenizer:
                 encoded=len(encoding),
                 unknown_share=self._unknown_share(encoding.ids),
             )
-            for encoding in self._tokenizer.encode_batch_fast(list(texts))
+            for encoding in self._encoded(texts)
         ]
+
+    def _encoded(self, texts: Sequence[str]) -> Any:
+        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self._adds_special_tokens)
 
     def _unknown_share(self, ids: list[int]) -> float:
         """Return the share of unknown tokens among the ids of a text."""
@@ -99,7 +117,7 @@ class TextTokenizer:
         Args:
             ids: The token ids of at least one text, the longest first.
         """
-        shape = (len(ids), padded_length(len(ids[0])))
+        shape = (len(ids), self._padded_to or padded_length(len(ids[0])))
         padded = np.full(shape, self._pad_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         for row, values in enumerate(ids):

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import PositiveInt
 
 from crdbvec_pipelines.encoding.backends import Backend, TokenCount
+from crdbvec_pipelines.encoding.backends.inspection import inspect_model
 from crdbvec_pipelines.encoding.backends.select import BackendName, BackendOptions, Device, Precision, load_backend
+from crdbvec_pipelines.encoding.backends.variant import Variant
+from crdbvec_pipelines.encoding.models.named import NamedBackend
 from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
 from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate_weights
@@ -94,7 +97,12 @@ class SentenceTransformerModel:
                 options = BackendOptions(
                     self._settings.device, self._settings.backend, self._settings.precision, threads
                 )
-                self._backends[threads] = load_backend(weights, read_pipeline(weights.directory), options)
+                backend = load_backend(weights, options)
+                if read_pipeline(weights.directory).has_default_prompt:
+                    prompt = inspect_model(weights, Variant()).default_prompt
+                    self._backends[threads] = NamedBackend(backend, prompt)
+                else:
+                    self._backends[threads] = backend
             return self._backends[threads]
 
     def encode(self, input_data: str, verbose: bool = False) -> list[float]:
@@ -124,7 +132,13 @@ class SentenceTransformerModel:
             return counts
         with self._lock:
             if self._tokenizer is None:
-                self._tokenizer = TextTokenizer(directory, read_pipeline(directory))
+                pipeline = read_pipeline(directory)
+                self._tokenizer = TextTokenizer(
+                    directory / "tokenizer.json",
+                    pipeline.max_seq_length,
+                    pad_id=pipeline.pad_token_id,
+                    lowercases=pipeline.lowercases_text,
+                )
             return self._tokenizer.token_counts(texts)
 
     def _loaded(self) -> Backend:

@@ -1,0 +1,61 @@
+"""A model with its settings as one text, such as `intfloat/e5-base-v2?dimensions=256`.
+
+The settings of a model by name are written next to it, so two vector columns can use one model with different settings.
+As one text, model and settings also fit into an option of the command line.
+"""
+
+import json
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, quote
+
+# Characters that need not be escaped to be read back, and that prompts contain.
+_SAFE = " /:|,"
+
+
+def is_named_model(model: str) -> bool:
+    """Return whether a model is given by the name of a repository or a folder, and not by that of a wrapper."""
+    return "/" in model
+
+
+def join_model(name: str, settings: Mapping[str, object]) -> str:
+    """Return a model and its settings as one text."""
+    pairs = [f"{key}={quote(_text(value), safe=_SAFE)}" for key, value in _flat(settings)]
+    return f"{name}?{'&'.join(pairs)}" if pairs else name
+
+
+def split_model(model: str) -> tuple[str, dict[str, object]]:
+    """Return the name and the settings of a model that is written as one text."""
+    name, _, query = model.partition("?")
+    settings: dict[str, object] = {}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        outer, _, inner = key.partition(".")
+        if inner:
+            group = settings.setdefault(outer, {})
+            if isinstance(group, dict):
+                group[inner] = _value(text)
+        else:
+            settings[outer] = _value(text)
+    return name, settings
+
+
+def _flat(settings: Mapping[str, object]) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for key in sorted(settings):
+        value = settings[key]
+        if isinstance(value, Mapping):
+            pairs += [(f"{key}.{inner}", value[inner]) for inner in sorted(value)]
+        else:
+            pairs.append((key, value))
+    return pairs
+
+
+def _text(value: object) -> str:
+    """Return a value so that `_value` reads it back."""
+    return value if isinstance(value, str) and _value(value) == value else json.dumps(value, default=str)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,111 @@
+"""The backend for pictures of a multimodal model: decoding next to encoding, and the tower of the model for pictures.
+
+Pictures are decoded by `encoding.pictures`, which judges format and size, and are given to sentence-transformers as
+decoded pictures only: it would open a path or a URL.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crdbvec_pipelines.encoding.backends import EncodedTexts
+from crdbvec_pipelines.encoding.backends.sentence_model import load_sentence_transformer, role_arguments
+from crdbvec_pipelines.encoding.backends.variant import Variant
+from crdbvec_pipelines.encoding.errors import InputRejected
+from crdbvec_pipelines.encoding.pictures import MAX_PIXELS, decode_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Pictures that are encoded at the same time; at 1,024 pixels per side, they take 64 MB while they are prepared.
+_BATCH_PICTURES = 16
+# One thread decodes while the model computes. A second one would hold a second large picture in memory.
+_DECODING_THREADS = 1
+
+
+class PictureTower:
+    """The tower for pictures, with a lock; its vectors are comparable with those of the tower for texts.
+
+    Args:
+        directory: The model folder.
+        dim: The dimension of the vectors.
+        device: The device to compute on.
+        variant: What is changed about the model.
+        batch: The number of pictures that are encoded at the same time; None for the default.
+        max_pixels: The maximum number of pixels that are decoded.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        dim: int,
+        device: str,
+        variant: Variant,
+        batch: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self._model = load_sentence_transformer(directory, device, variant)
+        self._dim = dim
+        self._batch = batch or _BATCH_PICTURES
+        self._max_pixels = max_pixels
+        self._lock = threading.Lock()
+
+    def encode(self, contents: Sequence[object]) -> EncodedTexts:
+        """Encode the contents of image files; a picture that cannot be decoded is a failure with a reason."""
+        failures: dict[int, InputRejected] = {}
+        parts: list[tuple[list[int], Any]] = []
+        positions: list[int] = []
+        pictures: list[Image] = []
+        for position, decoded in enumerate(self._decoded(contents)):
+            if isinstance(decoded, InputRejected):
+                failures[position] = decoded
+            else:
+                positions.append(position)
+                pictures.append(decoded)
+            if len(pictures) == self._batch:
+                parts.append((positions, self._vectors(pictures)))
+                positions, pictures = [], []
+        if pictures:
+            parts.append((positions, self._vectors(pictures)))
+        # The rows of failures are not read; they are not zero, which would be another failure.
+        vectors = np.ones((len(contents), self._dim), np.float32)
+        for rows, values in parts:
+            vectors[rows] = values
+        return EncodedTexts(vectors, np.zeros(len(contents), np.bool_), None, failures)
+
+    def _decoded(self, contents: Sequence[object]) -> "Iterator[Image | InputRejected]":
+        """Yield the decoded pictures in order, decoded in another thread at most one batch ahead."""
+        waiting: deque[Future[Image | InputRejected]] = deque()
+        with ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="crdbvec-decode") as pool:
+            for content in contents:
+                waiting.append(pool.submit(self._decode, content))
+                if len(waiting) >= self._batch:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _decode(self, content: object) -> "Image | InputRejected":
+        from PIL import Image
+
+        try:
+            picture = decode_picture(content, max_pixels=self._max_pixels)
+        except InputRejected as error:
+            return error
+        # Models read three channels; transparent areas count as white.
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+
+    def _vectors(self, pictures: "Sequence[Image]") -> Any:
+        import torch
+        from sentence_transformers.util import batch_to_device
+
+        arguments = role_arguments(self._model, "document")
+        with self._lock, torch.inference_mode():
+            features = self._model.preprocess([{"image": picture} for picture in pictures], **arguments)
+            on_device = batch_to_device(features, self._model.device)
+            return self._model(on_device, **arguments)["sentence_embedding"].float().cpu().numpy()
