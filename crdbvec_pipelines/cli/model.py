@@ -58,9 +58,9 @@ def describe(config_path: Path | None, name: str, as_json: bool) -> None:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def add(config_path: Path | None, model: str, as_json: bool) -> None:
-    """Download a model of the Hugging Face hub, check it and pin it to its commit.
+    """Download a model of the Hugging Face hub, check it and pin it.
 
-    MODEL is organization/model, or a folder; settings follow as in crdbvec.yaml: 'organization/model?pooling=mean'.
+    It is pinned to its present commit. MODEL is organization/model, or a folder; settings follow: 'organization/model?pooling=mean'.
     Only weights in safetensors are downloaded, and no code of the model is run.
     """
     named = load_registry(read_config(config_path)).named_model(model)
