@@ -60,8 +60,8 @@ def describe(config_path: Path | None, name: str, as_json: bool) -> None:
 def add(config_path: Path | None, model: str, as_json: bool) -> None:
     """Download a model of the Hugging Face hub, check it and pin it.
 
-    It is pinned to its present commit. MODEL is organization/model, or a folder; settings follow: 'organization/model?pooling=mean'.
-    Only weights in safetensors are downloaded, and no code of the model is run.
+    It is pinned to its present commit. MODEL is organization/model, or a folder; settings follow as in
+    'organization/model?pooling=mean'. Only weights in safetensors are downloaded, and no code of the model is run.
     """
     named = load_registry(read_config(config_path)).named_model(model)
     directory, commit = named.add()
