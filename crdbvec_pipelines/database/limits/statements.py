@@ -65,11 +65,11 @@ def take_connections(schema: str) -> sql.Composable:
     """
     return sql.SQL(
         "INSERT INTO {connections} AS crdbvec_connection (table_name, slot, owner, expires_at) "
-        "SELECT %(table_name)s::text, crdbvec_free.slot, %(owner)s::text, now() + %(lifetime)s::interval "
-        "FROM generate_series(1, %(max_connections)s::int8) AS crdbvec_free (slot) "
+        "SELECT %(table_name)s::text, crdbvec_free.crdbvec_slot, %(owner)s::text, now() + %(lifetime)s::interval "
+        "FROM generate_series(1, %(max_connections)s::int8) AS crdbvec_free (crdbvec_slot) "
         "WHERE NOT EXISTS (SELECT 1 FROM {connections} AS crdbvec_held "
-        "WHERE crdbvec_held.table_name = %(table_name)s::text AND crdbvec_held.slot = crdbvec_free.slot "
-        "AND crdbvec_held.expires_at > now()) ORDER BY crdbvec_free.slot LIMIT %(wanted)s::int8 "
+        "WHERE crdbvec_held.table_name = %(table_name)s::text AND crdbvec_held.slot = crdbvec_free.crdbvec_slot "
+        "AND crdbvec_held.expires_at > now()) ORDER BY crdbvec_free.crdbvec_slot LIMIT %(wanted)s::int8 "
         "ON CONFLICT (table_name, slot) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at "
         "WHERE crdbvec_connection.expires_at <= now() RETURNING crdbvec_connection.slot"
     ).format(connections=_connections(schema))
