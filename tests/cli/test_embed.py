@@ -125,7 +125,9 @@ def test_report_as_json(configured: Path, connection: psycopg.Connection, read_j
     recorded = {"rows_failed_recorded", "rows_deferred"}
     assert set(report) == REPORT | recorded | {"rows_pending", "rows_blank", "vectors"}
     assert (report["rows_embedded"], report["batches"], report["rows_pending"], report["rows_blank"]) == (10, 4, 0, 2)
-    assert [set(vector) for vector in report["vectors"]] == [REPORT | recorded | {"database", "table", "output", "model"}] * 2
+    assert [set(vector) for vector in report["vectors"]] == [
+        REPORT | recorded | {"database", "table", "output", "model"}
+    ] * 2
     assert {(v["table"], v["output"], v["model"], v["rows_embedded"]) for v in report["vectors"]} == {
         ("public.passage", "passage_vector", "stub_counting", 5),
         ("public.passage", "other", "stub_counting", 5),
