@@ -61,7 +61,7 @@ test-ui: $(READY) ## Run the browser tests, which click through Dagster's pages 
 CRDBVEC_CHAOS_ROUNDS ?= 1
 chaos: $(READY) ## Run the chaos tests, which kill Dagster's processes and the databases in the middle of backfills.
 	CRDBVEC_CHAOS_ROUNDS=$(CRDBVEC_CHAOS_ROUNDS) $(BIN)/python -m pytest tests/chaos tests/cli/test_ui.py \
-		tests/orchestration/test_backfills.py
+		tests/orchestration/test_backfills.py tests/test_benchmarks.py
 
 # Rounds of the long form: a backfill of 20 partitions by two workers, with all faults in each round.
 CRDBVEC_WORKERS_ROUNDS ?= 5

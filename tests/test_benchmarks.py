@@ -37,6 +37,8 @@ class ShortRun:
 
 
 RECALL = Printed(("hnsw.ef_search", "recall@10", "worst", "p50 ms", "p95 ms"), ("10", "20", "40", "80", "160"))
+# Daemon, broker and workers; and processes that wait for each other. Other tests run both.
+LONG_FORMS = ("celery_workers", "limits")
 KINDS_OF_TEXT = ("glosses", "half_repeated", "long_texts")
 SHORT_RUNS = {
     "backfill": ShortRun(
@@ -91,6 +93,15 @@ SHORT_RUNS = {
             Printed(("table", "embed/(a)", "embed/(b)", "embed/(c)"), KINDS_OF_TEXT),
         ),
         (rf"embed, half_repeated/glosses: {NUMBER}",),
+    ),
+    "limits": ShortRun(
+        ("--rows", "3000", "--seconds", "1", "--processes", "1", "--rate", "200"),
+        (
+            Printed(
+                ("rows/s", "share of the limit", "application p50 ms", "p99 ms", "p99 / idle"),
+                ("idle", "max_rows_per_second: 200", "idle again", "no limit"),
+            ),
+        ),
     ),
     "locks": ShortRun(
         ("--rows", "2000", "--seconds", "1", "--rounds", "1"),
@@ -229,8 +240,7 @@ def test_every_benchmark_has_a_short_run() -> None:
 @pytest.mark.timeout(LIMIT_SECONDS)
 @pytest.mark.parametrize(
     "name",
-    # It starts a daemon, a broker and two workers, which tests/workers does, too.
-    [pytest.param(name, marks=[pytest.mark.long_form] if name == "celery_workers" else []) for name in SHORT_RUNS],
+    [pytest.param(name, marks=[pytest.mark.long_form] if name in LONG_FORMS else []) for name in SHORT_RUNS],
 )
 def test_benchmark_exits_with_0_and_prints_its_tables(name: str) -> None:
     expected = SHORT_RUNS[name]
