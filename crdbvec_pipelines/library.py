@@ -28,6 +28,7 @@ from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.rows.documents import Documents
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.database.search.query import SearchMode
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import load_registry
 from crdbvec_pipelines.errors import ConfigurationError
@@ -108,6 +109,7 @@ class Column:
         max_distance: float | None = None,
         exact: bool = False,
         effort: int | None = None,
+        mode: SearchMode = "vector",
     ) -> "pd.DataFrame":
         """Return the rows nearest to one or several texts as a pandas DataFrame.
 
@@ -119,14 +121,16 @@ class Column:
             max_distance: Exclude rows at a greater distance.
             exact: Compare every row; do not use the vector index.
             effort: The search effort of the index; by default that of the configuration or the server.
+            mode: What finds the rows: `vector`, `keyword` (the words of the text index), or `hybrid` (both).
 
         Returns:
             One row per hit, nearest first: `query`, `distance`, the columns of the key, `input`, the further columns.
+            Except by vectors, the best first, and after `distance` also `vector_rank` and `keyword_rank`.
 
         Raises:
             CrdbvecError: A column, filter or text is not valid, or the model or the database is not available.
         """
-        query = SearchQuery(limit, filters, exact, effort, max_distance, tuple(columns))
+        query = SearchQuery(limit, filters, exact, effort, max_distance, tuple(columns), mode=mode)
         searcher = self._searcher()
         results = searcher.search_texts([texts] if isinstance(texts, str) else texts, query)
         return results_frame(searcher, results, query)
@@ -162,9 +166,10 @@ class Column:
         columns: Sequence[str] = (),
         filters: Filters | None = None,
         max_distance: float | None = None,
+        mode: SearchMode = "vector",
     ) -> list[Hit]:
         """Return the rows nearest to a text or to a vector as objects, for code that needs no pandas."""
-        query = SearchQuery(limit, filters, max_distance=max_distance, columns=tuple(columns))
+        query = SearchQuery(limit, filters, max_distance=max_distance, columns=tuple(columns), mode=mode)
         searcher = self._searcher()
         if isinstance(text, str):
             (result,) = searcher.search_texts([text], query)

@@ -191,6 +191,20 @@ SHORT_RUNS = {
             rf"definitions of 1 vector column: {NUMBER} s, of 100: {NUMBER} s, ratio {NUMBER}",
         ),
     ),
+    "search_modes": ShortRun(
+        ("--questions", "3"),
+        (
+            Printed(
+                ("questions", "recall@10", "MRR@10", "nDCG@10"),
+                (
+                    "words of a synset to its gloss: hybrid",
+                    "source file by docstring: keyword",
+                    "manual, sentence from its last tenth: vector",
+                    "log line by exact hexadecimal id: hybrid",
+                ),
+            ),
+        ),
+    ),
     "sensor_tick": ShortRun(
         ("--rows", "1000", "2000"),
         (

@@ -25,6 +25,7 @@ _COMMANDS = {
     "doctor": "Check what the commands need, and say what to do.",
     "embed": "Embed the pending rows of a table.",
     "errors": "List failed rows, or release them for another attempt.",
+    "evaluate": "Measure how good searches are for questions.",
     "index": "Show the vector index, build it, and tune the search effort.",
     "init": "Write a commented crdbvec.yaml for one of your tables.",
     "migrate": "Change the model of a vector column without an outage.",

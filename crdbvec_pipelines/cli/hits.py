@@ -1,6 +1,7 @@
 """Hits of a search as text and as JSON: `distance --> key`, a passage of the input, further columns."""
 
 import base64
+import math
 import os
 import shutil
 import textwrap
@@ -11,6 +12,7 @@ from typing import TextIO
 import click
 
 from crdbvec_pipelines.cli.output import bytes_text, printable
+from crdbvec_pipelines.search.fusion import Ranks
 from crdbvec_pipelines.search.passage import QueryWords, best_passage, query_words
 from crdbvec_pipelines.search.searcher import Hit, SearchResult
 from crdbvec_pipelines.value_text import key_text, media_type, value_text
@@ -56,15 +58,30 @@ def hit_text(hit: Hit, layout: HitLayout | None = None, words: QueryWords = _NO_
     """
     layout = layout or HitLayout()
     shown = _input_text(hit.input, layout, words)
-    lines = [f"{distance_text(hit.distance)} --> {printable(key_text(hit.key.values()))}", shown]
+    found = " ".join(filter(None, (distance_text(hit.distance), ranks_text(hit.ranks))))
+    lines = [f"{found} --> {printable(key_text(hit.key.values()))}", shown]
     if hit.columns:
         columns = ((name, _column_text(value, layout)) for name, value in hit.columns.items())
         lines.append(printable(", ".join(f"{name}: {value}" for name, value in columns)))
     return "\n".join(lines)
 
 
+def ranks_text(ranks: Ranks | None) -> str:
+    """Return where a keyword or hybrid search found a hit, such as `(vector 3, keyword 1, exact)`."""
+    if ranks is None:
+        return ""
+    found = (("vector", ranks.vector), ("keyword", ranks.keyword))
+    parts = [f"{name} {rank}" for name, rank in found if rank is not None]
+    return f"({', '.join([*parts, *(['exact'] if ranks.exactness == 1 else [])])})"
+
+
 def distance_text(distance: float) -> str:
-    """Return a distance with four decimals, which distinguish hits; those of float32 differ by rounding after that."""
+    """Return a distance with four decimals, which distinguish hits; those of float32 differ by rounding after that.
+
+    Without a distance, it is an empty text.
+    """
+    if math.isnan(distance):
+        return ""
     return f"{round(distance, 4) + 0.0:.4f}"
 
 
@@ -85,7 +102,11 @@ def hits_json(results: Sequence[SearchResult], *, is_full: bool) -> object:
 
 def _hit_json(hit: Hit, is_full: bool) -> dict[str, object]:
     columns = {name: _value_json(value, is_full) for name, value in hit.columns.items()}
-    values = {"distance": hit.distance, "key": hit.key, "input": _value_json(hit.input, is_full)}
+    distance = None if math.isnan(hit.distance) else hit.distance
+    values = {"distance": distance, "key": hit.key, "input": _value_json(hit.input, is_full)}
+    if hit.ranks is not None:
+        values |= {f"{name}_rank": getattr(hit.ranks, name) for name in ("vector", "keyword")}
+        values |= {"exactness": hit.ranks.exactness, "score": hit.ranks.score}
     return {**values, "columns": columns} if columns else values
 
 

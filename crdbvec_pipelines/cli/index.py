@@ -13,8 +13,9 @@ from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.statements import unsupported_options
+from crdbvec_pipelines.database.index.text_index import TextIndex
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
-from crdbvec_pipelines.search.index_build import build_when_covered
+from crdbvec_pipelines.search.index_build import build_text_index_when_covered, build_when_covered
 from crdbvec_pipelines.search.index_size_check import check_size
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
@@ -108,45 +109,53 @@ def status(selection: Selection, as_json: bool) -> None:
     type=click.FloatRange(0, 1),
     help="With --replace: keep the old index if the recall of the new one is lower.",
 )
+@click.option("--text", "text_only", is_flag=True, help="Build the text index only.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def build(selection: Selection, replace: bool, min_recall: float | None, as_json: bool) -> None:
+def build(selection: Selection, replace: bool, min_recall: float | None, text_only: bool, as_json: bool) -> None:
     """Build the index if enough rows have a vector.
 
-    Writers are not blocked during the build. With --replace, searches use the old index until the new one is built; its
-    recall is measured before it takes the place of the old one. If the command is interrupted, run it again.
+    The text index, if the configuration has one, is built after the vector index. Writers are not blocked during the
+    build. With --replace, searches use the old vector index until the new one is built; its recall is measured before
+    it takes the place of the old one. If the command is interrupted, run it again.
     """
+    if text_only and replace:
+        raise click.UsageError("--text builds the text index only and cannot be combined with --replace.")
     if min_recall is not None and not replace:
         raise click.UsageError("--min-recall requires --replace.")
     measured: list[RecallCurve] = []
+    text: dict[str, object] = {}
     target = selection.resolve(also_second=True)
     with target.open() as databases, progress_bar() as bar:
         target = target.present(databases)
         column = target.column
         database = databases.of(column)
-        task = bar.add_task(f"building the index over {column.output}", total=1.0)
         bound = _open(database, target)
         warning = unsupported_options(database.dialect, column)
-        built = build_when_covered(
-            bound,
-            replace=replace,
-            on_progress=lambda share: bar.update(task, completed=share),
-            min_recall=min_recall,
-            on_measured=measured.append,
-        )
-        name = VectorIndex(bound).name
-    if warning:
+        built, name = False, None
+        if not text_only:
+            task = bar.add_task(f"building the index over {column.output}", total=1.0)
+            built = build_when_covered(
+                bound,
+                replace=replace,
+                on_progress=lambda share: bar.update(task, completed=share),
+                min_recall=min_recall,
+                on_measured=measured.append,
+            )
+            name = VectorIndex(bound).name
+        if text_only or column.text_index is not None:
+            is_text_built = build_text_index_when_covered(bound)
+            text = {"text_index": TextIndex(bound).name, "text_index_built": is_text_built}
+    if warning and not text_only:
         print_info(warning)
     if as_json:
-        print_json({"index": name, "built": built, "replaced": bool(measured), "recall": _recall(measured)})
-    else:
-        for curve in measured:
-            recall = _recall([curve])
-            print_text(
-                f"The recall at {curve.k} of the new index is {recall:.3f} ({curve.queries} queries)."
-                if recall is not None
-                else "The recall of the new index was not measured, because the server did not use it for all searches."
-            )
-        print_text(f"The index {name} {'has been built' if built else 'is up to date'}.")
+        recall = {"replaced": bool(measured), "recall": _recall(measured)}
+        print_json({"index": name, "built": built, **recall, **text})
+        return
+    for curve in measured:
+        print_text(_replacement_text(curve))
+    for index, is_built in ((name, built), (text.get("text_index"), text.get("text_index_built"))):
+        if index is not None:
+            print_text(f"The index {index} {'has been built' if is_built else 'is up to date'}.")
 
 
 @command.command("tune", epilog="Example: crdbvec index tune -t article --plot recall.png")
@@ -227,6 +236,13 @@ def _conclusion(curve: RecallCurve, target_recall: float, *, has_index: bool) ->
         else f"No measured value of {curve.setting} reaches the target recall of {target_recall:g} with the index."
     )
     return "\n".join(sentences)
+
+
+def _replacement_text(curve: RecallCurve) -> str:
+    recall = _recall([curve])
+    if recall is None:
+        return "The recall of the new index was not measured, because the server did not use it for all searches."
+    return f"The recall at {curve.k} of the new index is {recall:.3f} ({curve.queries} queries)."
 
 
 def _recall(measured: list[RecallCurve]) -> float | None:

@@ -1,4 +1,4 @@
-"""`crdbvec search`: the rows nearest to a text or to another row."""
+"""`crdbvec search`: the rows nearest to a text or to another row, or those that contain its words."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ from crdbvec_pipelines.cli.target import Selection, column_options
     "like",
     metavar="VALUE",
     multiple=True,
-    help="Search for rows similar to the row with this key; repeat for each column of the key.",
+    help="Find rows similar to the one of this key.",
 )
 @click.option(
     "--image",
@@ -67,7 +67,7 @@ def command(
     if all_prefixes and not like:
         raise click.UsageError("--all-prefixes requires --like.")
     target = selection.resolve(also_second=True)
-    if texts or picture is not None:
+    if picture is not None or (texts and options.query.mode != "keyword"):
         target.registry.load(target.column.model).load_in_background()
     # Imported here, while the model is being loaded: psycopg takes as long as the engine of the model.
     from crdbvec_pipelines.cli.hits import hits_json

@@ -51,10 +51,15 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
         max_distance: float | None,
         columns: str | None,
         follower_read: bool,
+        hybrid: bool,
+        keyword: bool,
+        distinct: bool | None,
         full: bool,
         verbose: bool,
         **others: Any,
     ) -> Any:
+        if hybrid and keyword:
+            raise click.UsageError("Give either --hybrid or --keyword.")
         query = SearchQuery(
             limit=limit,
             exact=exact,
@@ -62,6 +67,8 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
             max_distance=max_distance,
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             as_of="follower_read" if follower_read else "now",
+            distinct=distinct,
+            mode="hybrid" if hybrid else "keyword" if keyword else "vector",
         )
         return command(*args, options=SearchOptions(query, where, full, verbose), **others)
 
@@ -85,8 +92,15 @@ _OPTIONS = (
         "where",
         multiple=True,
         metavar="CONDITION",
-        help="Only rows with year>=1990, a=1..5, 'a IN (1, 2)', 'a IS NULL', a~^regex, or json.path=red. "
-        "Repeated = on one column means OR, all else AND.",
+        help="Only rows with year>=1990, a=1..5, 'a IN (1, 2)', 'a IS NULL', a~^regex, json.path=red. "
+        "Repeated = on one column is OR, else AND.",
+    ),
+    click.option("--hybrid", is_flag=True, help="Search by vectors and by words."),
+    click.option("--keyword", is_flag=True, help="Search by words only; needs no model."),
+    click.option(
+        "--distinct/--no-distinct",
+        default=None,
+        help="Omit equal texts, or show all.",
     ),
     click.option("--max-distance", type=float, callback=_number, help="Exclude rows at a greater distance."),
     click.option("--columns", help="Further columns, separated by commas."),
@@ -98,7 +112,7 @@ _OPTIONS = (
         "--ef-search",
         "effort",
         type=click.IntRange(1),
-        help="Search effort: beam size (CockroachDB) or ef_search (PostgreSQL).",
+        help="Effort: beam size or ef_search.",
     ),
     click.option("--follower-read", is_flag=True, help="Read the nearest replica (CockroachDB)."),
     click.option("-v", "--verbose", is_flag=True, help="Show key, metric and search strategy."),

@@ -81,6 +81,11 @@ class SearchSession:
         """Print why there are no hits, and how the search was executed."""
         if not result.hits:
             print_info(f"No hits: {self.searcher.why_no_hits(result)}")
+        if result.equal_hits:
+            print_info(
+                f"{result.equal_hits:,} hits with the same text as an earlier one are not shown; "
+                "--no-distinct shows them."
+            )
         # A filter may change the strategy and with it the cost of the search.
         if self._options.is_verbose or (self.query.filters and not self.query.exact):
             print_info(result.reason)

@@ -20,6 +20,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import DatabaseError
+from crdbvec_pipelines.database.index.text_index import TextIndex
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.suspension import suspended_since, suspended_text
@@ -32,6 +33,7 @@ from crdbvec_pipelines.refresh.input_sample import sample_column
 
 _NAMES = ("table", "output", "model")
 _COUNTS = ("rows", "embedded", "pending", "blank", "failed")
+_INDEX = ("index", "index_state", "text_index", "text_index_state")
 _ORDER = (
     "database",
     *_NAMES,
@@ -67,7 +69,7 @@ def command(context: click.Context, selection: Selection, as_json: bool) -> None
             # Without it, each column reports the error itself.
             target = target.present(databases, with_second=True)
         for column in target.columns:
-            facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", "index", "index_state", "suspended", "error"))
+            facts: dict[str, Any] = dict.fromkeys((*_ORDER, "blank", *_INDEX, "suspended", "error"))
             facts |= {**column_names(column), "sampled": 0}
             try:
                 with target.naming(column):
@@ -116,7 +118,7 @@ def _table(facts: dict[str, Any]) -> str:
 
 
 def _notes(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a vector column although its rows are embedded or not pending."""
+    """Yield what the table does not show: faults of rows that are embedded or not pending, and the text index."""
     name = f"{_table(facts)}.{facts['output']}"
     if facts["failed"]:
         yield f"{name}: {failed_text(facts['failed'], facts['deferred'])}."
@@ -125,6 +127,9 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
     for fault in ("truncated", "unreadable"):
         if facts[fault]:
             yield f"{name}: {share_text(facts[fault])} of the texts are {fault} ({facts['sampled']:,} sampled)."
+    if facts["text_index_state"] not in (None, "none"):
+        remedy = "" if facts["text_index_state"] == "built" else "; run `crdbvec index build`"
+        yield f"{name}: text index {facts['text_index_state']}{remedy}."
 
 
 def _status(database: Database, target: Target, column: VectorColumn, unavailable: set[str]) -> dict[str, Any]:
@@ -134,6 +139,7 @@ def _status(database: Database, target: Target, column: VectorColumn, unavailabl
     counts = column_counts(bound, "follower_read")
     sample = sample_column(bound, encoder, [KeyRange()]) if counts.embedded else None
     index, state = _index(bound)
+    text_index = TextIndex(bound)
     return {
         "rows": counts.rows,
         "embedded": counts.embedded,
@@ -146,6 +152,8 @@ def _status(database: Database, target: Target, column: VectorColumn, unavailabl
         "blank": counts.blank,
         "index": index,
         "index_state": state,
+        "text_index": text_index.name if column.text_index else None,
+        "text_index_state": text_index.state,
         "suspended": None if (since := suspended_since(bound)) is None else suspended_text(since),
     }
 

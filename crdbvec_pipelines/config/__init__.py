@@ -31,6 +31,7 @@ from crdbvec_pipelines.config.sections import (
     IndexSpec,
     Metric,
     PartitionsSpec,
+    TextIndexSpec,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ProjectConfig",
     "QualityOfService",
     "Staleness",
+    "TextIndexSpec",
     "VectorColumn",
     "find_config",
     "load_config",

@@ -9,7 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from crdbvec_pipelines.config.messages import validation_messages
 from crdbvec_pipelines.config.schema import DatabaseSpec, ModelsSpec, ProjectConfig, VectorColumn
-from crdbvec_pipelines.config.sections import ChecksSpec, FollowSpec, FreshnessSpec, IndexSpec, PartitionsSpec
+from crdbvec_pipelines.config.sections import (
+    ChecksSpec,
+    FollowSpec,
+    FreshnessSpec,
+    IndexSpec,
+    PartitionsSpec,
+    TextIndexSpec,
+)
 from crdbvec_pipelines.config.yaml_file import read_yaml
 from crdbvec_pipelines.errors import ConfigurationError
 
@@ -91,7 +98,8 @@ def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         directories = [folder / str(entry) for entry in models["directories"]]
         data = {**data, "models": {**models, "directories": directories}}
     if isinstance(vectors, list):
-        data = {**data, "vectors": [_with_model_folder(entry, folder) for entry in vectors]}
+        entries = [_with_questions(_with_model_folder(entry, folder), folder) for entry in vectors]
+        data = {**data, "vectors": entries}
     return data
 
 
@@ -105,6 +113,14 @@ def _with_model_folder(entry: object, folder: Path) -> object:
         return entry
     absolute = str((folder / name).absolute())
     return {**entry, "model": {**model, "name": absolute} if isinstance(model, dict) else absolute}
+
+
+def _with_questions(entry: object, folder: Path) -> object:
+    """Make the file of questions relative to the file, in an entry of `vectors`."""
+    checks = entry.get("checks") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(checks, dict) or not isinstance(checks.get("questions"), str):
+        return entry
+    return {**entry, "checks": {**checks, "questions": folder / checks["questions"]}}
 
 
 def _with_origins(data: dict[str, Any], source: str) -> dict[str, Any]:
@@ -131,4 +147,5 @@ _SPECS: dict[str, type[BaseModel]] = {
     "freshness": FreshnessSpec,
     "checks": ChecksSpec,
     "index": IndexSpec,
+    "text_index": TextIndexSpec,
 }

@@ -27,6 +27,7 @@ from crdbvec_pipelines.config.sections import (
     IndexSpec,
     PartitionsSpec,
     Spec,
+    TextIndexSpec,
 )
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.naming import TableName
@@ -347,6 +348,9 @@ class VectorColumn(Spec):
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
     checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")
     index: IndexSpec | None = Field(default=None, description="The vector index on the output column.")
+    text_index: TextIndexSpec | None = Field(
+        default=None, description="The text index on the input, for keyword and hybrid searches."
+    )
     origin: str = Field(
         default="the command line", exclude=True, description="Where the values come from; for messages only."
     )

@@ -1,5 +1,6 @@
-"""The nested parts of an entry of `vectors`: partitions, follow sensor, freshness, checks and index."""
+"""The nested parts of an entry of `vectors`: partitions, follow sensor, freshness, checks, vector and text index."""
 
+from pathlib import Path
 from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -7,6 +8,25 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Metric = Literal["cosine", "l2", "ip"]
 """How vectors are compared: by cosine distance, Euclidean distance, or negative inner product."""
 METRICS: tuple[str, ...] = get_args(Metric)
+
+TextLanguage = Literal[
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "simple",
+    "spanish",
+    "swedish",
+    "turkish",
+]
+"""The text search configurations that both servers have. `simple` neither stems words nor omits frequent ones."""
 
 
 Severity = Literal["error", "warn"]
@@ -111,6 +131,18 @@ class ChecksSpec(Spec):
         le=1,
         description="The share of the embedded texts that may be longer than the model's window; 0 to 1.",
     )
+    questions: Path | None = Field(
+        default=None,
+        description="A file of questions with their relevant rows, for the check `search_quality`; relative to the "
+        "configuration file.",
+    )
+    ndcg: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="The nDCG of the first ten hits that the check `search_quality` requires, of hybrid searches if "
+        "there is a text index, otherwise of vectors; 0 to 1.",
+    )
 
 
 class IndexSpec(Spec):
@@ -169,3 +201,27 @@ class IndexSpec(Spec):
         """The configured storage parameters, of both servers."""
         names = ("min_partition_size", "max_partition_size", "build_beam_size", "m", "ef_construction")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class TextIndexSpec(Spec):
+    """The text index on the input, and how a hybrid search weighs its hits."""
+
+    language: TextLanguage = Field(
+        default="english",
+        description="The language of the texts, whose word endings and frequent words are ignored: `danish`, `dutch`, "
+        "`english`, `finnish`, `french`, `german`, `hungarian`, `italian`, `norwegian`, `portuguese`, `russian`, "
+        "`spanish`, `swedish`, `turkish`, or `simple` for texts of no or of several languages.",
+    )
+    vector_weight: float = Field(
+        default=1.0, ge=0, le=100, description="The weight of the rank by vectors in a hybrid search; 0 to 100."
+    )
+    keyword_weight: float = Field(
+        default=1.0, ge=0, le=100, description="The weight of the rank by keywords in a hybrid search; 0 to 100."
+    )
+    exact_weight: float = Field(
+        default=2.0,
+        ge=0,
+        le=100,
+        description="The weight of quoted words, identifiers and phrases of the query that stand verbatim in a text; "
+        "0 to 100.",
+    )

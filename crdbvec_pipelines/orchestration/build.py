@@ -11,6 +11,7 @@ from crdbvec_pipelines.orchestration.assets.checks import build_checks
 from crdbvec_pipelines.orchestration.assets.code_references import with_code_references
 from crdbvec_pipelines.orchestration.assets.freshness import with_freshness
 from crdbvec_pipelines.orchestration.assets.index import build_index_definitions
+from crdbvec_pipelines.orchestration.assets.search_quality import build_search_quality
 from crdbvec_pipelines.orchestration.assets.vector_column import build_source, build_vector_asset
 from crdbvec_pipelines.orchestration.jobs.build import build_jobs
 from crdbvec_pipelines.orchestration.jobs.maintenance import build_maintenance
@@ -52,6 +53,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
             build_jobs(vector, own, registry),
             build_maintenance(vector, own, registry),
             build_index_definitions(vector, own, registry),
+            build_search_quality(vector, own, registry),
         ]
     shared = dg.Definitions(
         assets=list(sources.values()),

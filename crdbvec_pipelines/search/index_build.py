@@ -1,9 +1,10 @@
-"""The build of the vector index once enough rows have their vector."""
+"""The build of the vector index and of the text index once enough rows have their vector."""
 
 from collections.abc import Callable
 
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.index.text_index import TextIndex
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors
@@ -47,8 +48,35 @@ def build_when_covered(
         CoverageTooLow: Too few rows have a vector, or the table has no vector column yet.
         TableError: The server cannot index this column, or the existing index differs and `replace` is false.
     """
-    spec = column.spec
     index = VectorIndex(column)
+    _check_coverage(column)
+
+    def measure(name: str) -> None:
+        curve = measure_recall(column, efforts=[effort] if effort else [default], index=name)
+        on_measured(curve)
+        if min_recall is not None:
+            _check_recall(name, curve, min_recall)
+
+    effort, default = (column.spec.index or IndexSpec()).effort, NearestNeighbors(column).effort.default
+    return index.build(replace=replace, on_progress=on_progress, on_replacement=measure)
+
+
+def build_text_index_when_covered(column: BoundColumn) -> bool:
+    """Build the text index if enough rows have a vector, as `build_when_covered`; return whether it was built.
+
+    While rows are embedded, each vector that is written would add the row to the text index again.
+
+    Raises:
+        CoverageTooLow: Too few rows have a vector, or the table has no vector column yet.
+        ConfigurationError: The entry has no text index.
+        TableError: No column of the input can be part of a text index.
+    """
+    _check_coverage(column)
+    return TextIndex(column).build()
+
+
+def _check_coverage(column: BoundColumn) -> None:
+    spec = column.spec
     if not column.exists:
         raise CoverageTooLow(f"{spec.table} has no vector column {spec.output} yet. Run `crdbvec embed` first.")
     min_coverage = (spec.index or IndexSpec()).min_coverage
@@ -61,15 +89,6 @@ def build_when_covered(
             f"{spec.output}; the index build requires {min_coverage:.1%}, because inserting into an indexed column is "
             f"slow. Run `crdbvec embed` first, or lower index.min_coverage.{failed}"
         )
-
-    def measure(name: str) -> None:
-        curve = measure_recall(column, efforts=[effort] if effort else [default], index=name)
-        on_measured(curve)
-        if min_recall is not None:
-            _check_recall(name, curve, min_recall)
-
-    effort, default = (spec.index or IndexSpec()).effort, NearestNeighbors(column).effort.default
-    return index.build(replace=replace, on_progress=on_progress, on_replacement=measure)
 
 
 def _check_recall(index: str, curve: RecallCurve, min_recall: float) -> None:

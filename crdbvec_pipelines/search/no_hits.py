@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from crdbvec_pipelines.database.column import BoundColumn
+from crdbvec_pipelines.database.index.text_document import text_index_spec
 from crdbvec_pipelines.database.search.filters import Condition, resolve_filters
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.database.search.statements import SearchClauses, first_row, value_in_other_case
@@ -31,6 +32,18 @@ def reason_for_no_hits(column: BoundColumn, query: SearchQuery, nearest_distance
     if query.exclude_key is not None:
         return "No other row matches." if conditions else f"No other row of {table} has a vector in {output}."
     return f"No row of {table} has a vector that can be compared."
+
+
+def reason_for_no_keywords(column: BoundColumn, query: SearchQuery) -> str:
+    """Return why a keyword search found no row, and what to do."""
+    conditions = resolve_filters(column.table, query.filters)
+    if conditions and not _exists(column, conditions, requires_vector=False):
+        return f"No row of {column.spec.table} matches the conditions."
+    language = text_index_spec(column).language
+    return (
+        f"No row contains a word of the text, apart from the frequent words of the language {language}. "
+        "Use --hybrid or a search by vectors."
+    )
 
 
 def _reason_of_filters(column: BoundColumn, conditions: list[Condition]) -> str:

@@ -1,4 +1,4 @@
-"""Plots of recall: measured over latency, and predicted over the bytes that a search reads."""
+"""Plots of recall, measured over latency and predicted over the bytes that a search reads, and of search quality."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 from crdbvec_pipelines.search.recall import RecallCurve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crdbvec_pipelines.search.evaluation import Quality
     from crdbvec_pipelines.search.index_prediction import PredictedIndex
 
 
@@ -42,6 +45,23 @@ def prediction_plot(predicted: "PredictedIndex", title: str) -> bytes:
     axes.set_xscale("log")
     lowest = min(each.recall for size in predicted.sizes for each in size.table.searches)
     return _png(figure, axes, min(lowest, target), "partition size / build beam")
+
+
+def quality_plot(qualities: "Sequence[Quality]", title: str, k: int) -> bytes:
+    """Return the nDCG of each mode for each kind of question, with confidence intervals, as a small PNG."""
+    figure, axes = _new_figure()
+    kinds = list(dict.fromkeys(each.kind for each in qualities))
+    modes = list(dict.fromkeys(each.mode for each in qualities))
+    for number, mode in enumerate(modes):
+        shown = [each for each in qualities if each.mode == mode]
+        places = [kinds.index(each.kind) + (number - (len(modes) - 1) / 2) * 0.2 for each in shown]
+        values = [each.ndcg.value for each in shown]
+        below = [each.ndcg.value - each.ndcg.low for each in shown]
+        above = [each.ndcg.high - each.ndcg.value for each in shown]
+        axes.errorbar(places, values, yerr=[below, above], fmt="o", capsize=3, label=mode)
+    axes.set_xticks(range(len(kinds)), [kind or "all" for kind in kinds])
+    axes.set(xlabel="questions of", ylabel=f"nDCG@{k}", title=title)
+    return _png(figure, axes, min(each.ndcg.low for each in qualities))
 
 
 def _new_figure() -> tuple[Any, Any]:

@@ -1,9 +1,10 @@
-"""Similarity search over a vector column: the rows nearest to a text or to another row."""
+"""Search over a vector column: the rows nearest to a text or to another row, or those that contain its words."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,7 +22,10 @@ from crdbvec_pipelines.database.search.query import Filters, SearchQuery
 from crdbvec_pipelines.database.search.strategy import Strategy
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.errors import ConfigurationError
-from crdbvec_pipelines.search.no_hits import reason_for_no_hits
+from crdbvec_pipelines.search.distinct import without_equal_hits
+from crdbvec_pipelines.search.fusion import Ranks
+from crdbvec_pipelines.search.hybrid import Candidates, HybridSearch
+from crdbvec_pipelines.search.no_hits import reason_for_no_hits, reason_for_no_keywords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +38,7 @@ _SHOWN_CHARACTERS = 60
 # The attempts of a search whose column is being exchanged, and the wait before the third one, which grows with each.
 _MAX_ATTEMPTS = 6
 _ATTEMPT_SECONDS = 0.5
-_OWN_COLUMNS = ("query", "distance", "input")
+_OWN_COLUMNS = ("query", "distance", "vector_rank", "keyword_rank", "input")
 """The columns of a frame that do not come from the table."""
 
 
@@ -43,16 +47,19 @@ class Hit:
     """One row that a search found.
 
     Attributes:
-        distance: The distance from the query by the column's metric; smaller is nearer.
+        distance: The distance from the query by the column's metric; smaller is nearer. NaN if a keyword search did
+            not compute it, or the row has no vector.
         key: The primary key, by column.
         input: The input from which the row's vector was made.
         columns: The further columns that the query requested.
+        ranks: Where a keyword or hybrid search found the row; None for a search by vectors only.
     """
 
     distance: float
     key: dict[str, Any]
     input: Any
     columns: dict[str, Any]
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,13 @@ class SearchResult:
 
     Attributes:
         query: The text, or the key of the row, that was searched for.
-        hits: The rows that were found, nearest first.
+        hits: The rows that were found, nearest or best first.
         strategy: Index scan or exact scan.
         reason: A sentence for users: which index with which effort, or why no index.
         index: The name of the index; None for an exact scan.
         executed: The search as it was executed; that for the rows similar to a row has further conditions.
-        vector: The vector that was searched for.
+        vector: The vector that was searched for; empty for a keyword search.
+        equal_hits: The number of hits that were left out because an earlier one has the same input.
     """
 
     query: str
@@ -76,6 +84,7 @@ class SearchResult:
     index: str | None
     executed: SearchQuery
     vector: NDArray[np.float32] = field(repr=False, compare=False)
+    equal_hits: int = 0
 
 
 class Searcher:
@@ -118,13 +127,15 @@ class Searcher:
         self.column = open_existing_column(self._database, spec, encoder)
         self._encoder = encoder
         self._nearest = NearestNeighbors(self.column)
-        if self._load is not None and self._nearest.models is not None and not self._has_own_model(encoder):
+        # That of the column before an exchange.
+        vars(self).pop("_hybrid", None)
+        if self._load is not None and self._nearest.models.ids is not None and not self._has_own_model(encoder):
             migration = find_migration(self._database, spec.table, spec.output)
             if migration is not None and present_column(self._database, spec).model != spec.model:
                 raise ColumnExchanged(str(spec.table), spec.output)
 
     def _has_own_model(self, encoder: Encoder) -> bool:
-        return str(self._nearest.models).startswith(models_beginning_with(encoder.model_id))
+        return str(self._nearest.models.ids).startswith(models_beginning_with(encoder.model_id))
 
     def _present(self, search: Callable[[], T], attempt: int = 0) -> T:
         """Run a search; run it again with the present model if the column was exchanged with that of another one."""
@@ -141,14 +152,22 @@ class Searcher:
         return self._present(search, attempt + 1)
 
     def search_texts(self, texts: Sequence[str], query: SearchQuery) -> list[SearchResult]:
-        """Return the rows nearest to each text.
+        """Return the rows nearest to each text, or those that its words find, by the mode of the query.
 
         Raises:
             TableError: A column of the query does not exist.
             EncodingError: The model rejected a text.
-            ConfigurationError: A text is blank, or its vector has no direction and the metric compares directions.
+            ConfigurationError: A text is blank, its vector has no direction and the metric compares directions, or the
+                mode needs a text index, which the entry does not have.
         """
-        return [self._present(partial(self._search_text, text, query)) for text in texts]
+        return [self._present(partial(self._text_result, text, query)) for text in texts]
+
+    def candidates(self, text: str, query: SearchQuery) -> Candidates:
+        """Return what the two searches of a hybrid search find, for measurements of several orders of it.
+
+        Without a text index, only the vectors find rows.
+        """
+        return self._present(partial(self._candidates, text, query))
 
     def search_vector(self, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
         """Return the rows nearest to a vector of the model.
@@ -157,12 +176,13 @@ class Searcher:
             TableError: A column of the query does not exist.
             ConfigurationError: The vector has another dimension, or no direction and the metric compares directions.
         """
+        _check_mode(query)
         if vector.shape != (self._encoder.dim,):
             raise ConfigurationError(
                 f"The vector has the shape {vector.shape}, but those of {self.column} have {self._encoder.dim} numbers."
             )
         self._check_direction(vector, "The vector")
-        return self._result("", vector, query)
+        return without_equal_hits(lambda each: self._result("", vector, each), query)
 
     def search_like(self, key: Sequence[Any], query: SearchQuery, *, all_prefixes: bool = False) -> SearchResult:
         """Return the rows nearest to the row with a key, without that row.
@@ -177,12 +197,13 @@ class Searcher:
             TableError: The row does not exist or has no vector.
             ConfigurationError: Its vector has no direction, and the metric compares directions.
         """
-        return self._present(
-            lambda: self._result(", ".join(map(str, key)), self._read(key), self._like(key, query, all_prefixes))
-        )
+        _check_mode(query)
+        return self._present(partial(self._like_result, key, query, all_prefixes))
 
     def why_no_hits(self, result: SearchResult) -> str:
         """Return why a search found no row, and what to do."""
+        if result.executed.mode == "keyword":
+            return reason_for_no_keywords(self.column, result.executed)
         unlimited = replace(result.executed, max_distance=None, limit=1)
 
         def nearest_distance() -> float | None:
@@ -195,12 +216,20 @@ class Searcher:
         self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = (), *, all_prefixes: bool = False
     ) -> list[str]:
         """Return the searches for texts, or for the rows nearest to the row with the key `like`, as SQL text."""
+        if query.mode != "vector":
+            _check_texts(query, like)
+            return [sql for text in texts for sql in self._hybrid.sql(text, self._query_vector(text, query), query)]
         return [self._nearest.sql(vector, each) for vector, each in self._vectors(texts, query, like, all_prefixes)]
 
     def explain(
         self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = (), *, all_prefixes: bool = False
     ) -> list[list[str]]:
         """Return the lines of the server's query plan for each of these searches."""
+        if query.mode != "vector":
+            _check_texts(query, like)
+            return [
+                plan for text in texts for plan in self._hybrid.explain(text, self._query_vector(text, query), query)
+            ]
         return [self._nearest.explain(vector, each) for vector, each in self._vectors(texts, query, like, all_prefixes)]
 
     def _vectors(
@@ -211,18 +240,59 @@ class Searcher:
         if like:
             yield self._read(like), self._like(like, query, all_prefixes)
 
+    @cached_property
+    def _hybrid(self) -> HybridSearch:
+        return HybridSearch(self.column, self._nearest)
+
+    def _query_vector(self, text: str, query: SearchQuery) -> NDArray[np.float32] | None:
+        """Return the vector of a text; None for a keyword search, which needs no model."""
+        if query.mode == "hybrid":
+            return self._encode(text)
+        _check_content(text)
+        if query.max_distance is not None:
+            raise ConfigurationError(
+                "A keyword search has no distance. Remove the maximum distance, or use mode hybrid."
+            )
+        return None
+
+    def _text_result(self, text: str, query: SearchQuery) -> SearchResult:
+        if query.mode == "vector":
+            vector = self._encode(text)
+            return without_equal_hits(lambda each: self._result(text, vector, each), query)
+        searched = self._query_vector(text, query)
+        return without_equal_hits(lambda each: self._hybrid_result(text, searched, each), query)
+
+    def _like_result(self, key: Sequence[Any], query: SearchQuery, all_prefixes: bool) -> SearchResult:
+        vector = self._read(key)
+        text = ", ".join(map(str, key))
+        return without_equal_hits(lambda each: self._result(text, vector, each), self._like(key, query, all_prefixes))
+
+    def _candidates(self, text: str, query: SearchQuery) -> Candidates:
+        vector = self._encode(text)
+        if self.column.spec.text_index is not None:
+            return self._hybrid.candidates(text, vector, query)
+        nearest = self._nearest.find(vector, query)
+        rows = {repr(row[2 : 2 + len(self.column.table.key)]): row for row in nearest.rows}
+        return Candidates(rows, list(rows), [], {}, nearest)
+
+    def _hybrid_result(self, text: str, vector: NDArray[np.float32] | None, query: SearchQuery) -> SearchResult:
+        found = self._hybrid.find(text, vector, query)
+        hits = [replace(self._hit(row, query), ranks=ranks) for row, ranks in found.rows]
+        if found.nearest is None:
+            strategy: Strategy = "exact_scan" if found.index is None else "index_scan"
+        else:
+            strategy = found.nearest.strategy
+        searched = np.empty(0, np.float32) if vector is None else vector
+        return SearchResult(text, hits, strategy, found.reason, found.index, query, searched)
+
     def _like(self, key: Sequence[Any], query: SearchQuery, all_prefixes: bool) -> SearchQuery:
         """Return a search without the row with a key, and within the prefix values of that row."""
         prefix = {} if all_prefixes else self._nearest.read_prefix(key)
         filters = {**prefix, **(query.filters or {})}
         return replace(query, exclude_key=tuple(key), filters=filters or None)
 
-    def _search_text(self, text: str, query: SearchQuery) -> SearchResult:
-        return self._result(text, self._encode(text), query)
-
     def _encode(self, text: str) -> NDArray[np.float32]:
-        if not has_content(text):
-            raise ConfigurationError("The text to search for is blank. Give a text that contains a word.")
+        _check_content(text)
         vector = self._encoder.encode_query(text)
         self._check_direction(vector, f"The text {text[:_SHOWN_CHARACTERS]!r}")
         return vector
@@ -249,11 +319,28 @@ class Searcher:
         distance, value, *rest = row
         names = [part.name for part in self.column.table.key]
         return Hit(
-            float(distance),
+            math.nan if distance is None else float(distance),
             dict(zip(names, rest[: len(names)], strict=True)),
             value,
             dict(zip(query.columns, rest[len(names) :], strict=True)),
         )
+
+
+def _check_content(text: str) -> None:
+    if not has_content(text):
+        raise ConfigurationError("The text to search for is blank. Give a text that contains a word.")
+
+
+def _check_mode(query: SearchQuery) -> None:
+    if query.mode != "vector":
+        raise ConfigurationError(
+            f"The mode {query.mode} needs a text to search for, and a row or a vector is not one. Use the mode vector."
+        )
+
+
+def _check_texts(query: SearchQuery, like: Sequence[Any]) -> None:
+    if like:
+        _check_mode(query)
 
 
 def search_frame(
@@ -270,8 +357,9 @@ def search_frame(
 
     Returns:
         One row per hit, nearest first for each text: `query`, `distance`, the columns of the key, `input`, and the
-        further columns of the query. A column of the table that is named `query`, `distance` or `input` is in the frame
-        under its name with a number, such as `distance_2`.
+        further columns of the query; of a keyword or hybrid search also `vector_rank` and `keyword_rank`, which are
+        missing values where the row is not among the candidates. A column of the table that has one of these names is
+        in the frame under its name with a number, such as `distance_2`.
 
     Raises:
         CrdbvecError: As for `Searcher`.
@@ -288,10 +376,12 @@ def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: Se
     key = [part.name for part in searcher.column.table.key]
     further = [name for name in dict.fromkeys(query.columns) if name not in key]
     names = _frame_names([*key, *further])
+    ranks = () if query.mode == "vector" else ("vector_rank", "keyword_rank")
     records = [
         (
             result.query,
             hit.distance,
+            *((hit.ranks.vector, hit.ranks.keyword) if ranks and hit.ranks else ()),
             *(hit.key[name] for name in key),
             hit.input,
             *(hit.columns[name] for name in further),
@@ -299,8 +389,9 @@ def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: Se
         for result in results
         for hit in result.hits
     ]
-    columns = ["query", "distance", *(names[name] for name in key), "input", *(names[name] for name in further)]
-    return pd.DataFrame.from_records(records, columns=columns).astype({"distance": float})
+    columns = ["query", "distance", *ranks, *(names[name] for name in key), "input", *(names[name] for name in further)]
+    types = {"distance": "float64", **dict.fromkeys(ranks, "Int64")}
+    return pd.DataFrame.from_records(records, columns=columns).astype(types)
 
 
 def _frame_names(columns: Sequence[str]) -> dict[str, str]:

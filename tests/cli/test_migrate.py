@@ -197,3 +197,62 @@ def test_process_with_the_old_model_writes_no_vector_after_the_switch(
         with pytest.raises(ColumnExchanged):
             prepare(database, column(model="stub_hash"))
     assert wrong_vectors(embedded, "passage_vector", "stub_other") == []
+
+
+def text_indexes(connection: psycopg.Connection) -> list[str]:
+    rows = connection.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE '%\\_text' ORDER BY 1").fetchall()
+    return [name.removeprefix("passage_")[:-14] for (name,) in rows]
+
+
+def test_evaluation_and_text_index_of_the_second_column(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    write_config(project, {"model": "stub_hash", "index": {}, "text_index": {}})
+    assert invoke("index", "build", "--text").exit_code == 0
+    (project / "questions.jsonl").write_text('{"query": "text 7", "relevant": [21]}\n')
+    prepare_switch(invoke, "stub_other")
+    assert text_indexes(embedded) == ["passage_vector", SECOND]
+    for options in ((), ("-o", SECOND)):
+        qualities = read_json("evaluate", "questions.jsonl", *options)["qualities"]
+        assert {each["mode"]: each["recall"]["value"] for each in qualities} == {
+            "vector": 1,
+            "keyword": 1,
+            "hybrid": 1,
+        }
+    assert invoke("migrate", "switch").exit_code == 0
+    assert read_json("evaluate", "questions.jsonl")["qualities"][0]["ndcg"]["value"] == 1
+    assert invoke("migrate", "finish").exit_code == 0
+    assert text_indexes(embedded) == ["passage_vector"]
+
+
+def test_hybrid_search_mixes_no_models(embedded: psycopg.Connection, invoke: Invoke) -> None:
+    """Each of its two statements sees the exchange, also with models of one dimension."""
+    from crdbvec_pipelines.database.errors import ColumnExchanged
+    from crdbvec_pipelines.database.search.keywords import KeywordSearch, TextQuery
+    from crdbvec_pipelines.database.search.recorded_models import RecordedModels
+    from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+    from tests.support.models import registry
+    from tests.support.tables import column
+
+    query = SearchQuery(limit=3, mode="hybrid")
+    with Database(embedded.info.dsn) as database:
+        spec = column(model="stub_hash", text_index={})
+        follows = Searcher(database, spec, stub("stub_hash"), registry().load)
+        stays = Searcher(database, spec, stub("stub_hash"))
+        keywords = KeywordSearch(stays.column, RecordedModels(stays.column))
+        words, vector = TextQuery("'text' & '7'"), stub("stub_hash").encode_query("text 7")
+        assert [row[4] for row in keywords.find(words, query, vector)] == [21]
+        assert follows.search_texts(["text 7"], query)[0].hits == stays.search_texts(["text 7"], query)[0].hits
+        prepare_switch(invoke, "stub_other")
+        assert invoke("migrate", "switch").exit_code == 0
+        with pytest.raises(ColumnExchanged):
+            keywords.find(words, query, vector)
+        with pytest.raises(ColumnExchanged):
+            stays.search_texts(["text 7"], query)
+        # The words need no model.
+        assert [row[4] for row in keywords.find(words, query)] == [21]
+        (result,) = follows.search_texts(["text 7"], query)
+    # A new process has the new model from the start.
+    with Database(embedded.info.dsn) as database:
+        opened = Searcher(database, column(model="stub_other", text_index={}), stub("stub_other"))
+        assert result.hits == opened.search_texts(["text 7"], query)[0].hits

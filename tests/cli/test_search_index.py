@@ -240,8 +240,8 @@ def test_postgresql_reports_that_it_has_no_follower_reads(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Give either texts to search for, or the key of a row with --like."),
-        (["a", "--like", KEYS[1]], "Give either texts to search for, or the key of a row with --like."),
+        ([], "Give texts to search for, the key of a row with --like, or an image file"),
+        (["a", "--like", KEYS[1]], "Give texts to search for, the key of a row with --like, or an image file"),
         (["a", "--where", "tenant"], "'tenant' is not a condition. Write COLUMN=VALUE, also with !=, <, <=, > and >=;"),
         (["a", "--where", "=t1"], "'=t1' is not a condition. Write COLUMN=VALUE"),
         (["a", "--where", "year~1"], "The column year of public.passage is of type "),

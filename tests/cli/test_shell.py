@@ -82,4 +82,4 @@ def test_a_wrong_column_ends_it_at_once(embedded: psycopg.Connection) -> None:
 def test_search_without_a_text_asks_only_on_a_terminal(embedded: psycopg.Connection, calls: CallLog) -> None:
     result = CliRunner().invoke(main, ["search"], input="two\n")
     assert result.exit_code == 2
-    assert "Give either texts to search for, or the key of a row with --like." in result.stderr
+    assert "Give texts to search for, the key of a row with --like, or an image file with --image." in result.stderr

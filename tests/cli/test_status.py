@@ -14,7 +14,18 @@ from tests.support.tables import INT_SHAPE, create_table, set_text
 SHOWN = ["table", "output", "model", "rows", "embedded", "pending", "blank", "failed", "index"]
 KEYS = [
     *("database", "table", "output", "model", "rows", "embedded", "pending", "failed", "deferred"),
-    *("truncated", "unreadable", "sampled", "blank", "index", "index_state", "suspended", "error"),
+    *(
+        "truncated",
+        "unreadable",
+        "sampled",
+        "blank",
+        "index",
+        "index_state",
+        "text_index",
+        "text_index_state",
+        "suspended",
+        "error",
+    ),
 ]
 TEXTS: list[str | None] = ["one", "two", "three", None, " "]
 
@@ -56,6 +67,8 @@ def test_all_rows_of_a_missing_column_are_pending(
         None,
         0,
         2,
+        None,
+        "none",
         None,
         "none",
         None,

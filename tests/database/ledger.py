@@ -87,6 +87,7 @@ CASES = (
         ["id"],
         table="passage",
         input="passage",
+        text_index={},
     ),
     _case(
         "template, composite key, special characters in names",
@@ -95,6 +96,7 @@ CASES = (
         table='"Sales eu"."order.lines"',
         template="100% {the title}: {body} %(limit)s",
         index={"prefix": ["realm", "chapter"], "min_partition_size": 8, "build_beam_size": 16, "m": 24},
+        text_index={"language": "german"},
     ),
     _case(
         "list of columns, trigger, updated_at",
@@ -104,6 +106,7 @@ CASES = (
         input=["title", "body", "year"],
         staleness="trigger",
         updated_at="changed",
+        text_index={"language": "simple"},
     ),
     _case(
         "types whose text has settings, updated_at without time zone",
@@ -154,6 +157,7 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
             has_max_distance=True,
             excludes_key=True,
             follower_read=dialect.vectors.follower_read_clause,
+            reads_models=True,
         ),
     ]
 
@@ -204,6 +208,8 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "earlier": lambda dialect, case: [0, 2],
     "bounds": lambda dialect, case: [2],
     "keys": lambda dialect, case: [2],
+    "phrases": lambda dialect, case: [2],
+    "text_index": lambda dialect, case: ["a_text_index"],
     "key_column": lambda dialect, case: [each for each in case.table.key if each.is_text],
     "clauses": _clauses,
     "prefix": lambda dialect, case: [[], case.table.key[:1]],
@@ -230,6 +236,10 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
 
 # Statements that are sent only for some vector columns.
 _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
+    **dict.fromkeys(
+        ("create_text_index", "combine_text_indexes", "keyword_matches"),
+        lambda case: case.spec.text_index is not None,
+    ),
     "adopt_vectors": lambda case: case.spec.fingerprint_column is not None,
     "has_vector_without_fingerprint": lambda case: case.spec.fingerprint_column is not None,
     "count_edited": lambda case: case.spec.updated_at is not None,

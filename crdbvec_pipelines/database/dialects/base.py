@@ -146,10 +146,11 @@ class Dialect(ABC):
         columns: sql.Composable,
         predicate: sql.Composable | None,
         online: bool = True,
+        inverted: bool = False,
     ) -> sql.Composable:
         """Return the statement that creates an index without blocking writers, unless the index exists.
 
-        With `online=False`, writers may be blocked while it runs.
+        With `online=False`, writers may be blocked while it runs. An inverted index contains the words of a text.
         """
 
     @abstractmethod
@@ -236,6 +237,11 @@ class Dialect(ABC):
 
 def _schema(name: str) -> sql.Composable:
     return sql.SQL(name) if name == "pg_catalog" else sql.Identifier(name)
+
+
+def index_method(*, inverted: bool) -> sql.Composable:
+    """Return the method of an index in CREATE INDEX; nothing for the default, a B-tree."""
+    return sql.SQL("USING gin " if inverted else "")
 
 
 def where_clause(predicate: sql.Composable | None) -> sql.Composable:

@@ -8,7 +8,7 @@ from psycopg.crdb import CrdbConnection
 
 from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.content import content_pattern
-from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
+from crdbvec_pipelines.database.dialects.base import Dialect, index_method, where_clause
 from crdbvec_pipelines.database.dialects.cockroachdb_vectors import MIN_VECTOR_INDEX_VERSION, CockroachVectors
 from crdbvec_pipelines.database.errors import TableError
 
@@ -131,10 +131,15 @@ class CockroachDialect(Dialect):
         columns: sql.Composable,
         predicate: sql.Composable | None,
         online: bool = True,
+        inverted: bool = False,
     ) -> sql.Composable:
         """Return a plain CREATE INDEX, because CockroachDB builds every index online."""
-        return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
-            index=index, table=table, columns=columns, where=where_clause(predicate)
+        return sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {table} {method}({columns}){where}").format(
+            index=index,
+            table=table,
+            method=index_method(inverted=inverted),
+            columns=columns,
+            where=where_clause(predicate),
         )
 
     def drop_index(self, *, schema: str, table: str, index: str) -> sql.Composable:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.config import QualityOfService
 from crdbvec_pipelines.content import content_ranges, encoded_characters, no_content_hex_pattern
-from crdbvec_pipelines.database.dialects.base import Dialect, where_clause
+from crdbvec_pipelines.database.dialects.base import Dialect, index_method, where_clause
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
 
 _UTF8 = "UTF8"
@@ -189,12 +189,14 @@ class PostgresDialect(Dialect):
         columns: sql.Composable,
         predicate: sql.Composable | None,
         online: bool = True,
+        inverted: bool = False,
     ) -> sql.Composable:
         """Return a CREATE INDEX CONCURRENTLY, because a plain one blocks writers while it scans the table."""
-        return sql.SQL("CREATE INDEX {concurrently}IF NOT EXISTS {index} ON {table} ({columns}){where}").format(
+        return sql.SQL("CREATE INDEX {concurrently}IF NOT EXISTS {index} ON {table} {method}({columns}){where}").format(
             concurrently=sql.SQL("CONCURRENTLY " if online else ""),
             index=index,
             table=table,
+            method=index_method(inverted=inverted),
             columns=columns,
             where=where_clause(predicate),
         )

@@ -23,17 +23,14 @@ def sample_embedded(column: ColumnDefinition, *, has_lower: bool, has_upper: boo
 
     The distance between two rows of the sample is a number of keys, so few keys are compared with many rows in between.
     """
-    expressions = InputExpressions(column)
-    condition = sql.SQL("{range} AND {output} IS NOT NULL AND {content}").format(
-        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
-        output=reference(column.spec.output),
-        content=expressions.has_content,
-    )
+    in_this_range = in_range(column.table, has_lower=has_lower, has_upper=has_upper)
     return sql.SQL("SELECT {value} FROM {table}{past} WHERE {evenly_spread}").format(
-        value=expressions.value,
+        value=InputExpressions(column).value,
         table=aliased(column.table),
         past=follower_read_clause(column.table),
-        evenly_spread=evenly_spread_keys(column.table, condition),
+        evenly_spread=evenly_spread_keys(
+            column.table, sql.SQL("{} AND {}").format(in_this_range, _is_embedded(column))
+        ),
     )
 
 
@@ -56,7 +53,29 @@ def sample_keys(column: BoundColumn, other: str, size: int) -> list[tuple[object
     return [tuple(row) for row in column.database.fetch(sample_embedded_keys(column, other), {"size": size})]
 
 
+@follower_read
+def sample_keyed_inputs(column: ColumnDefinition) -> sql.Composable:
+    """Return input and key of at most `size` rows that have an input and a vector, spread over their keys, in order."""
+    return sql.SQL("SELECT {value}, {key} FROM {table}{past} WHERE {evenly_spread} ORDER BY {key}").format(
+        value=InputExpressions(column).value,
+        key=key_list(column.table),
+        table=aliased(column.table),
+        past=follower_read_clause(column.table),
+        evenly_spread=evenly_spread_keys(column.table, _is_embedded(column)),
+    )
+
+
+def keyed_inputs(column: BoundColumn, size: int) -> list[tuple[tuple[object, ...], object]]:
+    """Return key and input of at most `size` rows that have an input and a vector, in the order of the keys."""
+    query = sample_keyed_inputs(column).as_of("follower_read")
+    return [(tuple(key), value) for value, *key in column.database.fetch(query, {"size": size})]
+
+
 def embedded_inputs(column: BoundColumn, key_range: KeyRange, size: int) -> list[object]:
     """Return the inputs of at most `size` rows of a key range that have an input and a vector."""
     query = sample_embedded(column, **bound_flags(key_range)).as_of("follower_read")
     return [value for (value,) in column.database.fetch(query, {**range_parameters(key_range), "size": size})]
+
+
+def _is_embedded(column: ColumnDefinition) -> sql.Composable:
+    return sql.SQL("{} IS NOT NULL AND {}").format(reference(column.spec.output), InputExpressions(column).has_content)

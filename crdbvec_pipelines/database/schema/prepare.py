@@ -115,7 +115,7 @@ def _missing_pending_index(column: BoundColumn) -> Iterator[Statement]:
     if not table.is_partitioned:
         yield create_pending_index(dialect, column, changes.create_as)
         return
-    for partition in _partitions(column):
+    for partition in partition_columns(column):
         yield from _missing_pending_index(partition)
     yield combine_pending_indexes(dialect, column, changes.create_as)
 
@@ -133,12 +133,12 @@ def _missing_column_index(column: BoundColumn, name: str) -> Iterator[Statement]
     if not table.is_partitioned:
         yield create_column_index(dialect, table, name, changes.create_as)
         return
-    for partition in _partitions(column):
+    for partition in partition_columns(column):
         yield from _missing_column_index(partition, name)
     yield combine_column_indexes(dialect, table, name, changes.create_as)
 
 
-def _partitions(column: BoundColumn) -> list[BoundColumn]:
+def partition_columns(column: BoundColumn) -> list[BoundColumn]:
     """Return the vector column of each partition of a partitioned table.
 
     An index of a partitioned table cannot be built without blocking writers. One of each partition can, and then that

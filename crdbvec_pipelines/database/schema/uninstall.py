@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.index.statements import replacement_index_name, vector_index_name
+from crdbvec_pipelines.database.index.text_document import is_configured_text_index, is_text_index_name
 from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE, delete_table_limits
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
 from crdbvec_pipelines.database.rows.lag import LAGS_TABLE, delete_lags
@@ -200,6 +201,8 @@ def _indexes(column: BoundColumn, others: Sequence[str]) -> tuple[list[Removal],
         drop = drop_index(database.dialect, table, name)
         if name in vector_names and columns and columns[-1] == spec.output:
             removals.append(Removal(f"the vector index {name}", drop))
+        elif is_text_index_name(column, name) or is_configured_text_index(column, name):
+            removals.append(Removal(f"the text index {name}", drop))
         elif _is_own(pending, table, name, columns, predicate):
             removals.append(Removal(f"the pending index {name}", drop))
         elif updated is not None and _is_own(updated, table, name, columns, predicate):

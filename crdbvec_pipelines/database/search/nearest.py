@@ -6,8 +6,7 @@ strategy gave its rows and why.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,15 +16,19 @@ from psycopg import sql
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Row
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition, SearchEffort, Settings
-from crdbvec_pipelines.database.errors import ColumnExchanged, DatabaseError, MissingPrivilege, TableError
+from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.expressions import bound_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.metrics import DISTANCES
-from crdbvec_pipelines.database.schema.column_metadata import VECTOR_COLUMNS_TABLE, select_models
-from crdbvec_pipelines.database.search.conditions import convert_filter_value
 from crdbvec_pipelines.database.search.filters import Condition, Filter, resolve_filters
+from crdbvec_pipelines.database.search.invalid_filters import (
+    check_columns,
+    translate_invalid_filters,
+    translate_invalid_values,
+)
 from crdbvec_pipelines.database.search.prefix_values import PrefixValues, Values
 from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.database.search.recorded_models import RecordedModels
 from crdbvec_pipelines.database.search.statements import (
     SearchClauses,
     application_search,
@@ -42,10 +45,7 @@ from crdbvec_pipelines.database.search.strategy import (
     review_index_scan,
     unfiltered_prefix,
 )
-from crdbvec_pipelines.database.sqlstate import is_data_exception, is_undefined_operator
 from crdbvec_pipelines.database.statement import Statement
-from crdbvec_pipelines.database.table import read_table_oid
-from crdbvec_pipelines.naming import TableName
 
 # A query plan repeats the query's vector, which has hundreds of numbers. Vectors of over 60 characters are abbreviated.
 _LONG_VECTOR = re.compile(r"'\[[^\]]{60,}\]'")
@@ -110,6 +110,9 @@ class NearestNeighbors:
     Args:
         column: The vector column, which exists in the table.
         only_index: The only index that the searches may use, to measure it, also if it is not visible; None for any.
+
+    Attributes:
+        models: The models of the column when this object was created.
     """
 
     def __init__(self, column: BoundColumn, only_index: str | None = None) -> None:
@@ -121,7 +124,7 @@ class NearestNeighbors:
         self._spec = column.spec
         self._indexes = self._read_indexes()
         self._prefix_values = PrefixValues(column)
-        self._models = self._read_models()
+        self.models = RecordedModels(column)
 
     @property
     def effort(self) -> SearchEffort:
@@ -192,34 +195,11 @@ class NearestNeighbors:
 
     def sql(self, vector: NDArray[np.float32], query: SearchQuery) -> str:
         """Return the search as SQL text with its settings and values, one statement per line."""
-        self._check_columns(query)
+        check_columns(self._table, query)
         search = self._build(vector, query, self._choice(query), with_models=False)
-        text = search.statement.with_values({name: _literal(value) for name, value in search.parameters.items()})
-        settings = [f"SET {name} = {_literal(value)};" for name, value in search.settings.items()]
+        text = search.statement.with_values({name: literal(value) for name, value in search.parameters.items()})
+        settings = [f"SET {name} = {literal(value)};" for name, value in search.settings.items()]
         return "\n".join([*settings, f"{text};"])
-
-    @property
-    def models(self) -> str | None:
-        """The ids of the models of the column when this object was created, as JSON; None if they are not recorded."""
-        return self._models
-
-    def _read_models(self) -> str | None:
-        """Return the recorded models of the column; None without a record, and for a role that may not read them."""
-        schema = self._table.name.schema
-        if read_table_oid(self._database, TableName(schema, VECTOR_COLUMNS_TABLE)) is None:
-            return None
-        try:
-            found = self._database.fetch(
-                select_models(schema), {"table_name": self._table.name.name, "output": self._spec.output}
-            )
-        except MissingPrivilege:
-            return None
-        return str(found[0][0]) if found else None
-
-    def _check_models(self) -> None:
-        """Raise an error if the column has other models than when this object was created."""
-        if self._models is not None and self._read_models() != self._models:
-            raise ColumnExchanged(str(self._table.name), self._spec.output)
 
     def read_vector(self, key: Sequence[object]) -> NDArray[np.float32]:
         """Return the vector of the row with a key.
@@ -230,7 +210,7 @@ class NearestNeighbors:
         if len(key) != len(self._table.key):
             names = ", ".join(column.name for column in self._table.key)
             raise TableError(f"The key of {self._spec.table} is ({names}); the number of values given is {len(key)}.")
-        with _translate_invalid_values():
+        with translate_invalid_values():
             found = self._database.fetch(vector_of_row(self._column), bound_parameters("key", key))
         if not found or found[0][0] is None:
             shown = ", ".join(map(str, key))
@@ -253,7 +233,7 @@ class NearestNeighbors:
         return {name: rows[0][0] for name, rows in found.items() if rows}
 
     def _search(self, vector: NDArray[np.float32], query: SearchQuery) -> _Search:
-        self._check_columns(query)
+        check_columns(self._table, query)
         return self._build(vector, query, self._choice(query))
 
     def _choice(self, query: SearchQuery) -> _Choice:
@@ -294,7 +274,7 @@ class NearestNeighbors:
             follower_read=self._support.follower_read_clause if query.as_of == "follower_read" else None,
             requires_vector=decision.requires_vector,
             cast=decision.cast,
-            reads_models=with_models and self._models is not None,
+            reads_models=with_models and self.models.ids is not None,
         )
         positions = {name: position for position, name in enumerate(self._table.columns)}
         parameters = {
@@ -315,78 +295,18 @@ class NearestNeighbors:
         }
         return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters, conditions)
 
-    def _check_columns(self, query: SearchQuery) -> None:
-        resolve_filters(self._table, query.filters)
-        for name in query.columns:
-            if name not in self._table.columns:
-                columns = ", ".join(self._table.columns)
-                raise TableError(f"{self._spec.table} has no column {name}. Its columns are {columns}.")
-
     def _fetch(self, search: _Search) -> list[Row]:
         """Return the rows of a search.
 
         Raises:
-            ColumnExchanged: The column has the vectors of another model now. Its rows are not returned, because the
-                vector of the search was not made by that model.
+            ColumnExchanged: The column has the vectors of another model now.
         """
-        try:
-            with self._translate_invalid_filters(search):
-                rows = self._database.fetch(search.statement, search.parameters, search.settings)
-        except (DatabaseError, TableError):
-            # The server rejects a vector of another dimension.
-            self._check_models()
-            raise
-        if self._models is None:
-            return rows
-        if not rows:
-            self._check_models()
-        elif rows[0][0] != self._models:
-            raise ColumnExchanged(str(self._table.name), self._spec.output)
-        return [row[1:] for row in rows]
+        return self.models.fetch(search.statement, search.parameters, search.conditions, search.settings)
 
     def _query_plan(self, search: _Search) -> list[str]:
-        with self._translate_invalid_filters(search):
+        with translate_invalid_filters(self._column, search.conditions):
             rows = self._database.fetch(explain(search.statement.composed), search.parameters, search.settings)
-        return [_LONG_VECTOR.sub("'[...]'", str(row[0])) for row in rows]
-
-    @contextmanager
-    def _translate_invalid_filters(self, search: _Search) -> Iterator[None]:
-        """Raise a `TableError` that names the filter if the server rejects one, because the cause is the query."""
-        try:
-            with _translate_invalid_values():
-                yield
-        except TableError:
-            for condition in search.conditions:
-                self._check_values(condition)
-            raise
-        except DatabaseError as error:
-            if not is_undefined_operator(error.sqlstate) or not search.conditions:
-                raise
-            used = ", ".join(
-                f"{each.subject} {each.filter.operator} ({each.filter.column.cast})" for each in search.conditions
-            )
-            raise TableError(
-                f"A filter of {self._spec.table} uses an operator that the type of its column does not have: {used}."
-            ) from None
-
-    def _check_values(self, condition: Condition) -> None:
-        """Check that the server accepts the values of a filter, one by one.
-
-        Raises:
-            TableError: It rejects one; the message names the column, its type and the value.
-        """
-        column = condition.filter.column
-        for value in condition.column_values:
-            probe = Condition(condition.subject, Filter(column, 1), (value,))
-            try:
-                self._database.fetch(convert_filter_value(self._table, column), probe.parameters(self._table))
-            except DatabaseError as error:
-                if not is_data_exception(error.sqlstate):
-                    raise
-                raise TableError(
-                    f"The column {column.name} of {self._spec.table} is of type {column.cast}, and {value!r} of the "
-                    f"filter on {condition.subject} is not a value of it: {error.server_message}."
-                ) from None
+        return abbreviated(str(row[0]) for row in rows)
 
     def _read_indexes(self) -> dict[str, IndexDefinition]:
         existing = existing_indexes(self._column)
@@ -431,18 +351,13 @@ def _within_distance(rows: Sequence[Row], query: SearchQuery) -> list[Row]:
     return [row for row in rows if row[0] <= farthest]
 
 
-@contextmanager
-def _translate_invalid_values() -> Iterator[None]:
-    """Raise a `TableError` if the server rejects a value, because the cause is the query and not the database."""
-    try:
-        yield
-    except DatabaseError as error:
-        if not is_data_exception(error.sqlstate):
-            raise
-        raise TableError(f"A value is not valid for the type of its column: {error.server_message}.") from None
+def abbreviated(plan: Iterable[str]) -> list[str]:
+    """Return the lines of a query plan with long vectors abbreviated."""
+    return [_LONG_VECTOR.sub("'[...]'", line) for line in plan]
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
+    """Return a value as an SQL literal."""
     if isinstance(value, np.ndarray):
         # Nine digits restore every float32 exactly.
         return "'[" + ",".join(f"{number:.9g}" for number in value) + "]'"

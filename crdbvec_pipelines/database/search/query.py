@@ -1,17 +1,22 @@
-"""A similarity search as the caller describes it, apart from the vector."""
+"""A search as the caller describes it, apart from the text or vector."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from crdbvec_pipelines.database.search.filters import Filters, fixes_value
 from crdbvec_pipelines.database.statement import AsOf
 from crdbvec_pipelines.keyspace import Bound
 
-__all__ = ["Filters", "SearchQuery"]
+__all__ = ["MODES", "Filters", "SearchMode", "SearchQuery"]
+
+SearchMode = Literal["vector", "keyword", "hybrid"]
+"""What finds the rows: the vectors, the words of the text index, or both."""
+MODES: tuple[SearchMode, ...] = get_args(SearchMode)
 
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """A similarity search.
+    """A search.
 
     Attributes:
         limit: The maximum number of rows.
@@ -23,6 +28,9 @@ class SearchQuery:
         columns: Further columns to return.
         as_of: The time that the search reads. Only CockroachDB has follower reads; other servers read current data.
         exclude_key: The key of a row to exclude.
+        mode: What finds the rows.
+        distinct: Whether hits with the same input as an earlier hit are left out; None if they are only where they are
+            more than a third of the first ten.
     """
 
     limit: int = 10
@@ -33,6 +41,8 @@ class SearchQuery:
     columns: tuple[str, ...] = ()
     as_of: AsOf = "now"
     exclude_key: Bound | None = None
+    mode: SearchMode = "vector"
+    distinct: bool | None = False
 
     @property
     def fixed_columns(self) -> set[str]:

@@ -76,7 +76,7 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
         "WHERE {conditions} "
         "ORDER BY nullif({distance}, 'NaN'::float8) NULLS LAST, {key} LIMIT %(limit)s"
     ).format(
-        models=_models(column, clauses),
+        models=models(column, clauses),
         distance=distance,
         value=InputExpressions(column).value,
         returned=_references([*(part.name for part in column.table.key), *clauses.columns], ROW),
@@ -122,7 +122,7 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
         "ORDER BY {indexed} {operator} {indexed_vector} LIMIT %(fetch)s) AS {nearest}{follower_read}{outside} "
         "ORDER BY {distance} + 0 LIMIT %(limit)s"
     ).format(
-        models=_models(column, clauses),
+        models=models(column, clauses),
         distance=distance,
         name=sql.Identifier(name),
         nearest=sql.Identifier(_NEAREST),
@@ -238,7 +238,8 @@ def explain(search: sql.Composable) -> sql.Composable:
     return sql.SQL("EXPLAIN {}").format(search)
 
 
-def _models(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
+def models(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
+    """Return the recorded models as the first column of a search, if it reads them."""
     return sql.SQL("{}, ").format(recorded_models(column)) if clauses.reads_models else sql.SQL("")
 
 

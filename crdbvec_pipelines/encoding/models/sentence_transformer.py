@@ -6,7 +6,7 @@ Settings, weights, backend and model id are determined on first use. `backends` 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import PositiveInt
 
@@ -14,6 +14,7 @@ from crdbvec_pipelines.encoding.backends import Backend, TokenCount
 from crdbvec_pipelines.encoding.backends.inspection import inspect_model
 from crdbvec_pipelines.encoding.backends.select import BackendName, BackendOptions, Device, Precision, load_backend
 from crdbvec_pipelines.encoding.backends.variant import Variant
+from crdbvec_pipelines.encoding.backends.windows import MeanBackend, TextWindows, untruncated
 from crdbvec_pipelines.encoding.models.named import NamedBackend
 from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
@@ -21,6 +22,9 @@ from crdbvec_pipelines.encoding.weights import Weights, WeightsPackage, locate_w
 
 if TYPE_CHECKING:
     from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
+
+
+LongInputs = Literal["truncate", "mean"]
 
 
 class SentenceTransformerSettings(ModelSettings):
@@ -32,6 +36,8 @@ class SentenceTransformerSettings(ModelSettings):
         backend: The library to compute with.
         precision: `f32` never multiplies in bfloat16 or float16; it is slower and changes vectors by less than 1e-4.
         threads: The number of processor threads, instead of the number that the caller computes.
+        long_inputs: What becomes of a text that is longer than the model's window: `truncate` reads its start only,
+            `mean` averages the vectors of overlapping windows. A change makes every row pending.
     """
 
     weights: Path | None = None
@@ -39,6 +45,7 @@ class SentenceTransformerSettings(ModelSettings):
     backend: BackendName = "auto"
     precision: Precision = "auto"
     threads: PositiveInt | None = None
+    long_inputs: LongInputs = "truncate"
 
 
 class SentenceTransformerModel:
@@ -58,6 +65,7 @@ class SentenceTransformerModel:
         self._located: Weights | None = None
         self._backends: dict[int | None, Backend] = {}
         self._tokenizer: TextTokenizer | None = None
+        self._divider: TextWindows | None = None
         self._lock = threading.RLock()
 
     def configure(self, settings: Mapping[str, object]) -> None:
@@ -79,7 +87,8 @@ class SentenceTransformerModel:
             ModelError: The weights are not found.
         """
         weights = self._weights()
-        return f"{self.hub_name}@{weights.sha256[:12]}-{read_pipeline(weights.directory).identity}"
+        identity = f"{self.hub_name}@{weights.sha256[:12]}-{read_pipeline(weights.directory).identity}"
+        return identity if self._settings.long_inputs == "truncate" else f"{identity}-{self._windows().identity}"
 
     def backend(self, threads: int | None = None) -> Backend:
         """Return the backend that suits the machine, with the weights loaded; later calls return the same backend.
@@ -97,12 +106,12 @@ class SentenceTransformerModel:
                 options = BackendOptions(
                     self._settings.device, self._settings.backend, self._settings.precision, threads
                 )
-                backend = load_backend(weights, options)
-                if read_pipeline(weights.directory).has_default_prompt:
-                    prompt = inspect_model(weights, Variant()).default_prompt
-                    self._backends[threads] = NamedBackend(backend, prompt)
-                else:
-                    self._backends[threads] = backend
+                loaded, prompt = load_backend(weights, options), self._prompt()
+                backend: Backend = NamedBackend(loaded, prompt) if prompt else loaded
+                if self._settings.long_inputs == "mean":
+                    is_normalized = read_pipeline(weights.directory).is_normalized
+                    backend = MeanBackend(backend, self._windows(), is_normalized=is_normalized)
+                self._backends[threads] = backend
             return self._backends[threads]
 
     def encode(self, input_data: str, verbose: bool = False) -> list[float]:
@@ -124,6 +133,11 @@ class SentenceTransformerModel:
         Raises:
             ModelError: The weights are not found, or the backend is not installed.
         """
+        if self._settings.long_inputs == "mean":
+            return untruncated(self._token_counts(texts))
+        return self._token_counts(texts)
+
+    def _token_counts(self, texts: Sequence[str]) -> list[TokenCount]:
         from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
 
         directory = self._weights().directory
@@ -140,6 +154,20 @@ class SentenceTransformerModel:
                     lowercases=pipeline.lowercases_text,
                 )
             return self._tokenizer.token_counts(texts)
+
+    def _windows(self) -> TextWindows:
+        with self._lock:
+            if self._divider is None:
+                directory = self._weights().directory
+                self._divider = TextWindows(directory, read_pipeline(directory), self._prompt())
+            return self._divider
+
+    def _prompt(self) -> str:
+        """Return the text that the model's configuration puts before every text; the weights are loaded if it does."""
+        weights = self._weights()
+        if not read_pipeline(weights.directory).has_default_prompt:
+            return ""
+        return inspect_model(weights, Variant()).default_prompt
 
     def _loaded(self) -> Backend:
         """Return the backend that was loaded first, or load one."""

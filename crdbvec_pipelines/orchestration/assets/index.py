@@ -12,13 +12,18 @@ from pydantic import Field
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
 from crdbvec_pipelines.database.index.statements import unsupported_options
+from crdbvec_pipelines.database.index.text_index import TextIndex
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.resources import background_database
-from crdbvec_pipelines.search.index_build import CoverageTooLow, build_when_covered
+from crdbvec_pipelines.search.index_build import (
+    CoverageTooLow,
+    build_text_index_when_covered,
+    build_when_covered,
+)
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import Measurement, measure_recall
@@ -113,6 +118,10 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
                     raise
                 context.log.info(f"The index is not built yet. {error}")
                 return
+            text_index: dict[str, str | int] = {}
+            if spec.text_index is not None:
+                is_text_built = build_text_index_when_covered(column)
+                text_index = {"text_index": TextIndex(column).name or "", "text_index_built": int(is_text_built)}
             index = VectorIndex(column)
             sizes = index.sizes()
         yield dg.MaterializeResult(
@@ -126,6 +135,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
                 "index": index.name,
                 "metric": column.metric,
                 "prefix": ", ".join(index.configured.prefix),
+                **text_index,
                 **prediction,
             }
         )

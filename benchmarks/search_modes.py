@@ -1,0 +1,77 @@
+"""Search by vectors, by keywords and by both, for questions of several kinds (`question_kinds`).
+
+The configuration is the default one. MRR@10, recall@10 and nDCG@10 do not depend on the machine, but on the version of
+Python, from whose standard library the texts come.
+
+    python -m benchmarks.search_modes                    # at most 100 questions of each kind
+    python -m benchmarks.search_modes --questions 200
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import psycopg
+
+from benchmarks.bench_tables import MODEL, own_database, show
+from benchmarks.question_kinds import Kind, all_kinds
+from crdbvec_pipelines.config import vector_column
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.refresh.engine import refresh
+from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.search.evaluation import Evaluation, Quality
+from crdbvec_pipelines.search.index_build import build_text_index_when_covered
+from crdbvec_pipelines.search.questions import Question
+from crdbvec_pipelines.search.searcher import Searcher
+
+
+def measure(database: Database, url: str, table: str, kind: Kind, encoder: Encoder) -> list[Quality]:
+    """Create the table of a kind, embed and index it as `crdbvec` does, and evaluate its questions."""
+    spec = vector_column(table=table, input="body", output="v", model=MODEL, text_index={})
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {table} (id INT8 PRIMARY KEY, body TEXT)".encode())
+        with connection.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
+            for number, text in enumerate(kind.texts):
+                copy.write_row((number, text))
+        refresh(VectorRows(prepare_column(database, spec, encoder)), encoder, KeyRange(), options_for(spec))
+        searcher = Searcher(database, spec, encoder)
+        build_text_index_when_covered(searcher.column)
+        connection.execute(f"VACUUM ANALYZE {table}".encode())
+    by_text: dict[str, list[int]] = {}
+    for number, text in enumerate(kind.texts):
+        by_text.setdefault(text, []).append(number)
+    questions = [
+        # Of rows with equal texts, all are relevant.
+        Question(each.query, tuple((str(number),) for number in by_text[kind.texts[each.relevant]]), kind="")
+        for each in kind.questions
+    ]
+    return Evaluation(searcher, questions).qualities()
+
+
+def rows(name: str, qualities: Sequence[Quality]) -> list[list[object]]:
+    """Return the rows of the table of results for one kind."""
+    return [[f"{name}: {each.mode}", each.questions, each.recall, each.mrr, each.ndcg] for each in qualities]
+
+
+def main() -> None:
+    """Print one line per kind and mode."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--questions", type=int, default=100, help="questions of each kind")
+    options = parser.parse_args()
+    encoder = ModelRegistry().load(MODEL)
+    table: list[list[object]] = []
+    with own_database() as url, Database(url) as database:
+        for number, kind in enumerate(all_kinds(options.questions)):
+            started = time.perf_counter()
+            table += rows(kind.name, measure(database, url, f"kind_{number}", kind, encoder))
+            print(f"{kind.name}: {len(kind.texts):,} texts, {time.perf_counter() - started:.0f} s", flush=True)
+    show("search modes", ["", "questions", "recall@10", "MRR@10", "nDCG@10"], table)
+
+
+if __name__ == "__main__":
+    main()

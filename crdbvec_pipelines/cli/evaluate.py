@@ -1,0 +1,119 @@
+"""`crdbvec evaluate`: how good searches are for questions with known answers."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crdbvec_pipelines.cli.output import print_info, print_json, print_table, print_text
+from crdbvec_pipelines.cli.target import Selection, column_options
+
+if TYPE_CHECKING:
+    from crdbvec_pipelines.search.evaluation import Quality, Tuned
+
+_MEASURES = ("recall", "mrr", "ndcg")
+_MIN_QUESTIONS_TO_TUNE = 20
+
+
+@click.command(epilog="Example: crdbvec evaluate questions.jsonl --make 200")
+@column_options
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--make", "count", type=click.IntRange(1, 10_000), help="Make this many questions from the table.")
+@click.option("--tune", is_flag=True, help="Find the weights of a hybrid search on half of the questions.")
+@click.option("-k", "k", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Hits that count.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a plot as PNG.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def command(
+    selection: Selection,
+    file: Path | None,
+    count: int | None,
+    tune: bool,
+    k: int,
+    plot_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how good searches are for questions.
+
+    FILE has one JSON object per line: {"query": "...", "relevant": [<key>, ...]}, with "filter" and "kind" if you like.
+    With --make, questions are made from the texts of the table, and written to FILE if it is given. Recall, MRR and
+    nDCG are shown for vectors, keywords and both, with 95 % confidence intervals. Changes nothing.
+    """
+    # Imported here, so that the help is shown without them.
+    from crdbvec_pipelines.search.evaluation import Evaluation
+    from crdbvec_pipelines.search.questions import make_questions, read_questions, write_questions
+    from crdbvec_pipelines.search.searcher import Searcher
+
+    if file is None and count is None:
+        raise click.UsageError("Give a file of questions, or --make to make some from the table.")
+    target = selection.resolve(also_second=True)
+    column = target.column
+    if tune and column.text_index is None:
+        raise click.UsageError(
+            "--tune finds the weights of a hybrid search, which needs text_index in the configuration."
+        )
+    questions = read_questions(file) if file is not None and count is None else []
+    target.registry.load(column.model).load_in_background()
+    with target.open() as databases:
+        column = target.present(databases).column
+        searcher = Searcher(databases.of(column), column, target.registry.load(column.model), target.registry.load)
+        if count is not None:
+            questions = make_questions(searcher.column, count)
+            if file is not None:
+                write_questions(file, questions)
+                print_info(f"{len(questions):,} questions written to {file}.")
+        if tune and len(questions) < _MIN_QUESTIONS_TO_TUNE:
+            raise click.UsageError(
+                f"--tune needs at least {_MIN_QUESTIONS_TO_TUNE} questions, and there are {len(questions)}."
+            )
+        evaluation = Evaluation(searcher, questions, k)
+    qualities = evaluation.qualities()
+    tuned = evaluation.tune() if tune else None
+    if plot_file is not None:
+        from crdbvec_pipelines.search.plot import quality_plot
+
+        plot_file.write_bytes(quality_plot(qualities, str(column), k))
+    if as_json:
+        print_json(
+            {
+                "k": k,
+                "questions": len(questions),
+                "qualities": [asdict(each) for each in qualities],
+                "tuned": None if tuned is None else _tuned_json(tuned),
+            }
+        )
+        return
+    _print(qualities, k)
+    if count is not None:
+        print_text(
+            "The questions are parts of the texts, so they contain their words, which favors keywords. Write questions "
+            "of your own to compare the modes."
+        )
+    if tuned is not None:
+        _print_tuned(tuned, k)
+
+
+def _print(qualities: "list[Quality]", k: int) -> None:
+    rows = [
+        [each.mode, each.kind or "all", f"{each.questions:,}", *(str(getattr(each, name)) for name in _MEASURES)]
+        for each in qualities
+    ]
+    print_table(["mode", "questions of", "number", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}"], rows)
+
+
+def _print_tuned(tuned: "Tuned", k: int) -> None:
+    weights = tuned.weights
+    print_text(
+        f"nDCG@{k} of a hybrid search for the half of the questions that was not used to find the weights: "
+        f"{tuned.default.ndcg} with the configured weights, {tuned.tuned.ndcg} with these:\n"
+        f"text_index: {{language: {weights.language}, vector_weight: {weights.vector_weight:g}, "
+        f"keyword_weight: {weights.keyword_weight:g}, exact_weight: {weights.exact_weight:g}}}"
+    )
+
+
+def _tuned_json(tuned: "Tuned") -> dict[str, Any]:
+    return {
+        "weights": tuned.weights.model_dump(),
+        "default": asdict(tuned.default),
+        "tuned": asdict(tuned.tuned),
+    }

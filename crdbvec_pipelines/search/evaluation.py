@@ -1,0 +1,182 @@
+"""How good searches are for given questions: recall, MRR and nDCG of each mode with confidence intervals, and tuning.
+
+The measures are those of the TREC evaluations for relevance that is yes or no. They are computed here, in a few lines
+of numpy, because the libraries that compute them need a compiler or a large dependency (docs/decisions).
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crdbvec_pipelines.config import TextIndexSpec
+from crdbvec_pipelines.database.search.query import SearchMode, SearchQuery
+from crdbvec_pipelines.search.hybrid import Candidates
+from crdbvec_pipelines.search.questions import Key, Question
+from crdbvec_pipelines.search.searcher import Searcher
+from crdbvec_pipelines.value_text import value_text
+
+DEFAULT_K = 10
+MEASURES = ("recall", "mrr", "ndcg")
+_RESAMPLES = 1_000
+_SEED = 7
+# A few steps on each side of the default: finer ones differ by less than the confidence intervals of some hundred
+# questions.
+_KEYWORD_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+_EXACT_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of a measure over questions, and its 95 % confidence interval by bootstrapping the questions."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.2f}-{self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The quality of one mode over a set of questions.
+
+    Attributes:
+        mode: The mode of search.
+        kind: The kind of the questions; empty for all.
+        questions: Their number.
+        recall: The share of the relevant rows that are among the first k.
+        mrr: The reciprocal rank of the first relevant row, 0 if it is not among the first k.
+        ndcg: The normalized discounted cumulative gain of the first k.
+    """
+
+    mode: SearchMode
+    kind: str
+    questions: int
+    recall: Estimate
+    mrr: Estimate
+    ndcg: Estimate
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The weights that are best for half of the questions, and what they are worth for the other half.
+
+    Attributes:
+        weights: The weights.
+        default: The quality of the configured weights for the other half.
+        tuned: The quality of these weights for the other half.
+    """
+
+    weights: TextIndexSpec
+    default: Quality
+    tuned: Quality
+
+
+def measures(found: Sequence[Key], relevant: Sequence[Key], k: int) -> tuple[float, float, float]:
+    """Return recall, reciprocal rank and nDCG of the first k found rows."""
+    wanted = set(relevant)
+    gains = [key in wanted for key in found[:k]]
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = discounts[: min(len(wanted), k)].sum()
+    first = next((rank for rank, is_relevant in enumerate(gains, start=1) if is_relevant), None)
+    gained = float((discounts[: len(gains)] * gains).sum()) if gains else 0.0
+    return sum(gains) / len(wanted), 0.0 if first is None else 1 / first, gained / float(ideal)
+
+
+class Evaluation:
+    """The rows that each mode finds for each question, read from the database once.
+
+    Args:
+        searcher: The searches.
+        questions: The questions; at least one.
+        k: The number of hits that count.
+
+    Raises:
+        TableError: A filter of a question names a column that does not exist.
+    """
+
+    def __init__(self, searcher: Searcher, questions: Sequence[Question], k: int = DEFAULT_K) -> None:
+        self._spec = searcher.column.spec
+        self._key_columns = len(searcher.column.table.key)
+        self._questions = questions
+        self._k = k
+        self._found = [
+            searcher.candidates(each.query, SearchQuery(limit=k, filters=each.filters)) for each in questions
+        ]
+
+    @property
+    def modes(self) -> tuple[SearchMode, ...]:
+        """The modes that can be compared; without a text index only vectors."""
+        return ("vector",) if self._spec.text_index is None else ("vector", "keyword", "hybrid")
+
+    def qualities(self) -> list[Quality]:
+        """Return the quality of each mode for all questions, then for those of each kind if there are several."""
+        kinds = sorted({each.kind for each in self._questions})
+        return [self._quality(mode, kind) for kind in ("", *(kinds if len(kinds) > 1 else ())) for mode in self.modes]
+
+    def tune(self) -> Tuned:
+        """Return the weights of a hybrid search that are best for one half of the questions, measured on the other.
+
+        The entry has a text index, and there are at least two questions.
+        """
+        configured = self._spec.text_index or TextIndexSpec()
+        order = list(range(len(self._questions)))
+        random.Random(_SEED).shuffle(order)  # noqa: S311
+        training, other = order[::2], order[1::2]
+
+        def distance(weights: TextIndexSpec) -> float:
+            return abs(weights.keyword_weight - configured.keyword_weight) + abs(
+                weights.exact_weight - configured.exact_weight
+            )
+
+        candidates = [
+            configured.model_copy(update={"vector_weight": 1.0, "keyword_weight": keyword, "exact_weight": exact})
+            for keyword in _KEYWORD_WEIGHTS
+            for exact in _EXACT_WEIGHTS
+        ]
+        # Of equally good weights those that differ least from the configured ones.
+        best = max(
+            sorted([configured, *candidates], key=distance),
+            key=lambda weights: round(float(self._values("hybrid", training, weights)[:, 2].mean()), 6),
+        )
+        return Tuned(
+            best,
+            _quality("hybrid", "", self._values("hybrid", other, configured)),
+            _quality("hybrid", "", self._values("hybrid", other, best)),
+        )
+
+    def _quality(self, mode: SearchMode, kind: str) -> Quality:
+        chosen = [number for number, each in enumerate(self._questions) if not kind or each.kind == kind]
+        return _quality(mode, kind, self._values(mode, chosen, self._spec.text_index or TextIndexSpec()))
+
+    def _values(self, mode: SearchMode, chosen: Sequence[int], weights: TextIndexSpec) -> NDArray[np.float64]:
+        return np.array(
+            [
+                measures(self._keys(self._found[number], mode, weights), self._questions[number].relevant, self._k)
+                for number in chosen
+            ]
+        )
+
+    def _keys(self, found: Candidates, mode: SearchMode, weights: TextIndexSpec) -> list[Key]:
+        ordered: Sequence[str] | Mapping[str, object]
+        if mode == "vector":
+            ordered = found.by_vectors
+        elif mode == "keyword":
+            ordered = found.only_keywords().ordered(weights)
+        else:
+            ordered = found.ordered(weights)
+        rows = [found.rows[key] for key in list(ordered)[: self._k]]
+        return [tuple(map(value_text, row[2 : 2 + self._key_columns])) for row in rows]
+
+
+def _quality(mode: SearchMode, kind: str, values: NDArray[np.float64]) -> Quality:
+    random_numbers = np.random.default_rng(_SEED)
+    samples = random_numbers.integers(0, len(values), (_RESAMPLES, len(values)))
+    means = values[samples].mean(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    estimates = [Estimate(*map(float, each)) for each in zip(values.mean(axis=0), low, high, strict=True)]
+    return Quality(mode, kind, len(values), *estimates)

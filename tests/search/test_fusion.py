@@ -1,0 +1,36 @@
+"""Reciprocal rank fusion: the formula, and what the weights do."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crdbvec_pipelines.config import TextIndexSpec
+from crdbvec_pipelines.search.fusion import RANK_CONSTANT, fuse
+
+DEFAULT = TextIndexSpec()
+ROWS = st.lists(st.integers(0, 30), unique=True, max_size=20)
+
+
+def test_score_is_the_weighted_sum_of_the_reciprocal_ranks() -> None:
+    weights = TextIndexSpec(vector_weight=2, keyword_weight=3, exact_weight=4)
+    ranks = fuse(["a", "b"], ["c", "a"], {"a": 0.5}, weights)
+    assert ranks["a"].score == pytest.approx(
+        2 / (RANK_CONSTANT + 1) + 3 / (RANK_CONSTANT + 2) + 2 / (RANK_CONSTANT + 1)
+    )
+    assert (ranks["b"].vector, ranks["b"].keyword, ranks["c"].keyword) == (2, None, 1)
+    assert list(ranks) == ["a", "c", "b"]
+
+
+def test_an_exact_match_comes_before_every_row_without_one() -> None:
+    others = [f"row {number}" for number in range(40)]
+    ranks = fuse(others, [*others, "exact"], {"exact": 1.0}, DEFAULT)
+    assert next(iter(ranks)) == "exact"
+
+
+@given(ROWS, ROWS)
+def test_every_candidate_is_ranked_once_and_a_weight_of_zero_leaves_the_other_order(
+    by_vectors: list[int], by_keywords: list[int]
+) -> None:
+    assert set(fuse(by_vectors, by_keywords, {}, DEFAULT)) == {*by_vectors, *by_keywords}
+    only_vectors = fuse(by_vectors, by_keywords, {}, TextIndexSpec(keyword_weight=0))
+    assert [row for row in only_vectors if row in by_vectors] == by_vectors
