@@ -103,7 +103,7 @@ def embed(column: BoundColumn, stop: threading.Event) -> RefreshReport:
     for revision in itertools.count(1):
         model = RandomModel(revision)
         options = replace(options_for(column.spec), stop=stop)
-        report += refresh(VectorRows(replace(column, model=model)), model, KeyRange(), options)
+        report += refresh(VectorRows(prepare_column(column.database, column.spec, model)), model, KeyRange(), options)
         if stop.is_set():
             break
     return report

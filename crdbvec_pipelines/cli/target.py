@@ -199,11 +199,12 @@ class Selection:
         if self.model:
             given["model"] = self.model
         entries = self._entries(config)
-        if not entries and also_second and self.output is not None:
+        is_described = bool(self.table and self.output and self.input_columns and self.model)
+        if not entries and also_second and self.output is not None and not is_described:
             entries = replace(self, output=None)._entries(config)
         if entries:
             columns = tuple(_with(entry, given) for entry in entries)
-        elif self.table and self.output and self.input_columns and self.model:
+        elif is_described:
             database = self._database_in(config)
             columns = (vector_column(table=self.table, output=self.output, database=database, **given),)
         else:

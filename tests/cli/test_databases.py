@@ -82,7 +82,8 @@ def test_column_of_the_command_line_may_be_in_a_named_database(
     project: Path, archive: psycopg.Connection, invoke: Invoke
 ) -> None:
     column = ("-t", "passage", "-i", "passage", "-o", "other_vector", "-m", "stub_counting")
-    assert invoke("embed", "--database", "archive", *column).exit_code == 0
+    done = invoke("embed", "--database", "archive", *column)
+    assert done.exit_code == 0, done.output
     assert archive.execute("SELECT count(other_vector) FROM passage").fetchall() == [(3,)]
 
 

@@ -128,7 +128,7 @@ def test_search_works_on_one_column(configured: Path, invoke: Invoke) -> None:
     write_config(configured, {"output": "first"}, {"output": "second"})
     assert error_of(invoke, "search", "text") == (
         "This command works on one vector column, but several match: public.passage.first, public.passage.second. "
-        "Choose one with -t and -o."
+        "Choose one with -t and -o, or with --database."
     )
 
 
