@@ -29,6 +29,8 @@ from tests.support.tables import column, create_table
 from tests.support.work import prepare, prepared
 
 SPEC = column(model="stub_hash")
+# Searches, which have the clause if the caller asks for it.
+SEARCHES = ("nearest_exact", "nearest_indexed", "keyword_matches")
 CLAUSE = " AS OF SYSTEM TIME follower_read_timestamp()"
 
 
@@ -134,7 +136,7 @@ def test_clause_ends_the_outermost_from() -> None:
         for entry in entries:
             text = entry.statement.text
             if entry.statement.present is None:
-                assert CLAUSE not in text or name in ("nearest_exact", "nearest_indexed"), name
+                assert CLAUSE not in text or name in SEARCHES, name
                 continue
             assert name in follower_reads()
             assert text.startswith("SELECT "), name

@@ -105,11 +105,12 @@ def recorded_models(column: ColumnDefinition) -> sql.Composable:
     """
     return sql.SQL(
         "(SELECT crdbvec_column.models FROM {} AS crdbvec_column "
-        "WHERE crdbvec_column.table_name = {}::text AND crdbvec_column.output = {}::text)"
+        "WHERE crdbvec_column.table_name {equals} {table}::text AND crdbvec_column.output {equals} {output}::text)"
     ).format(
         sql.Identifier(column.table.name.schema, VECTOR_COLUMNS_TABLE),
-        sql.Literal(column.table.name.name),
-        sql.Literal(column.spec.output),
+        equals=column.table.dialect.operator("="),
+        table=sql.Literal(column.table.name.name),
+        output=sql.Literal(column.spec.output),
     )
 
 

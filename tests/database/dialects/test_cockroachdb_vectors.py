@@ -66,7 +66,7 @@ def test_parse_returns_the_vector_indexes_of_the_column_only() -> None:
         ),
         "whole": IndexDefinition("vector_ip_ops", predicate=None),
         "published": IndexDefinition("vector_cosine_ops", predicate="caption != 'draft':::STRING"),
-        "hidden": IndexDefinition("vector_l2_ops"),
+        "hidden": IndexDefinition("vector_l2_ops", is_visible=False),
     }
     assert parse(PHOTOS, "embedding") == {
         "photos_embedding_idx": IndexDefinition("vector_l2_ops", ("user_id",), predicate=None)

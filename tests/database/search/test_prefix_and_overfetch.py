@@ -269,7 +269,8 @@ def test_short_result_of_a_scan_without_the_index_is_not_complete(postgres: Serv
             database.sent.clear()
             result = searches.find(QUERY, SearchQuery())
     assert result.reason == "Exact scan: the server estimated it to be cheaper than the index of_all."
-    assert database.sent == ["nearest_indexed", "explain", "nearest_exact"]
+    # The index may have been replaced since its name was read.
+    assert database.sent == ["nearest_indexed", "explain", "describe_indexes", "nearest_exact"]
     check(result, truth(ROWS[:5], QUERY).ids)
 
 
