@@ -184,7 +184,7 @@ def test_the_vector_index_matches_the_configuration(restored: Restored) -> None:
     # `index build` requires that no row is pending.
     restored.of("public.gloss.gloss_vector", "embed")
     built = restored.of("public.gloss.gloss_vector", "index", "build")
-    assert built == {"index": expected["index"], "built": False}
+    assert built == {"index": expected["index"], "built": False, "replaced": False, "recall": None}
 
 
 def test_a_search_finds_the_same_rows(unchanged: Restored) -> None:
