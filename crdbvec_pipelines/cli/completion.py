@@ -72,12 +72,13 @@ def _config(context: click.Context) -> "ProjectConfig | None":
 
 def _read(context: click.Context, config: "ProjectConfig | None", read: "Callable[[Database], T]") -> T | None:
     """Return what a function reads from the database; None if there is no URL, or no reply in time."""
-    from crdbvec_pipelines.config import DEFAULT_DATABASE, DatabaseSpec
+    from crdbvec_pipelines.cli.databases import database_spec
+    from crdbvec_pipelines.config import DEFAULT_DATABASE
     from crdbvec_pipelines.database.connection import Database
 
     def read_database() -> T:
         name = context.params.get("database")
-        spec = config.database_named(None if name == DEFAULT_DATABASE else name) if config else DatabaseSpec()
+        spec = database_spec(config, None if name == DEFAULT_DATABASE else name)
         url = context.params.get("url") or spec.read_url()
         with Database(url, max_connections=1, attempts=1) as database:
             return read(database)

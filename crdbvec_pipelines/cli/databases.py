@@ -7,6 +7,15 @@ from crdbvec_pipelines.config import DatabaseSpec, ProjectConfig, VectorColumn
 from crdbvec_pipelines.database.connection import Database
 
 
+def database_spec(config: ProjectConfig | None, name: str | None) -> DatabaseSpec:
+    """Return the settings of a database of a configuration, by its name; the defaults if there is no configuration.
+
+    Raises:
+        ConfigurationError: There is no database of this name.
+    """
+    return config.database_named(name) if config else DatabaseSpec()
+
+
 class Databases:
     """The databases of a configuration; `open_databases` closes those that were opened.
 
@@ -31,7 +40,7 @@ class Databases:
             ConnectionRejected: The server rejects the connection.
         """
         if column.database not in self._opened:
-            spec = self._config.database_named(column.database) if self._config else DatabaseSpec()
+            spec = database_spec(self._config, column.database)
             database = Database(self._url or spec.read_url(), reply_timeout=spec.reply_timeout_seconds)
             self._opened[column.database] = self._stack.enter_context(database)
         return self._opened[column.database]

@@ -11,14 +11,13 @@ from typing import Any, TypeVar, cast
 import click
 
 from crdbvec_pipelines.cli.completion import complete_input, complete_model, complete_output, complete_table
-from crdbvec_pipelines.cli.databases import Databases, open_databases
+from crdbvec_pipelines.cli.databases import Databases, database_spec, open_databases
 from crdbvec_pipelines.cli.demo_database import demo_config, start_demo_database, works_on_demo
 from crdbvec_pipelines.cli.output import print_info, reserved_stdout
 from crdbvec_pipelines.config import (
     CONFIG_VARIABLE,
     DEFAULT_DATABASE,
     URL_VARIABLE,
-    DatabaseSpec,
     ProjectConfig,
     VectorColumn,
     find_config,
@@ -223,7 +222,7 @@ class Selection:
             )
         # Before any work: that a variable is not set should not show when half of the columns are done.
         for name in () if url is not None else databases:
-            (config.database_named(name) if config else DatabaseSpec()).read_url()
+            database_spec(config, name).read_url()
         return Target(columns, registry, url, config, self.output)
 
     def _entries(self, config: ProjectConfig | None) -> list[VectorColumn]:
