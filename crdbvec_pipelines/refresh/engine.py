@@ -104,9 +104,9 @@ class _Refresh:
         retries = self._rows.retries
         encoders = [self._thread(self._encode, f"encode-{number}") for number in range(self._options.workers)]
         threads = [self._thread(self._read, "read"), *encoders, self._thread(lambda: self._join(encoders), "encoded")]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             written = self._write()
         except BaseException:
             self._has_ended = True
@@ -114,8 +114,10 @@ class _Refresh:
             self._to_write.abandon()
             raise
         finally:
+            # A signal may arrive before all have started.
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
         if self._failures:
             raise self._failures[0]
         return written + RefreshReport(
