@@ -14,9 +14,8 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from crdbvec_pipelines.database.rows.documents import Document as StoredDocument
 from crdbvec_pipelines.database.search.filters import Filters
 from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.integrations.document_store import DocumentStore, FoundDocument
 from crdbvec_pipelines.library import Column
-from crdbvec_pipelines.search.searcher import Hit
-from crdbvec_pipelines.value_text import jsonable, key_text
 
 
 class ColumnEmbeddings(Embeddings):
@@ -65,10 +64,7 @@ class CrdbvecVectorStore(VectorStore):
         embed_on_write: bool = True,
     ) -> None:
         self._column = column
-        self._columns = tuple(columns)
-        self._metadata_column = metadata_column
-        self._embed_on_write = embed_on_write
-        self._documents = column.documents(metadata_column)
+        self._store = DocumentStore(column, columns, metadata_column, embed_on_write=embed_on_write)
 
     @property
     def embeddings(self) -> Embeddings:
@@ -95,7 +91,7 @@ class CrdbvecVectorStore(VectorStore):
         **_: Any,
     ) -> list[tuple[Document, float]]:
         """Return the documents nearest to a text, each with its distance; smaller is nearer."""
-        return [(self._document(hit), hit.distance) for hit in self._hits(query, k, filter)]
+        return [(_document(found), found.distance) for found in self._store.search(query, k, filter)]
 
     def similarity_search_by_vector(
         self,
@@ -106,7 +102,7 @@ class CrdbvecVectorStore(VectorStore):
         **_: Any,
     ) -> list[Document]:
         """Return the documents nearest to a vector."""
-        return [self._document(hit) for hit in self._hits(embedding, k, filter)]
+        return [_document(found) for found in self._store.search(embedding, k, filter)]
 
     def max_marginal_relevance_search(
         self,
@@ -134,10 +130,10 @@ class CrdbvecVectorStore(VectorStore):
     ) -> list[Document]:
         """Return documents near a vector that differ from each other."""
         output = self._column.spec.output
-        hits = self._hits(embedding, fetch_k, filter, output)
-        vectors = [json.loads(str(hit.columns[output])) for hit in hits]
+        found = self._store.search(embedding, fetch_k, filter, output)
+        vectors = [json.loads(str(each.hit.columns[output])) for each in found]
         chosen = maximal_marginal_relevance(np.asarray(embedding, np.float32), vectors, lambda_mult, k)
-        return [self._document(hits[number]) for number in chosen]
+        return [_document(found[number]) for number in chosen]
 
     def add_texts(
         self,
@@ -162,10 +158,7 @@ class CrdbvecVectorStore(VectorStore):
             StoredDocument(self._id(identifier), text, metadata)
             for identifier, text, metadata in zip(given, contents, details, strict=True)
         ]
-        self._documents.write(documents)
-        if documents and self._embed_on_write:
-            self._column.embed()
-        return [each.id for each in documents]
+        return self._store.write(documents)
 
     def delete(self, ids: list[str] | None = None, **_: Any) -> bool | None:
         """Delete the rows with ids.
@@ -175,14 +168,14 @@ class CrdbvecVectorStore(VectorStore):
         """
         if ids is None:
             raise ValueError("delete needs the ids of the documents; the rows of a whole table are not deleted.")
-        self._documents.delete(ids)
+        self._store.documents.delete(ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents that exist, without further columns."""
         return [
             Document(id=each.id, page_content=each.text, metadata=dict(each.metadata))
-            for each in self._documents.read(ids)
+            for each in self._store.documents.read(ids)
         ]
 
     @classmethod
@@ -218,27 +211,15 @@ class CrdbvecVectorStore(VectorStore):
         return store
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
-        metric = self._column.metric
-        if metric == "cosine":
-            return self._cosine_relevance_score_fn
-        # The distance of `ip` is the negative inner product.
-        return (lambda distance: -distance) if metric == "ip" else (lambda distance: 1 / (1 + distance))
-
-    def _hits(self, query: str | list[float], k: int, filters: Filters | None, *further: str) -> list[Hit]:
-        columns = [*self._columns, *further]
-        if self._metadata_column:
-            columns.append(self._metadata_column)
-        named = {self._documents.subject(name): value for name, value in (filters or {}).items()}
-        return self._column.hits(query, limit=k, columns=tuple(dict.fromkeys(columns)), filters=named)
-
-    def _document(self, hit: Hit) -> Document:
-        metadata = {name: jsonable(hit.columns[name]) for name in self._columns}
-        metadata |= hit.columns.get(self._metadata_column or "") or {}
-        return Document(id=key_text(hit.key.values()), page_content=str(hit.input), metadata=metadata)
+        return self._store.score(self._cosine_relevance_score_fn)
 
     def _id(self, given: str | None) -> str:
-        if given is None and not self._documents.has_text_ids:
+        if given is None and not self._store.documents.has_text_ids:
             raise ConfigurationError(
                 "Give the ids of the documents: the key of the table is neither a UUID nor a text."
             )
         return given or str(uuid.uuid4())
+
+
+def _document(found: FoundDocument) -> Document:
+    return Document(id=found.id, page_content=found.text, metadata=found.metadata)

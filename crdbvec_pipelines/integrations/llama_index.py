@@ -1,6 +1,6 @@
 """A vector column as a vector store and as a retriever of LlamaIndex. Needs the extra `llama-index`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -17,12 +17,11 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from crdbvec_pipelines.database.rows.documents import Document, Documents
+from crdbvec_pipelines.database.rows.documents import Document
 from crdbvec_pipelines.database.search.filters import Filters
 from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.integrations.document_store import DocumentStore, FoundDocument
 from crdbvec_pipelines.library import Column
-from crdbvec_pipelines.search.searcher import Hit
-from crdbvec_pipelines.value_text import jsonable, key_text
 
 _OPERATORS = {
     FilterOperator.EQ: "=",
@@ -59,11 +58,7 @@ class CrdbvecVectorStore(BasePydanticVectorStore):
     is_embedding_query: bool = False
     flat_metadata: bool = False
 
-    _column: Column = PrivateAttr()
-    _columns: tuple[str, ...] = PrivateAttr()
-    _metadata_column: str | None = PrivateAttr()
-    _embed_on_write: bool = PrivateAttr()
-    _documents: Documents = PrivateAttr()
+    _store: DocumentStore = PrivateAttr()
 
     def __init__(
         self,
@@ -74,34 +69,27 @@ class CrdbvecVectorStore(BasePydanticVectorStore):
         embed_on_write: bool = True,
     ) -> None:
         super().__init__(stores_text=True, is_embedding_query=False)
-        self._column = column
-        self._columns = tuple(columns)
-        self._metadata_column = metadata_column
-        self._embed_on_write = embed_on_write
-        self._documents = column.documents(metadata_column)
+        self._store = DocumentStore(column, columns, metadata_column, embed_on_write=embed_on_write)
 
     @property
     def client(self) -> Column:
         """The vector column."""
-        return self._column
+        return self._store.column
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """Insert rows for nodes, or update the rows that have their ids. Vectors of the nodes are not used."""
         documents = [Document(node.node_id, node.get_content(MetadataMode.NONE), _metadata(node)) for node in nodes]
-        self._documents.write(documents)
-        if documents and self._embed_on_write:
-            self._column.embed()
-        return [each.id for each in documents]
+        return self._store.write(documents)
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
         """Delete the rows of the nodes of one source document."""
-        self._documents.delete_where([_SOURCE], ref_doc_id)
+        self._store.documents.delete_where([_SOURCE], ref_doc_id)
 
     def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
         """Delete the rows with ids; a deletion by filters is not supported."""
         if filters is not None or node_ids is None:
             raise ConfigurationError("delete_nodes needs the ids of the nodes; filters are not supported.")
-        self._documents.delete(node_ids)
+        self._store.documents.delete(node_ids)
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
         """Return the nodes with ids; filters are not supported."""
@@ -109,7 +97,7 @@ class CrdbvecVectorStore(BasePydanticVectorStore):
             raise ConfigurationError("get_nodes needs the ids of the nodes; filters are not supported.")
         return [
             TextNode(id_=each.id, text=each.text, metadata=dict(each.metadata))
-            for each in self._documents.read(node_ids)
+            for each in self._store.documents.read(node_ids)
         ]
 
     def query(self, query: VectorStoreQuery, **_: Any) -> VectorStoreQueryResult:
@@ -123,24 +111,13 @@ class CrdbvecVectorStore(BasePydanticVectorStore):
         given = query.query_str if query.query_str is not None else query.query_embedding
         if given is None:
             raise ConfigurationError("The query has neither a text nor a vector.")
-        hits = self._column.hits(
-            given,
-            limit=query.similarity_top_k,
-            columns=tuple(dict.fromkeys([*self._columns, *([self._metadata_column] if self._metadata_column else [])])),
-            filters=_filters(query.filters, self._documents.subject),
-        )
-        nodes = [self._node(hit) for hit in hits]
-        similarity = _similarity(self._column.metric)
+        found = self._store.search(given, query.similarity_top_k, _filters(query.filters))
+        score = self._store.score(lambda distance: 1 - distance)
         return VectorStoreQueryResult(
-            nodes=nodes,
-            similarities=[similarity(hit.distance) for hit in hits],
-            ids=[node.node_id for node in nodes],
+            nodes=[_node(each) for each in found],
+            similarities=[score(each.distance) for each in found],
+            ids=[each.id for each in found],
         )
-
-    def _node(self, hit: Hit) -> TextNode:
-        metadata = {name: jsonable(hit.columns[name]) for name in self._columns}
-        metadata |= hit.columns.get(self._metadata_column or "") or {}
-        return TextNode(id_=key_text(hit.key.values()), text=str(hit.input), metadata=metadata)
 
 
 class CrdbvecRetriever(BaseRetriever):
@@ -169,18 +146,15 @@ class CrdbvecRetriever(BaseRetriever):
         return [NodeWithScore(node=node, score=score) for node, score in pairs]
 
 
-def _similarity(metric: str) -> Callable[[float], float]:
-    """Return what makes a score, of which more is nearer, from a distance."""
-    if metric == "ip":
-        return lambda distance: -distance
-    return (lambda distance: 1 - distance) if metric == "cosine" else (lambda distance: 1 / (1 + distance))
+def _node(found: FoundDocument) -> TextNode:
+    return TextNode(id_=found.id, text=found.text, metadata=found.metadata)
 
 
 def _metadata(node: BaseNode) -> Mapping[str, Any]:
     return {**node.metadata, **({_SOURCE: node.ref_doc_id} if node.ref_doc_id else {})}
 
 
-def _filters(given: MetadataFilters | None, subject: Callable[[str], str]) -> Filters | None:
+def _filters(given: MetadataFilters | None) -> Filters | None:
     """Return filters of LlamaIndex as those of a search.
 
     Raises:
@@ -196,7 +170,7 @@ def _filters(given: MetadataFilters | None, subject: Callable[[str], str]) -> Fi
             raise ConfigurationError(f"The filter {each} is not supported.")
         is_empty = each.operator == FilterOperator.IS_EMPTY
         values = [None] if is_empty else each.value if isinstance(each.value, list) else [each.value]
-        operators = filters.setdefault(subject(each.key), {})
+        operators = filters.setdefault(each.key, {})
         operator = "=" if is_empty else _OPERATORS[each.operator]
         if operator == "=" and "=" in operators:
             raise ConfigurationError(
