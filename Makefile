@@ -22,7 +22,7 @@ elif [ "$(TORCH)" != pypi ]; then \
 	usually for CUDA (6 GB)." >&2; exit 1; }; \
 fi
 
-.PHONY: help demo ui test stress test-ui chaos workers bench lint check format lock clean
+.PHONY: help demo ui test stress test-ui chaos workers bench docs lint check format lock clean
 
 help: ## Show the targets.
 	@echo "Usage: make <target> [PYTHON=/path/to/python] [TORCH=cpu|auto|pypi]"
@@ -70,6 +70,9 @@ workers: $(READY) ## Run the tests with Celery workers on two hosts, which are k
 
 bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 	set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
+
+docs: $(READY) ## Build the documentation site into build/site, without a network; a dead link fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(READY) ## Run ruff, mypy and import-linter.
 	$(BIN)/ruff check .

@@ -69,7 +69,7 @@ ALLOWED = {
     "serve_forever": "A method of the standard library.",
 }
 
-FOLDERS = ("crdbvec_pipelines", "models", "tests", "benchmarks", "docs", "examples", ".github")
+FOLDERS = ("crdbvec_pipelines", "models", "tests", "benchmarks", "docs", "docsite", "examples", ".github")
 SUFFIXES = {".py", ".md", ".yaml", ".yml"}
 NOT_CHECKED = (
     "CODE_OF_CONDUCT.md",

@@ -31,6 +31,11 @@ from crdbvec_pipelines.telemetry.textfile import run_metrics
 
 _CheckFunction = Callable[..., Iterator[dg.AssetCheckResult]]
 
+CHECK_DESCRIPTIONS: Mapping[str, str] = {
+    "index_used": "Whether the server uses the vector index for searches of this role, according to EXPLAIN.",
+    "recall_at_k": "Whether the index finds the rows that an exact search finds, for queries made from the table.",
+}
+
 _LOG_INTERVAL_SECONDS = 15.0
 # EXPLAIN of a few searches shows whether the index is used; each costs one statement.
 _SAMPLED_SEARCHES = 3
@@ -143,20 +148,18 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
     return vector_index
 
 
-def _check(name: str, names: AssetNames, description: str) -> Callable[[_CheckFunction], dg.AssetChecksDefinition]:
+def _check(name: str, names: AssetNames) -> Callable[[_CheckFunction], dg.AssetChecksDefinition]:
     """Return the decorator of one check; `asset_check` would derive the name of the op from the whole asset key."""
     check: Callable[[_CheckFunction], dg.AssetChecksDefinition] = dg.multi_asset_check(
         name=names.check_op(name),
-        specs=[dg.AssetCheckSpec(name, asset=dg.AssetKey(names.index), description=description)],
+        specs=[dg.AssetCheckSpec(name, asset=dg.AssetKey(names.index), description=CHECK_DESCRIPTIONS[name])],
         required_resource_keys={names.resource},
     )
     return check
 
 
 def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetChecksDefinition:
-    @_check(
-        "index_used", names, "Whether the server uses the vector index for searches of this role, according to EXPLAIN."
-    )
+    @_check("index_used", names)
     def index_used(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with as_dagster_failures():
             column = _open_present(context.resources, spec, names, registry)
@@ -182,11 +185,7 @@ def _index_used(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) 
 def _recall(
     spec: VectorColumn, names: AssetNames, registry: ModelRegistry, index: IndexSpec
 ) -> dg.AssetChecksDefinition:
-    @_check(
-        "recall_at_k",
-        names,
-        "Whether the index finds the rows that an exact search finds, for queries made from the table.",
-    )
+    @_check("recall_at_k", names)
     def recall_at_k(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with as_dagster_failures():
             curve = measure_recall(_open_present(context.resources, spec, names, registry))

@@ -14,6 +14,9 @@ from crdbvec_pipelines.search.plot import quality_plot
 from crdbvec_pipelines.search.questions import read_questions
 from crdbvec_pipelines.search.searcher import Searcher
 
+CHECK = "search_quality"
+DESCRIPTION = "Whether searches find the relevant rows of the questions in a file: nDCG of the first ten hits."
+
 
 def build_search_quality(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
     """Return the check of a vector column's searches; no definitions if the entry names no questions.
@@ -26,12 +29,12 @@ def build_search_quality(spec: VectorColumn, names: AssetNames, registry: ModelR
 
     @dg.asset_check(
         asset=dg.AssetKey(names.asset if spec.index is None else names.index),
-        name="search_quality",
+        name=CHECK,
+        description=DESCRIPTION,
         blocking=False,
         required_resource_keys={names.resource},
     )
     def search_quality(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        """Whether searches find the relevant rows of the questions in a file: nDCG of the first ten hits."""
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
             searcher = Searcher(database, spec, registry.load(spec.model), registry.load)
