@@ -37,7 +37,7 @@ from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.refresh.completion import refresh_and_settle
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
-from crdbvec_pipelines.search.searcher import Filters, Hit, Searcher, SearchQuery, results_frame
+from crdbvec_pipelines.search.searcher import Filters, Hit, Searcher, SearchQuery, results_frame, warn_of_mixed_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +199,10 @@ class Column:
         return Documents(bind_column(self._database, self.spec, self._encoder), metadata_column)
 
     def _searcher(self) -> Searcher:
-        return Searcher(self._database, self.spec, self._encoder, self._load)
+        searcher = Searcher(self._database, self.spec, self._encoder, self._load)
+        # Issued for the line that calls the method of this class.
+        warn_of_mixed_models(searcher, stacklevel=4)
+        return searcher
 
 
 def open_column(

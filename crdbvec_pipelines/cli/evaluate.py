@@ -57,6 +57,8 @@ def command(
     with target.open() as databases:
         column = target.present(databases).column
         searcher = Searcher(databases.of(column), column, target.registry.load(column.model), target.registry.load)
+        if searcher.warning is not None:
+            print_info(f"Warning: {searcher.warning}")
         if count is not None:
             questions = make_questions(searcher.column, count)
             if file is not None:

@@ -30,6 +30,8 @@ class SearchSession:
         self.query = options.query_on(searcher.column.table)
         self._options = options
         self._encoder = encoder
+        if searcher.warning is not None and self.query.mode != "keyword":
+            print_info(f"Warning: {searcher.warning}")
         self._layout = layout_for(output_stream(), is_full=options.is_full)
         if options.is_verbose:
             key = ", ".join(f"{part.name} ({part.cast})" for part in searcher.column.table.key)

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -25,6 +26,7 @@ from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.distinct import without_equal_hits
 from crdbvec_pipelines.search.fusion import Ranks
 from crdbvec_pipelines.search.hybrid import Candidates, HybridSearch
+from crdbvec_pipelines.search.mixed_models import MixedModelsWarning, mixed_models
 from crdbvec_pipelines.search.no_hits import reason_for_no_hits, reason_for_no_keywords
 
 if TYPE_CHECKING:
@@ -99,8 +101,13 @@ class Searcher:
         load: Returns the encoder of a model. With it, a search follows a model migration (`crdbvec migrate`): it uses
             the model whose vectors the column has now, also if the columns are exchanged while it runs.
 
+    Attributes:
+        column: The column.
+        warning: A sentence if some of its vectors are those of another model; None if not.
+
     Raises:
         TableError: The table or its vector column does not exist, or has another dimension than the model.
+        ConfigurationError: Some of its vectors are those of a model with another metric.
     """
 
     def __init__(
@@ -133,6 +140,7 @@ class Searcher:
             migration = find_migration(self._database, spec.table, spec.output)
             if migration is not None and present_column(self._database, spec).model != spec.model:
                 raise ColumnExchanged(str(spec.table), spec.output)
+        self.warning: str | None = mixed_models(self.column, self._nearest.models.ids)
 
     def _has_own_model(self, encoder: Encoder) -> bool:
         return str(self._nearest.models.ids).startswith(models_beginning_with(encoder.model_id))
@@ -363,10 +371,20 @@ def search_frame(
 
     Raises:
         CrdbvecError: As for `Searcher`.
+
+    Warns:
+        MixedModelsWarning: Some vectors of the column are those of another model.
     """
     query = query or SearchQuery()
     searcher = Searcher(database, spec, encoder)
+    warn_of_mixed_models(searcher, stacklevel=3)
     return results_frame(searcher, searcher.search_texts(texts, query), query)
+
+
+def warn_of_mixed_models(searcher: Searcher, stacklevel: int) -> None:
+    """Issue a `MixedModelsWarning` if some vectors of the searched column are those of another model."""
+    if searcher.warning is not None:
+        warnings.warn(searcher.warning, MixedModelsWarning, stacklevel)
 
 
 def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: SearchQuery) -> "pd.DataFrame":

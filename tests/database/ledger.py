@@ -242,6 +242,7 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
     ),
     "adopt_vectors": lambda case: case.spec.fingerprint_column is not None,
     "has_vector_without_fingerprint": lambda case: case.spec.fingerprint_column is not None,
+    "count_other_models": lambda case: case.spec.fingerprint_column is not None,
     "count_edited": lambda case: case.spec.updated_at is not None,
     "has_edited": lambda case: case.spec.updated_at is not None,
     "latest_update": lambda case: case.spec.updated_at is not None,

@@ -14,6 +14,9 @@ ALTER TABLE "public"."track" ADD COLUMN IF NOT EXISTS "v_fingerprint" TEXT;
 --   bytea, nulls_only
 ALTER TABLE "public"."picture" ADD COLUMN IF NOT EXISTS "v" TEXT;
 
+-- add_metrics: Add the column with the metric of each model, as JSON by the model's id.
+ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT;
+
 -- add_suspended_at: Add the column with the time since when a vector column is suspended; NULL if it is not.
 ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS suspended_at TIMESTAMPTZ;
 
@@ -166,6 +169,23 @@ SELECT count(*), CASE WHEN count(*) > 0 THEN least((min(crdbvec_edited.crdbvec_u
 
 -- count_errors: Count the failed rows by status, and the deferred ones among them.
 SELECT crdbvec_error.class, count(*), count(*) FILTER (WHERE crdbvec_error.next_try > now()) FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text GROUP BY crdbvec_error.class;
+
+-- count_other_models: Count, among the next `size` rows with a vector in the order of the key, those of `earlier`
+--     models.
+--   one text, earlier=0, has_lower=False, has_upper=False, is_backwards=False
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT false AS crdbvec_other FROM "public"."passage" AS "crdbvec_row" WHERE true AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   one text, earlier=0, has_lower=True, has_upper=True, is_backwards=True
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT false AS crdbvec_other FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::uuid AND "crdbvec_row"."id" < %(upper_0)s::uuid AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   one text, earlier=2, has_lower=False, has_upper=False, is_backwards=False
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || "crdbvec_row"."passage"::text), pg_catalog.md5(%(earlier_1)s::text || "crdbvec_row"."passage"::text)) AS crdbvec_other FROM "public"."passage" AS "crdbvec_row" WHERE true AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   one text, earlier=2, has_lower=True, has_upper=True, is_backwards=True
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || "crdbvec_row"."passage"::text), pg_catalog.md5(%(earlier_1)s::text || "crdbvec_row"."passage"::text)) AS crdbvec_other FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::uuid AND "crdbvec_row"."id" < %(upper_0)s::uuid AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   template, composite key, special characters in names, earlier=2, has_lower=True, has_upper=True, is_backwards=True
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text)), pg_catalog.md5(%(earlier_1)s::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text || coalesce("crdbvec_row"."body"::text, '') || ' %(limit)s'::text))) AS crdbvec_other FROM "Sales eu"."order.lines" AS "crdbvec_row" WHERE ("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") >= (%(lower_0)s::text, %(lower_1)s::integer, %(lower_2)s::bigint) AND ("crdbvec_row"."realm", "crdbvec_row"."chapter", "crdbvec_row"."verse") < (%(upper_0)s::text, %(upper_1)s::integer, %(upper_2)s::bigint) AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."realm" DESC, "crdbvec_row"."chapter" DESC, "crdbvec_row"."verse" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   list of columns, trigger, updated_at, earlier=2, has_lower=True, has_upper=True, is_backwards=True
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)), pg_catalog.md5(%(earlier_1)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text))) AS crdbvec_other FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   types whose text has settings, updated_at without time zone, earlier=2, has_lower=True, has_upper=True, is_backwards=True
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))), pg_catalog.md5(%(earlier_1)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), '')))) AS crdbvec_other FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
 
 -- count_reasons: Count rows by the reason why they are pending; fingerprints of `earlier` models identify their
 --     vectors. May be a follower read.
@@ -1482,6 +1502,9 @@ SELECT "crdbvec_row"."v"::real[], "crdbvec_row"."id" FROM "public"."picture" AS 
 -- select_column_metadata: List the vector columns of one table.
 SELECT "crdbvec_column"."output", "crdbvec_column"."inputs", "crdbvec_column"."fingerprint", "crdbvec_column"."staleness", "crdbvec_column"."models" FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text ORDER BY crdbvec_column.output;
 
+-- select_metrics: Return the metrics of the models of a table's vector columns, as JSON by the model's id.
+SELECT crdbvec_column.metrics FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.metrics IS NOT NULL;
+
 -- select_migrations: List the model migrations of a schema.
 SELECT crdbvec_migration.table_name, crdbvec_migration.output, crdbvec_migration.second, crdbvec_migration.first_model, crdbvec_migration.second_model, crdbvec_migration.first_models, crdbvec_migration.second_models, crdbvec_migration.first_column, crdbvec_migration.phase, crdbvec_migration.started_at FROM "public"."crdbvec_migrations" AS crdbvec_migration ORDER BY crdbvec_migration.table_name, crdbvec_migration.output;
 
@@ -1570,7 +1593,7 @@ SELECT sum(crdbvec_range.range_size)::int8 FROM [SHOW RANGES FROM TABLE "public"
 INSERT INTO "public"."crdbvec_connections" AS crdbvec_connection (table_name, slot, owner, expires_at) SELECT %(table_name)s::text, crdbvec_free.crdbvec_slot, %(owner)s::text, now() + %(lifetime)s::interval FROM generate_series(1, %(max_connections)s::int8) AS crdbvec_free (crdbvec_slot) WHERE NOT EXISTS (SELECT 1 FROM "public"."crdbvec_connections" AS crdbvec_held WHERE crdbvec_held.table_name = %(table_name)s::text AND crdbvec_held.slot = crdbvec_free.crdbvec_slot AND crdbvec_held.expires_at > now()) ORDER BY crdbvec_free.crdbvec_slot LIMIT %(wanted)s::int8 ON CONFLICT (table_name, slot) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at WHERE crdbvec_connection.expires_at <= now() RETURNING crdbvec_connection.slot;
 
 -- upsert_column_metadata: Insert or update one vector column.
-INSERT INTO "public"."crdbvec_vector_columns" (table_name, output, inputs, fingerprint, staleness, models, changed_at, table_oid) VALUES (%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, %(models)s::text, now(), %(table_oid)s::int8) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, changed_at = excluded.changed_at, table_oid = excluded.table_oid;
+INSERT INTO "public"."crdbvec_vector_columns" (table_name, output, inputs, fingerprint, staleness, models, changed_at, table_oid, metrics) VALUES (%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, %(models)s::text, now(), %(table_oid)s::int8, %(metrics)s::text) ON CONFLICT (table_name, output) DO UPDATE SET inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, models = excluded.models, changed_at = excluded.changed_at, table_oid = excluded.table_oid, metrics = excluded.metrics;
 
 -- use_time_zone: Use a time zone, which fails if the server does not have it.
 SELECT now() AT TIME ZONE %(zone)s::text;
@@ -1677,5 +1700,5 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_finger
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::vector WHERE "crdbvec_row"."id" = %(key_0)s::text AND pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'picture'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 
 -- write_version: Record that a version is installed.
---   version=5
-INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (5, now()) ON CONFLICT (version) DO NOTHING;
+--   version=6
+INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (6, now()) ON CONFLICT (version) DO NOTHING;

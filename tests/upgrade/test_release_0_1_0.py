@@ -61,7 +61,8 @@ UPGRADE = (
     "second_model TEXT NOT NULL, first_models TEXT NOT NULL, second_models TEXT NOT NULL, "
     "first_column INT8 NOT NULL, phase TEXT NOT NULL, started_at TIMESTAMPTZ NOT NULL, "
     "changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output))",
-    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (5, now()) '
+    'ALTER TABLE {schema}."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT',
+    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (6, now()) '
     "ON CONFLICT (version) DO NOTHING",
 )
 

@@ -67,6 +67,14 @@ def add_suspended_at(schema: str) -> sql.Composable:
 
 
 @statement
+def add_metrics(schema: str) -> sql.Composable:
+    """Add the column with the metric of each model, as JSON by the model's id."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS metrics TEXT").format(
+        sql.Identifier(schema, VECTOR_COLUMNS_TABLE)
+    )
+
+
+@statement
 def select_column_metadata(schema: str) -> sql.Composable:
     """List the vector columns of one table."""
     return sql.SQL(
@@ -86,6 +94,15 @@ def select_table_oid(schema: str) -> sql.Composable:
     return sql.SQL(
         "SELECT crdbvec_column.table_oid FROM {} AS crdbvec_column "
         "WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text"
+    ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+@statement
+def select_metrics(schema: str) -> sql.Composable:
+    """Return the metrics of the models of a table's vector columns, as JSON by the model's id."""
+    return sql.SQL(
+        "SELECT crdbvec_column.metrics FROM {} AS crdbvec_column "
+        "WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.metrics IS NOT NULL"
     ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
 
 
@@ -153,12 +170,22 @@ def models_beginning_with(model_id: str) -> str:
 def upsert_column_metadata(schema: str) -> sql.Composable:
     """Insert or update one vector column."""
     return sql.SQL(
-        "INSERT INTO {} (table_name, output, inputs, fingerprint, staleness, models, changed_at, table_oid) VALUES "
-        "(%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, %(staleness)s::text, "
-        "%(models)s::text, now(), %(table_oid)s::int8) ON CONFLICT (table_name, output) DO UPDATE SET "
+        "INSERT INTO {} (table_name, output, inputs, fingerprint, staleness, models, changed_at, table_oid, metrics) "
+        "VALUES (%(table_name)s::text, %(output)s::text, %(inputs)s::text, %(fingerprint)s::text, "
+        "%(staleness)s::text, %(models)s::text, now(), %(table_oid)s::int8, %(metrics)s::text) "
+        "ON CONFLICT (table_name, output) DO UPDATE SET "
         "inputs = excluded.inputs, fingerprint = excluded.fingerprint, staleness = excluded.staleness, "
-        "models = excluded.models, changed_at = excluded.changed_at, table_oid = excluded.table_oid"
+        "models = excluded.models, changed_at = excluded.changed_at, table_oid = excluded.table_oid, "
+        "metrics = excluded.metrics"
     ).format(sql.Identifier(schema, VECTOR_COLUMNS_TABLE))
+
+
+def read_metrics(database: Database, table: Table) -> dict[str, str]:
+    """Return the metrics of the models of a table's vector columns, by the model's id, as far as they are recorded."""
+    metrics: dict[str, str] = {}
+    for (text,) in database.fetch(select_metrics(table.name.schema), {"table_name": table.name.name}):
+        metrics |= json.loads(text)
+    return metrics
 
 
 def read_column_metadata(database: Database, table: Table) -> list[ColumnMetadata]:
@@ -191,7 +218,9 @@ def save_column_metadata(column: BoundColumn) -> list[ColumnMetadata]:
     recorded = column.database.fetch(
         select_table_oid(table.name.schema), {"table_name": table.name.name, "output": spec.output}
     )
-    if definition == previous and recorded == [(table.oid,)]:
+    known = read_metrics(column.database, table)
+    metrics = {**known, current: column.model.metric}
+    if definition == previous and recorded == [(table.oid,)] and metrics == known:
         return saved
     column.database.execute(
         upsert_column_metadata(table.name.schema),
@@ -203,6 +232,7 @@ def save_column_metadata(column: BoundColumn) -> list[ColumnMetadata]:
             "staleness": definition.staleness,
             "models": json.dumps(definition.models),
             "table_oid": table.oid,
+            "metrics": json.dumps({model: metrics[model] for model in definition.models if model in metrics}),
         },
     )
     return read_column_metadata(column.database, table)

@@ -18,7 +18,9 @@ def make_version_1(connection: psycopg.Connection) -> None:
         "DROP TABLE crdbvec_metadata_version, crdbvec_claims, crdbvec_limits, crdbvec_connections, crdbvec_lags, "
         "crdbvec_migrations"
     )
-    connection.execute("ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid, DROP COLUMN suspended_at")
+    connection.execute(
+        "ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid, DROP COLUMN suspended_at, DROP COLUMN metrics"
+    )
 
 
 def test_preparing_records_the_current_version(database: Database, connection: psycopg.Connection) -> None:
@@ -42,6 +44,7 @@ def test_a_table_of_release_0_1_0_is_read_and_upgraded(database: Database, conne
         "create_lags_table",
         "add_suspended_at",
         "create_migrations_table",
+        "add_metrics",
         "write_version",
     ]
     prepared(database, column())
