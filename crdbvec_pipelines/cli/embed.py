@@ -28,6 +28,7 @@ from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.completion import LockedOut, refresh_and_settle
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
+from crdbvec_pipelines.telemetry.tracing import traced_run
 
 ROWS_FAILED_EXIT_CODE = 3
 """The command has finished, but rows are recorded as failed, in this or an earlier run."""
@@ -128,7 +129,7 @@ def command(
         embedder = _Embedder(databases, target, num_batches, rebuild_index, verbose)
         results = []
         for column in target.columns:
-            with target.naming(column):
+            with target.naming(column), traced_run(column, "embed"):
                 results.append((column, *embedder.embed(column)))
     if as_json:
         _print_json(results)

@@ -19,6 +19,7 @@ from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.refresh.rounds import RoundResult
 from crdbvec_pipelines.telemetry.exporter import Exporter, metrics_host
+from crdbvec_pipelines.telemetry.tracing import tracing
 
 if TYPE_CHECKING:
     from crdbvec_pipelines.orchestration.instance.reporting import MaterializationReporter
@@ -68,7 +69,7 @@ def follow_target(
 
         names = ", ".join(str(each.spec) for each in columns)
         click.echo(f"Following {names}. Ctrl-C stops after the current batch.", err=True)
-        with stop_event() as stop, exporter or nullcontext():
+        with stop_event() as stop, exporter or nullcontext(), tracing():
             follower = Follower(
                 columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round, reload=reload
             )

@@ -21,11 +21,12 @@ from crdbvec_pipelines.refresh.batches import EncodedRows, encode_rows, write_ro
 from crdbvec_pipelines.refresh.bisect import PartSize
 from crdbvec_pipelines.refresh.channel import Channel
 from crdbvec_pipelines.refresh.locked_rows import LockedRows
-from crdbvec_pipelines.refresh.memory import MemoryAccount
+from crdbvec_pipelines.refresh.memory import MemoryAccount, content_bytes
 from crdbvec_pipelines.refresh.options import RefreshOptions
 from crdbvec_pipelines.refresh.pages import PendingBatches
 from crdbvec_pipelines.refresh.permission import RefreshPermission
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
+from crdbvec_pipelines.refresh.spans import ENCODE, WRITE, RefreshSpan, WorkSpan
 from crdbvec_pipelines.refresh.stored_vectors import StoredVectors
 
 # If this many rows fail and none succeeds, the model is more probably misconfigured than all of the rows invalid. They
@@ -45,7 +46,9 @@ class BatchEncoder(Protocol):
 class _Batch:
     index: int
     rows: list[PendingRow]
-    bytes: int
+    memory_bytes: int
+    input_bytes: int
+    span: WorkSpan
 
 
 def refresh(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange, options: RefreshOptions) -> RefreshReport:
@@ -86,6 +89,7 @@ class _Refresh:
         self._claim = RangeClaim(rows.column, key_range)
         self._memory = MemoryAccount(options.memory, self._must_end)
         self._has_ended = False
+        self._span = RefreshSpan(rows.spec)
         self._locked = LockedRows(rows, options.lock_wait_seconds)
         permission = RefreshPermission(rows.column, self._must_end)
         self._batches = PendingBatches(rows, key_range, options, self._claim, self._memory, self._locked, permission)
@@ -94,7 +98,7 @@ class _Refresh:
         return self._has_ended or self._options.stop.is_set()
 
     def run(self) -> RefreshReport:
-        with self._claim, self._memory:
+        with self._span, self._claim, self._memory:
             return self._run()
 
     def _run(self) -> RefreshReport:
@@ -118,6 +122,7 @@ class _Refresh:
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
+            self._span.count(retries=self._rows.retries - retries)
         if self._failures:
             raise self._failures[0]
         return written + RefreshReport(
@@ -147,10 +152,16 @@ class _Refresh:
         self._to_write.close()
 
     def _read(self) -> None:
-        for index, (rows, size) in enumerate(self._batches, start=1):
-            accepted = self._to_encode.put(_Batch(index, rows, size))
-            if not accepted or self._options.stop.is_set() or index == self._options.max_batches:
-                break
+        try:
+            for index, (rows, size) in enumerate(self._batches, start=1):
+                input_bytes = content_bytes(rows)
+                span = self._span.batch(index, len(rows), input_bytes, self._batches.read_since_ns)
+                accepted = self._to_encode.put(_Batch(index, rows, size, input_bytes, span))
+                if not accepted or self._options.stop.is_set() or index == self._options.max_batches:
+                    break
+        except BaseException as error:
+            self._span.read_failed(self._batches.read_since_ns, error)
+            raise
         self._to_encode.close()
 
     def _encode(self) -> None:
@@ -159,15 +170,22 @@ class _Refresh:
                 self._to_encode.abandon()
                 return
             encode = functools.partial(self._encoder.encode, batch_index=batch.index)
-            encoded = encode_rows(
-                encode,
-                batch.rows,
-                self._options.cache,
-                stored=self._stored,
-                max_unknown=self._rows.spec.checks.unknown_tokens,
-                size=self._encoded_size,
-                known_input=self._options.known_input,
-            )
+            with batch.span.child(ENCODE) as span:
+                encoded = encode_rows(
+                    encode,
+                    batch.rows,
+                    self._options.cache,
+                    stored=self._stored,
+                    max_unknown=self._rows.spec.checks.unknown_tokens,
+                    size=self._encoded_size,
+                    known_input=self._options.known_input,
+                )
+                span.set(
+                    rows_encoded=len(encoded.rows) - encoded.deduplicated,
+                    rows_deduplicated=encoded.deduplicated,
+                    rows_failed=len(encoded.failures),
+                    tokens=encoded.tokens,
+                )
             if not self._to_write.put((batch, encoded)):
                 return
 
@@ -176,7 +194,7 @@ class _Refresh:
         rejected_by_model = 0
         for batch, encoded in self._to_write:
             report += self._write_batch(batch, encoded, has_written=report.rows_embedded > 0)
-            self._memory.release(batch.bytes)
+            self._memory.release(batch.memory_bytes)
             rejected_by_model += len(encoded.failures)
             if report.rows_embedded == 0 and rejected_by_model >= _MAX_INITIAL_FAILED_ROWS:
                 raise EncodingError(
@@ -198,9 +216,11 @@ class _Refresh:
 
     def _write_batch(self, batch: _Batch, encoded: EncodedRows, *, has_written: bool) -> RefreshReport:
         started = time.perf_counter()
-        written = write_rows(
-            self._rows, encoded.rows, encoded.vectors, has_written=has_written, size=self._written_size
-        )
+        with batch.span.child(WRITE) as span:
+            written = write_rows(
+                self._rows, encoded.rows, encoded.vectors, has_written=has_written, size=self._written_size
+            )
+            span.set(rows_embedded=written.embedded, rows_failed=len(written.failures), rows_locked=len(written.locked))
         write_seconds = time.perf_counter() - started
         locked = [encoded.rows[position] for position in written.locked]
         if locked:
@@ -212,6 +232,14 @@ class _Refresh:
         embedded, changed = _without_unsettled(written.embedded, len(done) - written.embedded, len(unsettled))
         failures = rejected + unsettled
         self._rows.errors.record(failures)
+        batch.span.count(
+            rows_read=len(batch.rows),
+            rows_embedded=embedded,
+            rows_failed=len(failures),
+            tokens=encoded.tokens,
+            bytes=batch.input_bytes,
+        )
+        batch.span.end()
         self._options.on_batch(
             WrittenBatch(
                 batch.index,
@@ -220,7 +248,7 @@ class _Refresh:
                 failed=frozenset(failure.key for failure in failures),
                 locked=frozenset(row.key for row in locked),
                 tokens=encoded.tokens,
-                input_bytes=batch.bytes,
+                input_bytes=batch.input_bytes,
                 encode_seconds=encoded.seconds,
                 write_seconds=write_seconds,
             )
@@ -251,13 +279,16 @@ class _Refresh:
 
     def _retry_locked(self) -> RefreshReport:
         """Try to write the rows that were locked before."""
-        retried = self._locked.retry()
+        with self._span.child(WRITE) as span:
+            retried = self._locked.retry()
+            span.set(rows_embedded=retried.embedded, rows_failed=len(retried.failures))
         rejected = {failure.key for failure in retried.failures}
         done = [row for row in retried.rows if row.key not in rejected]
         unsettled = self._unsettled(done)
         embedded, changed = _without_unsettled(retried.embedded, len(done) - retried.embedded, len(unsettled))
         failures = [*retried.failures, *unsettled]
         self._rows.errors.record(failures)
+        self._span.count(rows_embedded=embedded, rows_failed=len(failures))
         if retried.rows:
             failed = frozenset(failure.key for failure in failures)
             self._options.on_batch(WrittenBatch(0, retried.rows, embedded, failed=failed, is_late=True))

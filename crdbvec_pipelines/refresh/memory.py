@@ -140,6 +140,17 @@ def input_bytes(rows: Sequence[PendingRow]) -> int:
     return sum(value_bytes(row.input) for row in rows)
 
 
+def content_bytes(rows: Sequence[PendingRow]) -> int:
+    """Return the bytes of the inputs of rows without what Python adds to them; those of a text are UTF-8."""
+    return sum(_content_bytes(row.input) for row in rows)
+
+
+def _content_bytes(value: object) -> int:
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode())
+    return len(value) if isinstance(value, (bytes, bytearray, memoryview)) else value_bytes(value)
+
+
 def value_bytes(value: object) -> int:
     """Return the memory of one input."""
     return sys.getsizeof(value)

@@ -3,6 +3,7 @@
 A row that cannot be read does not end the reading: it is found by smaller pages, recorded as failed and left out.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 
 from crdbvec_pipelines.database.errors import DatabaseError, UnconvertibleValue, is_unreadable_row
@@ -41,6 +42,7 @@ class PendingBatches:
         cleared: The number of cleared rows.
         unreadable: The number of rows that could not be read; they are recorded as failed.
         skipped: The ranges whose rows were left to other processes.
+        read_since_ns: When the reading of the latest batch started, as `time.time_ns`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class PendingBatches:
         self.cleared = 0
         self.unreadable = 0
         self.skipped: set[KeyRange] = set()
+        self.read_since_ns = time.time_ns()
 
     def __iter__(self) -> Iterator[tuple[list[PendingRow], int]]:
         self._exclude_deferred = self._rows.has_deferred_rows()
@@ -101,6 +104,8 @@ class PendingBatches:
             reserved = self._memory.reserve(allowed, wait=not batch)
             if reserved is None and not batch:
                 return
+            if not batch:
+                self.read_since_ns = time.time_ns()
             if reserved is not None:
                 limit = min(self._limit, self._options.batch_size - len(batch))
                 try:

@@ -7,6 +7,7 @@ import pytest
 
 from crdbvec_pipelines.telemetry.textfile import DIRECTORY_VARIABLE
 from tests.orchestration.project import BuildProject
+from tests.support.spans import numbers, recorded_spans
 from tests.support.tables import INT_SHAPE, create_table, insert_rows
 from tests.telemetry.test_metrics import samples
 
@@ -51,3 +52,31 @@ def test_the_textfile_agrees_with_the_metadata_of_the_runs(
     assert connection.execute("SELECT count(*) FROM passage WHERE passage_vector IS NULL").fetchone() == (1,)
     project.run("resume")
     assert project.tick().jobs == ["passage_vector__follow"]
+
+
+def test_the_spans_of_the_runs_agree_with_their_metadata(
+    url: str, connection: psycopg.Connection, build_project: BuildProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table(connection, INT_SHAPE, [f"text {number}" for number in range(30)])
+    project = build_project(url, model="stub_hash", partitions={"target_rows": 10}, batch_size=5)
+    project.prepare()
+    with recorded_spans(monkeypatch) as recorded:
+        keys = project.partitions
+        assert len(keys) > 1
+        for key in keys:
+            project.run("encode_in_process", partition_key=key)
+        insert_rows(connection, INT_SHAPE, {100: "new"})
+        project.run("follow")
+        project.run("maintain")
+    runs = recorded.named("run")
+    assert [numbers(run)["operation"] for run in runs] == [*["partitions"] * len(keys), "follow", "maintain"]
+    assert len({numbers(run)["dagster_run_id"] for run in runs}) == len(runs)
+    embedded = project.rows_embedded()
+    partitions = [numbers(run)["rows_embedded"] for run in runs[: len(keys)]]
+    # The last event of the last partition is that of the follow run.
+    assert partitions[:-1] == [embedded[key] for key in keys[:-1]]
+    assert sum(map(int, map(str, partitions))) == 30
+    assert numbers(runs[-2])["rows_embedded"] == 1
+    # The refreshes are parts of their runs, although they are made by other threads.
+    assert recorded.children(runs[0]) == ["refresh"]
+    assert recorded.counts()["batch"] == recorded.counts()["write"]

@@ -60,7 +60,7 @@ def test_a_scrape_agrees_with_the_report_of_the_follower(database: Database, con
     assert after["crdbvec_tokens_total"] == report.tokens_encoded
     assert after["crdbvec_statement_retries_total"] == report.retries
     assert after["crdbvec_encode_seconds_count"] == after["crdbvec_write_seconds_count"] == report.batches
-    assert after["crdbvec_input_bytes_total"] > 0
+    assert after["crdbvec_input_bytes_total"] == sum(len(f"text {number}") for number in range(25))
     assert after["crdbvec_oldest_pending_seconds"] == 0
     assert after["crdbvec_last_round_timestamp_seconds"] > 0
     assert after["crdbvec_suspended"] == 0

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import replace
 from threading import Event
 
@@ -96,7 +97,8 @@ class PartitionRun:
                 while waiting or active or claimed:
                     while waiting and len(active) < at_once and not self._is_limit_reached():
                         key = waiting.popleft()
-                        active[pool.submit(self._complete, key)] = key
+                        # With the span of the run.
+                        active[pool.submit(copy_context().run, self._complete, key)] = key
                     if not active and (self._is_limit_reached() or not claimed):
                         break
                     if not active:

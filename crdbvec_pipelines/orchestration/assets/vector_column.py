@@ -26,6 +26,7 @@ from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
 from crdbvec_pipelines.telemetry.textfile import run_metrics
+from crdbvec_pipelines.telemetry.tracing import traced_run
 
 # On a run of the in-process job: batches are encoded in the process of the run, whatever `executor` says.
 IN_PROCESS_TAG = "crdbvec/in_process"
@@ -97,7 +98,11 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
         required_resource_keys={names.resource},
     )
     def vector_column(context: dg.AssetExecutionContext, config: RefreshConfig) -> Iterator[Any]:
-        with retrying(_RETRIES, context.retry_number), as_dagster_failures():
+        with (
+            retrying(_RETRIES, context.retry_number),
+            as_dagster_failures(),
+            traced_run(spec, "partitions", context.run.run_id),
+        ):
             ranges = {key: parse_partition_key(key, spec.table) for key in context.partition_keys}
             keep_connections_open(context.instance)
             database = background_database(context.resources, names.resource, spec)

@@ -26,6 +26,7 @@ from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_s
 from crdbvec_pipelines.refresh.settling import Settling
 from crdbvec_pipelines.telemetry.state import read_gauges
 from crdbvec_pipelines.telemetry.textfile import run_metrics
+from crdbvec_pipelines.telemetry.tracing import traced_run
 
 # The waits between two rounds that find nothing but locked rows.
 _MIN_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.5, 10.0
@@ -58,7 +59,11 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
 
     @dg.op(name=names.op("follow"), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
     def follow(context: dg.OpExecutionContext, config: FollowConfig) -> None:
-        with as_dagster_failures(), run_metrics(spec) as metrics:
+        with (
+            as_dagster_failures(),
+            traced_run(spec, "follow", context.run_id),
+            run_metrics(spec) as metrics,
+        ):
             keep_connections_open(context.instance)
             database = database_of(context.resources, names.resource)
             present = present_column(database, spec)

@@ -30,6 +30,7 @@ from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.telemetry.state import read_gauges
 from crdbvec_pipelines.telemetry.textfile import run_metrics
+from crdbvec_pipelines.telemetry.tracing import traced_run
 
 
 def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.Definitions:
@@ -41,7 +42,11 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
 
     @dg.op(name=names.op("maintain"), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
     def maintain(context: dg.OpExecutionContext) -> None:
-        with as_dagster_failures(), run_metrics(spec) as metrics:
+        with (
+            as_dagster_failures(),
+            traced_run(spec, "maintain", context.run_id),
+            run_metrics(spec) as metrics,
+        ):
             keep_connections_open(context.instance)
             database = background_database(context.resources, names.resource, spec)
             present = present_column(database, spec)
