@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 # The option that names the code location of the checkout.
 WORKSPACE = ("-w", str(ROOT / "workspace.yaml"))
 # The first start imports everything with cold caches.
-_START_LIMIT_SECONDS = 120
+_START_LIMIT_SECONDS = 600
 _POLL_SECONDS = 0.1
 
 _LAUNCH = """

@@ -25,7 +25,7 @@ from crdbvec_pipelines.orchestration.instance.in_progress import find_work_in_pr
 from crdbvec_pipelines.orchestration.instance.storage import URL_VARIABLE, sqlalchemy_url
 
 _REPETITIONS = 3
-_INSTANCE = """
+INSTANCE = """
 storage: {custom: {module: crdbvec_pipelines.orchestration.instance.storage, class: PostgresStorage, config: {}}}
 telemetry: {enabled: false}
 """
@@ -83,7 +83,7 @@ def main() -> None:
     with own_server() as server, tempfile.TemporaryDirectory(prefix="crdbvec-bench-") as name:
         os.environ[URL_VARIABLE] = sqlalchemy_url(server.ensure_database("dagster"))
         folder = Path(name)
-        (folder / "dagster.yaml").write_text(_INSTANCE, encoding="utf-8")
+        (folder / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
         found = measure(options.columns, options.partitions, folder)
     show(
         f"{options.columns:,} vector columns, {options.partitions:,} partitions", ("what", "seconds", "ms each"), found

@@ -17,6 +17,11 @@ _POLL_SECONDS = 0.5
 _CHECK_INTERVAL_SECONDS = 5.0
 
 
+def utc_now() -> datetime:
+    """Return the time that is compared with `quiet_hours`."""
+    return datetime.now(UTC)
+
+
 def quiet_until(spec: VectorColumn, now: datetime | None = None) -> datetime | None:
     """Return when the quiet hours of a vector column end; None if it has none now.
 
@@ -24,7 +29,7 @@ def quiet_until(spec: VectorColumn, now: datetime | None = None) -> datetime | N
         spec: The vector column.
         now: The time; by default the present.
     """
-    return end_of_quiet_hours(spec.quiet_hours, spec.schedule_timezone, now or datetime.now(UTC))
+    return end_of_quiet_hours(spec.quiet_hours, spec.schedule_timezone, now or utc_now())
 
 
 def quiet_text(until: datetime) -> str:

@@ -2,14 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.telemetry.catalog import LABELS, METRICS
-
-if TYPE_CHECKING:
-    pass
 
 
 class Metrics:
@@ -34,6 +30,12 @@ class Metrics:
                 self._gauges[metric.name] = Gauge(*given, registry=self.registry)
             else:
                 self._histograms[metric.name] = Histogram(*given, registry=self.registry, buckets=metric.buckets)
+
+    def text(self) -> str:
+        """Return the metrics in Prometheus's text format."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self.registry).decode()
 
     def start(self, spec: VectorColumn) -> None:
         """Show the counters of a vector column as 0, so that their first increase is visible."""
@@ -75,6 +77,11 @@ class Metrics:
 
     def _add(self, spec: VectorColumn, name: str, value: float) -> None:
         self._counters[name].labels(*_labels(spec)).inc(value)
+
+
+def labels_of(spec: VectorColumn) -> dict[str, str]:
+    """Return the labels of a vector column."""
+    return dict(zip(LABELS, _labels(spec), strict=True))
 
 
 def _labels(spec: VectorColumn) -> tuple[str, str, str, str]:

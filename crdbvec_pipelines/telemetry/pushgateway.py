@@ -1,7 +1,7 @@
 """The metrics of runs, pushed to a Pushgateway of Prometheus, in one group per vector column and machine.
 
-A Pushgateway keeps what was pushed last and adds nothing up. So the group is read, its counters and histograms are added,
-and the sum replaces it. The runs of one machine do this one after the other; machines have groups of their own.
+A Pushgateway keeps what was pushed last and adds nothing up. So a run reads its group, adds counters and histograms,
+and replaces the group by the sums. The runs of one machine do so one after the other; each machine has its own groups.
 """
 
 import base64

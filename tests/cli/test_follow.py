@@ -12,12 +12,14 @@ import pytest
 from crdbvec_pipelines.config import load_config
 from crdbvec_pipelines.orchestration.asset_names import asset_names
 from crdbvec_pipelines.orchestration.assets.metadata import COUNTS
+from tests.chaos.deployment import free_port
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import CallLog, stub_vector
 from tests.support.processes import run_crdbvec, start_crdbvec
 from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table, insert_rows, vectors
 from tests.support.waiting import wait_until
+from tests.telemetry.test_metrics import scrape
 
 ROWS = 300
 BATCH = 10
@@ -68,6 +70,42 @@ def test_stopped_process_exits_with_0_and_encodes_no_row_twice(
     run_crdbvec(["embed"], project, CRDBVEC_URL=url)
     check_vectors(connection)
     assert sorted(calls.inputs()) == sorted(TEXTS)
+
+
+def test_metrics_are_served_and_log_lines_are_json_on_request(
+    url: str, connection: psycopg.Connection, project: Path
+) -> None:
+    create_table(connection, texts=TEXTS[:25])
+    write_config(project, {"model": "stub_hash"})
+    port = free_port()
+    arguments = ["--log-format", "json", "embed", "-F", "--metrics-port", str(port)]
+    process = start_crdbvec(arguments, project, CRDBVEC_URL=url)
+
+    def embedded() -> float:
+        try:
+            return scrape(port)["crdbvec_rows_embedded_total"]
+        except OSError:
+            return 0
+
+    wait_until(lambda: embedded() == 25)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    following, *logged = stderr.splitlines()
+    assert following.startswith("Following public.passage.passage_vector.")
+    records = [json.loads(line) for line in logged]
+    assert {"level": "WARNING", "message": f"Metrics are served on port {port}."}.items() <= records[0].items()
+    assert all(record.keys() >= {"time", "level", "logger", "message", "thread"} for record in records)
+
+
+def test_an_invalid_use_of_these_options_is_a_usage_error(invoke: Invoke) -> None:
+    for arguments, expected in (
+        (["embed", "--metrics-port", "0"], "--metrics-port requires -F."),
+        (["--log-format", "xml", "embed"], "'xml' is not one of 'text', 'json'"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert expected in result.stderr
 
 
 def test_idle_process_exits_and_prints_only_its_counts_on_stdout(

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from crdbvec_pipelines.config import load_config
 from crdbvec_pipelines.keyspace import Bound, KeyRange, parse_partition_key
+from crdbvec_pipelines.orchestration.asset_names import QUEUE_TAG
 from tests.orchestration.project import Project
 from tests.support.models import CallLog, stub_vector
 from tests.support.tables import INT_SHAPE, Key, vectors
@@ -67,8 +68,13 @@ class BackfilledColumn:
         self.partitions = self.project.partitions
         self.ranges = {key: parse_partition_key(key, self.project.spec.table) for key in self.partitions}
 
-    def launch(self, **tags: str) -> str:
-        """Launch a backfill of all partitions, as the UI does, and return its id."""
+    def launch(self, *, queue: str | None = None, **tags: str) -> str:
+        """Launch a backfill of all partitions, as the UI does, and return its id.
+
+        Args:
+            queue: The Celery queue of its runs, if it is not that of the entry.
+            tags: Further tags, without Dagster's prefix.
+        """
         backfill_id = uuid4().hex[:8]
         self.instance.add_backfill(
             PartitionBackfill.from_asset_partitions(
@@ -77,7 +83,10 @@ class BackfilledColumn:
                 partition_names=self.partitions,
                 asset_selection=[self.project.asset],
                 backfill_timestamp=datetime.now(UTC).timestamp(),
-                tags={f"dagster/{name}": value for name, value in tags.items()},
+                tags={
+                    **({} if queue is None else {QUEUE_TAG: queue}),
+                    **{f"dagster/{name}": value for name, value in tags.items()},
+                },
                 dynamic_partitions_store=self.instance,
                 all_partitions=False,
                 title=None,

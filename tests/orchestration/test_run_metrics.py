@@ -1,25 +1,41 @@
-"""The textfile of Dagster's runs agrees with the metadata of their materializations; suspending from Dagster."""
+"""Textfile, Pushgateway and spans of Dagster's runs agree with their materializations; suspending from Dagster."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from crdbvec_pipelines.telemetry.pushgateway import URL_VARIABLE
 from crdbvec_pipelines.telemetry.textfile import DIRECTORY_VARIABLE
 from tests.orchestration.project import BuildProject
+from tests.support.pushgateway import Pushgateway, pushgateway
 from tests.support.spans import numbers, recorded_spans
 from tests.support.tables import INT_SHAPE, create_table, insert_rows
 from tests.telemetry.test_metrics import samples
+
+
+@pytest.fixture
+def gateway() -> Iterator[Pushgateway]:
+    with pushgateway() as server:
+        yield server
+
+
+def pushed(server: Pushgateway) -> dict[str, float]:
+    """Return what Prometheus scrapes from the only group."""
+    return samples(server.text())
 
 
 def test_the_textfile_agrees_with_the_metadata_of_the_runs(
     url: str,
     connection: psycopg.Connection,
     build_project: BuildProject,
+    gateway: Pushgateway,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path / "metrics"))
+    monkeypatch.setenv(URL_VARIABLE, gateway.url)
     create_table(connection, INT_SHAPE, [f"text {number}" for number in range(30)])
     project = build_project(url, model="stub_hash")
     project.prepare()
@@ -33,12 +49,14 @@ def test_the_textfile_agrees_with_the_metadata_of_the_runs(
     assert found["crdbvec_rows_failed_total"] == embedded["rows_failed"] == 0
     assert found["crdbvec_encode_seconds_count"] == embedded["batches"]
     assert found["crdbvec_statement_retries_total"] == embedded["retries"]
+    assert pushed(gateway) == found
     # A tick writes its state; a further run adds to the counters.
     insert_rows(connection, INT_SHAPE, {100: "new", 101: "newer"})
     tick = project.tick()
     assert samples(file.read_text(encoding="utf-8"))["crdbvec_rows_pending"] == 2
     project.run_requests(tick)
     found = samples(file.read_text(encoding="utf-8"))
+    assert pushed(gateway) == found
     assert found["crdbvec_rows_embedded_total"] == 30 + project.rows_embedded()[partition] == 32
     # Suspended from Dagster: the sensor says so, and a run fails without a further attempt.
     project.run("suspend")

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.refresh.follower import FollowedColumn, Follower
+from crdbvec_pipelines.telemetry.accumulation import accumulated, read_samples
 from crdbvec_pipelines.telemetry.exporter import Exporter
-from crdbvec_pipelines.telemetry.textfile import merged
 from tests.support.models import registry
 from tests.support.tables import INT_SHAPE, column, create_table
 from tests.support.waiting import wait_until
@@ -80,7 +80,7 @@ def test_counters_of_earlier_runs_are_added_and_gauges_are_replaced() -> None:
         "# HELP b B.\n# TYPE b gauge\nb {}\n"
         '# HELP c C.\n# TYPE c histogram\nc_bucket{{le="1.0"}} {}\nc_bucket{{le="+Inf"}} {}\nc_sum {}\nc_count {}\n'
     )
-    found = merged(text.format(2, 7, 1, 3, 4.5, 3), text.format(3, 8, 2, 2, 1.0, 2))
+    found = accumulated(read_samples(text.format(2, 7, 1, 3, 4.5, 3)), text.format(3, 8, 2, 2, 1.0, 2))
     values = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(found)
@@ -95,4 +95,4 @@ def test_counters_of_earlier_runs_are_added_and_gauges_are_replaced() -> None:
         ("c_count",): 5,
     }
     # What this run does not have is kept.
-    assert samples(merged("# HELP b B.\n# TYPE b gauge\nb 7\n", "# HELP b B.\n# TYPE b gauge\n")) == {"b": 7}
+    assert samples(accumulated({("b", ()): 7.0}, "# HELP b B.\n# TYPE b gauge\n")) == {"b": 7}

@@ -1,4 +1,4 @@
-"""The metrics of runs in a Pushgateway: added up, in one group per column and machine, and never the reason of a failure."""
+"""The metrics of runs in a Pushgateway: added up, one group per column and machine, never the reason of a failure."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor

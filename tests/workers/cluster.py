@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -42,12 +43,15 @@ class Worker:
         folder: Its working directory and its $DAGSTER_HOME.
         variables: Its environment.
         tables: The proxy through which it reaches the server of the tables.
+        queue: The queue from which it takes runs; None for the default one.
+        slots: How many runs it executes at the same time.
     """
 
     host: Host
     folder: Path
     variables: Mapping[str, str]
     tables: Proxy
+    queue: str | None = None
     slots: int = 1
     _process: "subprocess.Popen[bytes] | None" = None
 
@@ -58,7 +62,8 @@ class Worker:
     def start(self) -> None:
         """Start the worker."""
         name = f"crdbvec@{self.host.name}"
-        command = self.host.command([*CRDBVEC, "worker", "--name", name, "--slots", str(self.slots)])
+        queue = () if self.queue is None else ("--queue", self.queue)
+        command = self.host.command([*CRDBVEC, "worker", "--name", name, "--slots", str(self.slots), *queue])
         with (self.folder / "worker.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -171,7 +176,8 @@ def running_cluster(
     *,
     poll_seconds: int,
     port: int,
-    **entry: object,
+    queues: Sequence[str | None] = (None, None),
+    **entry: Any,
 ) -> Iterator[Cluster]:
     """Start everything, wait until the workers take runs, and stop everything at the end.
 
@@ -182,6 +188,7 @@ def running_cluster(
         rows: The rows of the table.
         poll_seconds: How often run monitoring asks for the state of runs.
         port: A free port for the broker.
+        queues: The queue of each worker.
         entry: Values of the configuration entry.
     """
     with ExitStack() as stack:
@@ -202,14 +209,14 @@ def running_cluster(
         shutil.copy(ROOT / "deploy" / "celery" / "dagster.yaml", folder)
         change_settings(folder, run_monitoring={"poll_interval_seconds": poll_seconds})
         workers = []
-        for host in network.hosts:
+        for host, queue in zip(network.hosts, queues, strict=True):
             tables = Proxy(url, _PASSWORD, network.tables)
             stack.callback(tables.close)
             home = folder / host.name
             home.mkdir()
             shutil.copy(folder / "dagster.yaml", home)
             own = {**variables, "DAGSTER_HOME": str(home), "CRDBVEC_URL": tables.url}
-            worker = Worker(host, home, own, tables)
+            worker = Worker(host, home, own, tables, queue)
             stack.callback(worker.stop)
             workers.append(worker)
         previous = {name: os.environ.get(name) for name in variables}

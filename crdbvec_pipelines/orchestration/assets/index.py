@@ -27,7 +27,7 @@ from crdbvec_pipelines.search.index_build import (
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
 from crdbvec_pipelines.search.recall import Measurement, measure_recall
-from crdbvec_pipelines.telemetry.textfile import run_metrics
+from crdbvec_pipelines.telemetry.runs import run_metrics
 
 _CheckFunction = Callable[..., Iterator[dg.AssetCheckResult]]
 

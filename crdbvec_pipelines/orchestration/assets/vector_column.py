@@ -25,7 +25,7 @@ from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
-from crdbvec_pipelines.telemetry.textfile import run_metrics
+from crdbvec_pipelines.telemetry.runs import run_metrics
 from crdbvec_pipelines.telemetry.tracing import traced_run
 
 # On a run of the in-process job: batches are encoded in the process of the run, whatever `executor` says.

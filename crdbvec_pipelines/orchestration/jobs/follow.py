@@ -24,8 +24,8 @@ from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.rounds import RoundResult, follow_round, passes_since
 from crdbvec_pipelines.refresh.settling import Settling
+from crdbvec_pipelines.telemetry.runs import run_metrics
 from crdbvec_pipelines.telemetry.state import read_gauges
-from crdbvec_pipelines.telemetry.textfile import run_metrics
 from crdbvec_pipelines.telemetry.tracing import traced_run
 
 # The waits between two rounds that find nothing but locked rows.

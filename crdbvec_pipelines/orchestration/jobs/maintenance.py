@@ -28,8 +28,8 @@ from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.refresh.completion import complete_range
 from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
+from crdbvec_pipelines.telemetry.runs import run_metrics
 from crdbvec_pipelines.telemetry.state import read_gauges
-from crdbvec_pipelines.telemetry.textfile import run_metrics
 from crdbvec_pipelines.telemetry.tracing import traced_run
 
 

@@ -40,7 +40,7 @@ from crdbvec_pipelines.partitioning import open_range_needs_split
 from crdbvec_pipelines.refresh.permission import paused_text
 from crdbvec_pipelines.refresh.rounds import read_watermark
 from crdbvec_pipelines.refresh.watermark import Watermark
-from crdbvec_pipelines.telemetry.textfile import run_metrics
+from crdbvec_pipelines.telemetry.runs import run_metrics
 
 # Dagster ends a tick after 60 s and discards its result.
 _TICK_SECONDS = 30.0

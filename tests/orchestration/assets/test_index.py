@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,11 +16,13 @@ from PIL import Image
 
 from crdbvec_pipelines.config import vector_column
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.telemetry.textfile import DIRECTORY_VARIABLE
 from tests.orchestration.project import UNUSED_URL, BuildProject, Project
 from tests.support.servers import Server
 from tests.support.tables import create_table
 from tests.support.vectors import preferring_indexes
 from tests.support.work import embed
+from tests.telemetry.test_metrics import samples
 
 KEY = dg.AssetKey(["public", "passage", "passage_vector_index"])
 MODEL = "stub_hash"
@@ -239,11 +242,17 @@ def test_automatic_build_without_coverage_succeeds_and_builds_nothing(
     assert not materialize(project).success
 
 
-def test_recall_check_has_latencies_the_smallest_effort_and_a_plot(large: str, build_indexed: BuildIndexed) -> None:
+def test_recall_check_has_latencies_the_smallest_effort_and_a_plot(
+    large: str, build_indexed: BuildIndexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path / "metrics"))
     project = build_indexed(preferring_indexes(large), metric="cosine", effort=200)
     materialize(project)
     recall = evaluate(project, "recall_at_k")
     facts = check_metadata(recall)
+    # The gauge is not rounded.
+    (file,) = (tmp_path / "metrics").glob("*.prom")
+    assert round(samples(file.read_text(encoding="utf-8"))["crdbvec_recall"], 4) == facts["recall"]
     assert recall.passed
     assert facts["recall"] >= 0.99
     assert recall.description == (f"Recall at 10 is {facts['recall']:.3f} with hnsw.ef_search = 200; 0.95 is wanted.")
