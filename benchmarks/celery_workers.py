@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200, help="rows of a run, which take 50 ms each")
     options = parser.parse_args()
     partitions = {"target_rows": options.rows, "max_per_run": 1}
-    entry = {"model": "stub_slow", "batch_size": 1, "workers": 1, "partitions": partitions}
+    entry: dict[str, Any] = {"model": "stub_slow", "batch_size": 1, "workers": 1, "partitions": partitions}
     with embedded_postgres() as server, network(2) as hosts, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

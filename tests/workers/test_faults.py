@@ -7,6 +7,7 @@ partitions, host names of their own and the settings of deploy/celery/dagster.ya
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def cluster(postgres: Server) -> Iterator[Cluster]:
     """Two workers, and a table with twenty partitions; six in the short form."""
     partitions = {"target_rows": PARTITION_ROWS, "max_per_run": 2 if ROUNDS else 3}
     rows = PARTITION_ROWS * (20 if ROUNDS else 6)
-    entry = {"model": "stub_slow", "batch_size": 1, "workers": 1, "partitions": partitions}
+    entry: dict[str, Any] = {"model": "stub_slow", "batch_size": 1, "workers": 1, "partitions": partitions}
     with open_folder() as folder, network(2) as hosts:
         started = running_cluster(folder, hosts, postgres, rows, poll_seconds=POLL_SECONDS, port=free_port(), **entry)
         with started as running:
