@@ -74,11 +74,13 @@ bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 docs: $(READY) ## Build the documentation site into build/site, without a network; a dead link fails.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-lint: $(READY) ## Run ruff, mypy and import-linter.
+lint: $(READY) ## Run ruff, mypy, import-linter, codespell, and the word list of the glossary.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python -m pytest --quiet tests/test_language.py
 
 check: lint test ## Run lint and test.
 

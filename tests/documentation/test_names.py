@@ -1,0 +1,190 @@
+"""What the documents name exists: commands, options, variables, Python names, jobs, targets of make, files."""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import dagster as dg
+import pytest
+import yaml
+
+from crdbvec_pipelines.cli import main
+from crdbvec_pipelines.config import load_config, parse_config
+from crdbvec_pipelines.orchestration.build import build_definitions
+from docsite.reference.command_line import commands
+from docsite.reference.dagster_objects import CHECKS
+from tests.documentation.documents import DOCUMENTS, Block, blocks, inline_codes, invocations
+from tests.support.processes import ROOT
+
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+COMMANDS = dict(commands(main))
+OPTIONS = {
+    option
+    for context in COMMANDS.values()
+    for parameter in context.command.get_params(context)
+    for option in (*parameter.opts, *parameter.secondary_opts)
+} | {"-h"}
+# Options of other programs.
+OTHER_OPTIONS = {"--collector", "--stub", "--torch-backend"}
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+
+
+def unknown(arguments: list[str]) -> Iterator[str]:
+    """Yield the commands and options that do not exist, of one invocation of `crdbvec`."""
+    command: click.Command = main
+    path = ["crdbvec"]
+    known: set[str] = {"-h"}
+    is_value = False
+    for argument in arguments:
+        options = {option: each for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        known |= options.keys() | {"--help"}
+        if is_value:
+            is_value = False
+        elif re.match(r"-[-a-zA-Z]", argument):
+            if argument.split("=")[0] not in known:
+                yield f"{' '.join(path)} {argument}"
+            option = options.get(argument)
+            is_value = isinstance(option, click.Option) and not option.is_flag
+        elif isinstance(command, click.Group) and re.fullmatch(r"[a-z]+", argument):
+            found = command.get_command(click.Context(command), argument)
+            path.append(argument)
+            if found is None:
+                yield " ".join(path)
+                return
+            command = found
+        elif isinstance(command, click.Group):
+            # A placeholder, such as <command> or start|status.
+            return
+
+
+@each_document
+def test_commands_and_options_exist(document: Path) -> None:
+    assert [each for arguments in invocations(document) for each in unknown(arguments)] == []
+
+
+@pytest.mark.parametrize("arguments", [["embd"], ["embed", "--folow"], ["index", "make"], ["search", "x", "-Q"]])
+def test_unknown_command_or_option_is_found(arguments: list[str]) -> None:
+    assert list(unknown(arguments)) != []
+
+
+@each_document
+def test_options_alone_exist(document: Path) -> None:
+    named = {match[1] for code in inline_codes(document) if (match := re.match(r"(--[a-z][a-z-]*)(?![-\w])", code))}
+    assert named - OPTIONS - OTHER_OPTIONS == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_is_described(name: str) -> None:
+    # `crdbvec migrate start|status|...` names several.
+    group, _, last = name.rpartition(" ")
+    assert re.search(rf"{re.escape(name)}\b|{re.escape(group)} [a-z|]*\b{last}\b", TEXT)
+
+
+@pytest.mark.parametrize("name", sorted({name for names in CHECKS.values() for name in names}))
+def test_check_is_described(name: str) -> None:
+    assert f"`{name}`" in TEXT
+
+
+def test_checks_of_the_definitions_are_those_of_the_reference() -> None:
+    entry = {"table": "passage", "input": "passage", "output": "v", "model": "hf_st_all_minilm_l6"}
+    more = {"index": {}, "updated_at": "at", "target_lag": "60s", "checks": {"questions": "questions.jsonl"}}
+    definitions = build_definitions(parse_config({"vectors": [{**entry, **more}]}, "the test", ROOT))
+    defined = {key.name for key in definitions.resolve_asset_graph().asset_check_keys}
+    assert defined == {name for names in CHECKS.values() for name in names}
+
+
+def test_objects_in_dagster_are_those_of_the_page() -> None:
+    config = {"vectors": [{"table": "passage", "input": "p", "output": "passage_vector", "model": "color_histogram"}]}
+    definitions = build_definitions(parse_config(config, "the test", ROOT))
+    repository = definitions.get_repository_def()
+    defined = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    defined |= {sensor.name for sensor in repository.sensor_defs if "follow" in sensor.name}
+    page = (ROOT / "docs" / "dagster.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:jobs?|job and schedule|sensor) (`.*?) \|", page, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == defined
+    assert isinstance(definitions, dg.Definitions)
+
+
+def variables_of_the_code() -> set[str]:
+    """Return the environment variables that the package or a model wrapper reads."""
+    paths = [*(ROOT / "crdbvec_pipelines").rglob("*.py"), *(ROOT / "models").glob("*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in paths]
+    names = {name for source in sources for name in re.findall(r"[\"'](CRDBVEC_[A-Z_]+[A-Z])[\"']", source)}
+    # `crdbvec ui` sets it for its own processes.
+    return names - {"CRDBVEC_UI_FOLDER"}
+
+
+def test_environment_variables_are_described() -> None:
+    assert [name for name in sorted(variables_of_the_code()) if f"`{name}`" not in TEXT] == []
+
+
+def names_in_python(text: str) -> Iterator[str]:
+    """Yield the names that a block of Python imports from this project."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crdbvec_pipelines"):
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def exists(name: str) -> bool:
+    """Return whether a dotted name is a module or an attribute of one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        try:
+            return hasattr(importlib.import_module(module), attribute)
+        except ImportError:
+            return "." in module and exists_attribute(module, attribute)
+    return True
+
+
+def exists_attribute(owner: str, attribute: str) -> bool:
+    """Return whether a class has an attribute."""
+    module, _, name = owner.rpartition(".")
+    try:
+        return hasattr(getattr(importlib.import_module(module), name, None), attribute)
+    except ImportError:
+        return False
+
+
+@each_document
+def test_python_names_exist(document: Path) -> None:
+    dotted = re.compile(r"crdbvec_pipelines(?:\.\w+)+")
+    named = {name for code in inline_codes(document) for name in dotted.findall(code.split("[")[0])}
+    python = [block for block in blocks(document) if block.language == "python"]
+    named |= {name for block in python for name in names_in_python(block.text)}
+    named = {name for name in named if not name.endswith((".py", ".md"))}
+    assert [name for name in sorted(named) if not exists(name)] == []
+
+
+@each_document
+def test_targets_of_make_exist(document: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    typed = [command for block in blocks(document) for command in block.commands()]
+    named = {match[1] for text in [*typed, *inline_codes(document)] if (match := re.match(r"make ([a-z-]+)", text))}
+    assert named - targets == set()
+
+
+@each_document
+def test_files_of_the_repository_exist(document: Path) -> None:
+    folders = r"(?:benchmarks|crdbvec_pipelines|deploy|docs|docsite|examples|models|tests)"
+    paths = {match[0] for code in inline_codes(document) if (match := re.fullmatch(rf"{folders}/[\w./-]+", code))}
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+YAML = [block for path in DOCUMENTS for block in blocks(path) if block.language == "yaml"]
+CONFIGURATIONS = [block for block in YAML if re.search(r"^vectors:", block.text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=lambda block: block.name)
+def test_configuration_is_valid(block: Block) -> None:
+    assert parse_config(yaml.safe_load(block.text), block.name, ROOT).vectors
+
+
+def test_configuration_of_the_demo_is_valid() -> None:
+    assert load_config(ROOT / "crdbvec.yaml").vectors
