@@ -221,7 +221,7 @@ class Encoder:
         return self._count_tokens(self.load_backend(), inputs)
 
     def _count_tokens(self, backend: Backend | None, inputs: Sequence[object]) -> list[int] | None:
-        if backend is None or self._are_pictures(inputs, backend):
+        if backend is None or self._reads_locations or self._are_pictures(inputs, backend):
             return None
         texts = [self._text(value) for value in inputs]
         with translate_wrapper_errors(self.name, "count_tokens", gets_inputs=True):
@@ -238,6 +238,8 @@ class Encoder:
         Raises:
             ModelError: The model cannot be loaded, or an input is not text.
         """
+        if self._reads_locations:
+            return None
         function = getattr(self._module, "embedding_tokens", None)
         # Whether a model reads pictures is known when it is loaded.
         has_other_inputs = any(not isinstance(value, str) for value in inputs)
@@ -293,6 +295,11 @@ class Encoder:
         except RowsRejected as error:
             raise error.failures[0] from None
         return vector
+
+    @property
+    def _reads_locations(self) -> bool:
+        """Whether the texts of rows name pictures, so that their tokens mean nothing."""
+        return bool(getattr(self._module, "reads_locations", False))
 
     def _are_pictures(self, inputs: Sequence[object], backend: Backend) -> bool:
         """Return whether some inputs are not texts, of a model that reads pictures."""

@@ -15,9 +15,13 @@ class Reason(StrEnum):
     DAMAGED = "damaged"
     EMPTY = "empty"
     INVALID_TEXT = "invalid_text"
+    NOT_ALLOWED = "not_allowed"
+    NOT_FOUND = "not_found"
     REJECTED = "rejected"
+    TOO_LARGE = "too_large"
     TOO_LONG = "too_long"
     TOO_MANY_PIXELS = "too_many_pixels"
+    UNREACHABLE = "unreachable"
     UNSUPPORTED_FORMAT = "unsupported_format"
     UNUSABLE_VECTOR = "unusable_vector"
     WRONG_TYPE = "wrong_type"
@@ -38,9 +42,13 @@ _SENTENCES = {
     Reason.DAMAGED: "The input is damaged or incomplete.",
     Reason.EMPTY: "The input is empty.",
     Reason.INVALID_TEXT: "The bytes of the input are not text in the encoding that the model reads.",
+    Reason.NOT_ALLOWED: "The input names a file or an address that the configuration does not allow.",
+    Reason.NOT_FOUND: "The input names a file or an address that does not exist.",
     Reason.REJECTED: "The model rejected the input.",
+    Reason.TOO_LARGE: "The picture has too many bytes.",
     Reason.TOO_LONG: "The input is too long for the model.",
     Reason.TOO_MANY_PIXELS: "The picture has too many pixels.",
+    Reason.UNREACHABLE: "The host did not send the picture.",
     Reason.UNSUPPORTED_FORMAT: "The model does not read the format of the input.",
     Reason.UNUSABLE_VECTOR: "The model returned no usable vector for the input.",
     Reason.WRONG_TYPE: "The model does not encode inputs of this type.",

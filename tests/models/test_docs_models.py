@@ -7,7 +7,7 @@ import pytest
 
 from crdbvec_pipelines.encoding import ModelRegistry, Reason, RowsRejected
 from crdbvec_pipelines.encoding.contract import REQUIRED, OptionalFunctions
-from crdbvec_pipelines.encoding.models.named import NamedModelSettings
+from crdbvec_pipelines.encoding.models.named_settings import NamedModelSettings
 from crdbvec_pipelines.encoding.models.openai_model import OpenAISettings
 from crdbvec_pipelines.encoding.models.sentence_transformer import SentenceTransformerSettings
 

@@ -231,6 +231,7 @@ def test_texts_that_are_paths_and_urls_of_pictures_are_not_opened(
 ) -> None:
     import builtins
     import io
+    import os
     import socket
 
     from PIL import Image
@@ -251,6 +252,7 @@ def test_texts_that_are_paths_and_urls_of_pictures_are_not_opened(
         patched.setattr(socket, "getaddrinfo", guard)
         patched.setattr(builtins, "open", guard)
         patched.setattr(io, "open", guard)
+        patched.setattr(os, "open", guard)
         patched.setattr(Image, "open", guard)
         results = []
         for encoder in encoders:

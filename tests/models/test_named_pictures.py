@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -132,3 +133,73 @@ def test_pictures_of_a_table_are_found_by_text_by_key_and_by_file(
     assert by_file[0]["key"]["id"] == 7
     assert [hit["key"]["id"] for hit in by_key] == [hit["key"]["id"] for hit in by_file[1:]]
     assert invoke("search", "red", "--image", file).exit_code == 2
+
+
+def test_rows_may_name_pictures_in_allowed_folders_only(
+    project: Path,  # noqa: F811
+    url: str,
+    connection: psycopg.Connection,
+    invoke: Invoke,  # noqa: F811
+    read_json: Json,  # noqa: F811
+    models: Path,
+    clip: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", url)
+    photos = project / "photos"
+    photos.mkdir()
+    contents = [content(scene(number)) for number in range(6)]
+    for number, each in enumerate(contents):
+        (photos / f"{number}.png").write_bytes(each)
+    (project / "private.png").write_bytes(content(scene(7)))
+    (photos / "damaged.png").write_bytes(contents[0][:60])
+    named = [*(f"{number}.png" for number in range(5)), str(photos / "5.png")]
+    failing = ["../private.png", str(project / "private.png"), "missing.png", "damaged.png", "http://127.0.0.1/a.png"]
+    connection.execute("CREATE TABLE photos (id INT8 PRIMARY KEY, path TEXT)")
+    with connection.cursor() as cursor:
+        cursor.executemany("INSERT INTO photos VALUES (%s, %s)", list(enumerate([*named, *failing])))
+    name = str(models / "clip")
+    entry: dict[str, Any] = {"table": "photos", "input": "path", "output": "embedding", "model": name}
+    write_config(project, entry)
+    assert invoke("embed").exit_code == 0
+    of_paths = read_json("search", "red", "-l", 20)
+    assert len(of_paths) == 11
+
+    entry["model"] = {"name": name, "pictures": {"folders": [str(photos)]}}
+    write_config(project, entry)
+    (status,) = read_json("status")
+    assert status["pending"] == 11
+    assert invoke("embed").exit_code == 3
+    vectors = clip.encode(list(enumerate(contents))).vectors
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    ranking = (-(unit @ clip.encode_query("red"))).argsort()
+    hits = read_json("search", "red", "-l", 20)
+    assert [hit["key"]["id"] for hit in hits if hit["key"]["id"] < 6] == ranking.tolist()
+    errors = {error["key"][0]: error["message"] for error in read_json("errors", "list")}
+    reasons = {key: message.partition(":")[0] for key, message in errors.items()}
+    assert reasons == {6: "not_allowed", 7: "not_allowed", 8: "not_found", 9: "damaged", 10: "not_allowed"}
+    assert not any(text in json.dumps(errors) for text in failing)
+
+
+def test_settings_of_pictures_that_rows_name(models: Path, tmp_path: Path) -> None:
+    registry, name = ModelRegistry(), str(models / "clip")
+    file = tmp_path / "a.png"
+    file.write_bytes(content(scene(1)))
+    text, image = registry.load(name), registry.load(f'{name}?pictures.folders=["{tmp_path}"]')
+    assert image.model_id == f"{text.model_id}-image"
+    assert registry.load(f'{name}?modality=image&pictures.hosts=["example.org"]').model_id == image.model_id
+    assert registry.load(f"{name}?modality=text").model_id == text.model_id
+    # A path has no tokens that mean something.
+    assert image.read_tokens([]) is None
+    assert image.count_tokens(["a.png"]) is None
+    np.testing.assert_array_equal(image.encode([(1, "a.png")]).vectors, text.encode([(1, file.read_bytes())]).vectors)
+    with pytest.raises(ModelError, match=r"`modality: image` needs `pictures"):
+        registry.load(f"{name}?modality=image").encode([(1, "a.png")])
+    with pytest.raises(ModelError, match="name pictures have the modality image"):
+        registry.load(f'{name}?modality=text&pictures.folders=["{tmp_path}"]')
+    with pytest.raises(ModelError, match="does not read pictures"):
+        registry.load(f'{models / "bert"}?pictures.folders=["{tmp_path}"]').load()
+    with pytest.raises(ModelError, match="is not an absolute path of a folder that exists"):
+        registry.load(f'{name}?pictures.folders=["photos"]').load()
+    with pytest.raises(ModelError, match="pictures"):
+        registry.load(f'{name}?pictures.hosts=["https://example.org/"]')

@@ -17,6 +17,7 @@ from crdbvec_pipelines.encoding.backends import EncodedTexts
 from crdbvec_pipelines.encoding.backends.sentence_model import load_sentence_transformer, role_arguments
 from crdbvec_pipelines.encoding.backends.variant import Variant
 from crdbvec_pipelines.encoding.errors import InputRejected
+from crdbvec_pipelines.encoding.picture_locations import PictureLocations
 from crdbvec_pipelines.encoding.pictures import MAX_PIXELS, decode_picture
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _BATCH_PICTURES = 16
 # One thread decodes while the model computes. A second one would hold a second large picture in memory.
 _DECODING_THREADS = 1
+# Pictures that are named by rows are read by several threads, because a download mostly waits. One at a time decodes.
+_READING_THREADS = 4
 
 
 class PictureTower:
@@ -38,6 +41,7 @@ class PictureTower:
         variant: What is changed about the model.
         batch: The number of pictures that are encoded at the same time; None for the default.
         max_pixels: The maximum number of pixels that are decoded.
+        locations: Where texts find pictures; None if no text names a picture.
     """
 
     def __init__(
@@ -48,15 +52,18 @@ class PictureTower:
         variant: Variant,
         batch: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        locations: PictureLocations | None = None,
     ) -> None:
         self._model = load_sentence_transformer(directory, device, variant)
         self._dim = dim
         self._batch = batch or _BATCH_PICTURES
         self._max_pixels = max_pixels
+        self._locations = locations
+        self._decoding = threading.Lock()
         self._lock = threading.Lock()
 
     def encode(self, contents: Sequence[object]) -> EncodedTexts:
-        """Encode the contents of image files; a picture that cannot be decoded is a failure with a reason."""
+        """Encode the contents of image files, or what texts name; a picture that cannot be used is a failure."""
         failures: dict[int, InputRejected] = {}
         parts: list[tuple[list[int], Any]] = []
         positions: list[int] = []
@@ -81,7 +88,8 @@ class PictureTower:
     def _decoded(self, contents: Sequence[object]) -> "Iterator[Image | InputRejected]":
         """Yield the decoded pictures in order, decoded in another thread at most one batch ahead."""
         waiting: deque[Future[Image | InputRejected]] = deque()
-        with ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="crdbvec-decode") as pool:
+        threads = _DECODING_THREADS if self._locations is None else _READING_THREADS
+        with ThreadPoolExecutor(threads, thread_name_prefix="crdbvec-decode") as pool:
             for content in contents:
                 waiting.append(pool.submit(self._decode, content))
                 if len(waiting) >= self._batch:
@@ -93,7 +101,10 @@ class PictureTower:
         from PIL import Image
 
         try:
-            picture = decode_picture(content, max_pixels=self._max_pixels)
+            if isinstance(content, str) and self._locations is not None:
+                content = self._locations.read(content)
+            with self._decoding:
+                picture = decode_picture(content, max_pixels=self._max_pixels)
         except InputRejected as error:
             return error
         # Models read three channels; transparent areas count as white.

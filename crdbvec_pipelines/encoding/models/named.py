@@ -9,80 +9,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import Field, PositiveInt
-
 from crdbvec_pipelines.config import Metric
 from crdbvec_pipelines.encoding.backends import EncodedTexts, PromptedBackend, TokenCount
 from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model
-from crdbvec_pipelines.encoding.backends.select import (
-    BackendName,
-    BackendOptions,
-    Device,
-    Precision,
-    load_backend,
-    resolve_device,
-)
-from crdbvec_pipelines.encoding.backends.variant import PoolingMode, Role, Variant
+from crdbvec_pipelines.encoding.backends.select import BackendOptions, load_backend, resolve_device
+from crdbvec_pipelines.encoding.backends.variant import Role
 from crdbvec_pipelines.encoding.digest import text_digest
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError
 from crdbvec_pipelines.encoding.hub import download_model, find_model, is_folder
 from crdbvec_pipelines.encoding.model_folder import check_configuration, folder_weights
-from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
-from crdbvec_pipelines.encoding.pictures import MAX_PIXELS
+from crdbvec_pipelines.encoding.models.named_settings import NamedModelSettings
+from crdbvec_pipelines.encoding.models.settings import read_settings
 from crdbvec_pipelines.encoding.pipeline import configuration_digest
 from crdbvec_pipelines.encoding.weights import Weights
 
 if TYPE_CHECKING:
     from crdbvec_pipelines.encoding.backends.picture_tower import PictureTower
-
-
-class Prompts(ModelSettings):
-    """The texts that are put before inputs; None keeps the model's own, an empty text switches it off.
-
-    Attributes:
-        passage: Before the inputs of rows.
-        query: Before the texts of searches.
-    """
-
-    passage: str | None = None
-    query: str | None = None
-
-
-class NamedModelSettings(ModelSettings):
-    """The settings of a model by name, next to its name in crdbvec.yaml.
-
-    Attributes:
-        revision: A branch, a tag or a commit of the repository.
-        prompts: The texts that are put before inputs.
-        dimensions: How many numbers of each vector are kept; for models that were trained for it (Matryoshka).
-        normalize: Whether vectors are scaled to length 1.
-        pooling: How the vectors of tokens are combined; required if the folder has no modules.json.
-        max_tokens: The maximum number of tokens of a text.
-        batch: The number of texts or pictures that PyTorch encodes at the same time.
-        max_pixels: The maximum number of pixels of a picture that are decoded.
-        device: The device to compute on.
-        backend: The library to compute with.
-        precision: `f32` never multiplies in bfloat16 or float16; it is slower.
-        threads: The number of processor threads, instead of the number that the caller computes.
-    """
-
-    revision: str | None = Field(default=None, min_length=1)
-    prompts: Prompts = Prompts()
-    dimensions: PositiveInt | None = None
-    normalize: bool | None = None
-    pooling: PoolingMode | None = None
-    max_tokens: PositiveInt | None = None
-    batch: PositiveInt | None = None
-    max_pixels: PositiveInt = MAX_PIXELS
-    device: Device = "auto"
-    backend: BackendName = "auto"
-    precision: Precision = "auto"
-    threads: PositiveInt | None = None
-
-    @property
-    def variant(self) -> Variant:
-        """What the settings change about the model."""
-        return Variant(self.pooling, self.dimensions, self.normalize, self.max_tokens)
 
 
 class NamedModel:
@@ -155,7 +97,8 @@ class NamedModel:
         """Return the model id, which contains everything that changes the vector of a row.
 
         That is the commit of the repository, or the digest of a folder; the prompt before rows; dimensions, pooling,
-        normalization and the maximum number of tokens. The prompt before searches changes no vector of a row.
+        normalization and the maximum number of tokens; whether texts of rows name pictures. The prompt before searches
+        changes no vector of a row.
 
         Raises:
             ModelError: The model is not on this machine and cannot be downloaded.
@@ -167,7 +110,8 @@ class NamedModel:
             origin = f"folder@{weights.sha256[:12]}{configuration_digest(weights.directory)[:8]}"
         passage = self._settings.prompts.passage
         prompt = "" if passage is None else f"-passage:{text_digest(passage)[:8]}"
-        return f"{origin}{self._settings.variant.identity}{prompt}"
+        names_pictures = "" if self._settings.locations is None else "-image"
+        return f"{origin}{self._settings.variant.identity}{prompt}{names_pictures}"
 
     def embedding_backend(self, threads: int | None) -> "NamedBackend":
         """Return the backend of rows, with the weights loaded.
@@ -236,9 +180,26 @@ class NamedModel:
                 )
             return self._inspected
 
+    @property
+    def reads_locations(self) -> bool:
+        """Whether the texts of rows name pictures."""
+        return self._settings.locations is not None
+
     def _of_rows(self, backend: PromptedBackend) -> "NamedBackend":
         pictures = self._picture_tower if "image" in self.inspection().modalities else None
-        return NamedBackend(backend, self._prompt("document"), pictures)
+        locations = self._settings.locations
+        if self._settings.modality == "image" or locations is not None:
+            if pictures is None:
+                raise ModelError(f"The model {self.name} does not read pictures. Remove `modality` and `pictures`.")
+            if locations is not None:
+                locations.check()
+        return NamedBackend(
+            backend,
+            self._prompt("document"),
+            pictures,
+            only_pictures=self._settings.modality == "image",
+            reads_locations=locations is not None,
+        )
 
     def _picture_tower(self) -> "PictureTower":
         """Return the tower for pictures; it is loaded with the first picture."""
@@ -255,6 +216,7 @@ class NamedModel:
                     settings.variant,
                     settings.batch,
                     settings.max_pixels,
+                    settings.locations,
                 )
             return self._tower
 
@@ -308,14 +270,24 @@ class NamedBackend:
         backend: The backend of texts.
         prompt: The prompt.
         pictures: Returns the backend of pictures; None if the model does not read pictures.
+        reads_locations: Whether a text names a picture that is read.
+        only_pictures: Whether a text that does not name a picture is an error.
     """
 
     def __init__(
-        self, backend: PromptedBackend, prompt: str, pictures: "Callable[[], PictureTower] | None" = None
+        self,
+        backend: PromptedBackend,
+        prompt: str,
+        pictures: "Callable[[], PictureTower] | None" = None,
+        *,
+        reads_locations: bool = False,
+        only_pictures: bool = False,
     ) -> None:
         self._backend = backend
         self._prompt = prompt
         self._pictures = pictures
+        self._reads_locations = reads_locations
+        self._only_pictures = only_pictures
 
     @property
     def reads_pictures(self) -> bool:
@@ -325,10 +297,20 @@ class NamedBackend:
     def encode(self, texts: Sequence[Any]) -> EncodedTexts:
         """Encode texts, or the contents of image files; see `Backend.encode`. All inputs have the type of the column.
 
-        What a text says is never interpreted: the path or the URL of a picture is a text like any other.
+        Unless the settings say so, what a text says is never interpreted: the path or the URL of a picture is a text
+        like any other.
+
+        Raises:
+            ModelError: The settings say that the inputs are pictures, and not where texts may find them.
         """
-        if self._pictures is not None and not all(isinstance(text, str) for text in texts):
+        are_texts = all(isinstance(text, str) for text in texts)
+        if self._pictures is not None and (self._reads_locations or not are_texts):
             return self._pictures().encode(texts)
+        if self._only_pictures:
+            raise ModelError(
+                "The model's setting `modality: image` needs `pictures: {folders: [...]}` or `pictures: {hosts: "
+                "[...]}` for a column of text, whose values name pictures. Add it, or remove `modality`."
+            )
         return self._backend.encode(texts, self._prompt)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -38,8 +38,11 @@ def read_settings(
     except ValidationError as error:
         sentences = []
         for detail in error.errors():
-            name = str(detail["loc"][0])
-            if name in settings_class.model_fields:
+            # A condition on several settings names them itself.
+            name = str(detail["loc"][0]) if detail["loc"] else ""
+            if not name:
+                sentences.append(f"The model's settings are not valid: {detail['msg'].removeprefix('Value error, ')}.")
+            elif name in settings_class.model_fields:
                 source = f" (or {variables[name]})" if variables else ""
                 sentences.append(
                     f"The model's setting `{name}: {settings[name]}`{source} is not valid: {detail['msg']}."
