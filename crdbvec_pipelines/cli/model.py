@@ -8,7 +8,7 @@ import click
 from crdbvec_pipelines.cli.completion import complete_model
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import model_options, read_config
-from crdbvec_pipelines.config.model_name import split_model
+from crdbvec_pipelines.config.model_name import is_named_model, split_model
 from crdbvec_pipelines.encoding.registry import load_registry
 
 
@@ -23,10 +23,12 @@ def command() -> None:
 def list_models(config_path: Path | None, as_json: bool) -> None:
     """List the models.
 
-    Prints one line per model: name and label.
+    Prints one line per model: name and label. Models by name are those of the configuration.
     """
-    registry = load_registry(read_config(config_path))
-    models = [(name, registry.load(name).label) for name in registry.names()]
+    config = read_config(config_path)
+    registry = load_registry(config)
+    by_name = {spec.model for spec in config.vectors if is_named_model(spec.model)} if config else set()
+    models = [(name, registry.load(name).label) for name in [*registry.names(), *sorted(by_name)]]
     if as_json:
         print_json([{"name": name, "label": label} for name, label in models])
         return

@@ -8,6 +8,9 @@ import json
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote
 
+PROVIDER_PREFIX = "litellm/"
+"""The start of the name of a model that a provider offers by its API, as `litellm/cohere/embed-v4.0`."""
+
 # Characters that need not be escaped to be read back, and that prompts contain.
 _SAFE = " /:|,"
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from crdbvec_pipelines.config import ModelsSpec, ProjectConfig
-from crdbvec_pipelines.config.model_name import is_named_model, split_model
+from crdbvec_pipelines.config.model_name import PROVIDER_PREFIX, is_named_model, split_model
 from crdbvec_pipelines.encoding.contract import ModelModule, check_module
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import ModelError
@@ -25,6 +25,7 @@ from crdbvec_pipelines.errors import CrdbvecError
 
 if TYPE_CHECKING:
     from crdbvec_pipelines.encoding.models.named import NamedModel
+    from crdbvec_pipelines.encoding.models.provider_model import ProviderModel
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class ModelRegistry:
         if name not in self._modules:
             source = self.find(name)
             if is_named_model(name):
-                self._modules[name] = self.named_model(name)
+                self._modules[name] = self._provider_model(name) or self.named_model(name)
             else:
                 module = check_module(_import(source), source.origin)
                 self._configure(name, module, source)
@@ -143,9 +144,23 @@ class ModelRegistry:
         if not is_named_model(model):
             raise ModelError(f"{model!r} is not the id of a repository, as organization/model, nor a folder.")
         name, settings = split_model(model)
+        if name.startswith(PROVIDER_PREFIX):
+            raise ModelError(f"{name} is a model of a provider, which is requested and not downloaded.")
         named = NamedModel(name)
         named.embedding_configure({**self._settings.get(name, {}), **settings})
         return named
+
+    def _provider_model(self, model: str) -> "ProviderModel | None":
+        """Return a model of a provider; None for the name of a repository or a folder."""
+        name, settings = split_model(model)
+        if not name.startswith(PROVIDER_PREFIX):
+            return None
+        # Imported here, because only models of providers need it.
+        from crdbvec_pipelines.encoding.models.provider_model import ProviderModel
+
+        provided = ProviderModel(name)
+        provided.embedding_configure({**self._settings.get(name, {}), **settings})
+        return provided
 
     def _configure(self, name: str, module: ModelModule, source: ModelSource) -> None:
         settings = self._settings.get(name, {})

@@ -9,6 +9,7 @@ from crdbvec_pipelines.encoding import ModelRegistry, Reason, RowsRejected
 from crdbvec_pipelines.encoding.contract import REQUIRED, OptionalFunctions
 from crdbvec_pipelines.encoding.models.named_settings import NamedModelSettings
 from crdbvec_pipelines.encoding.models.openai_model import OpenAISettings
+from crdbvec_pipelines.encoding.models.provider_model import ProviderSettings
 from crdbvec_pipelines.encoding.models.sentence_transformer import SentenceTransformerSettings
 
 DOCS = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
@@ -45,6 +46,7 @@ def test_wrapper_of_another_model_loads(tmp_path: Path) -> None:
         *ModelRegistry().names(),
         *SentenceTransformerSettings.model_fields,
         *NamedModelSettings.model_fields,
+        *ProviderSettings.model_fields,
         *(f"CRDBVEC_OPENAI_{name.upper()}" for name in OpenAISettings.model_fields),
         "CRDBVEC_OPENAI_API_KEY",
         "CRDBVEC_CACHE_DIR",

@@ -1,15 +1,12 @@
 """The wrapper for embeddings servers, tested with a small HTTP server in a thread."""
 
-import json
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -24,9 +21,9 @@ from crdbvec_pipelines.encoding import (
     ModelRegistry,
     RowsRejected,
 )
+from tests.support.json_server import Response, json_server
 
 KEY = "sk-very-secret"
-Response = tuple[int, dict[str, str], object]
 
 
 @dataclass
@@ -72,32 +69,14 @@ class Server:
 def server() -> Iterator[Server]:
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, response = (
-                state.respond(body, self.headers["Authorization"])
-                if self.path == "/v1/embeddings"
-                else (404, {}, {"error": {"code": "not_found"}})
-            )
-            content = response if isinstance(response, bytes) else json.dumps(response).encode()
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+    def respond(path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Response:
+        if path != "/v1/embeddings":
+            return 404, {}, {"error": {"code": "not_found"}}
+        return state.respond(body, headers.get("Authorization"))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        state.url = f"http://127.0.0.1:{http.server_port}/v1"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with json_server(respond) as address:
+        state.url = f"{address}/v1"
         yield state
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture

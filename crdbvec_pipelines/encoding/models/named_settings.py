@@ -7,21 +7,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from crdbvec_pipelines.encoding.backends.select import BackendName, Device, Precision
 from crdbvec_pipelines.encoding.backends.variant import Modality, PoolingMode, Variant
-from crdbvec_pipelines.encoding.models.settings import ModelSettings
+from crdbvec_pipelines.encoding.models.settings import ModelSettings, Prompts
 from crdbvec_pipelines.encoding.picture_locations import MAX_BYTES, TIMEOUT_SECONDS, PictureLocations
 from crdbvec_pipelines.encoding.pictures import MAX_PIXELS
-
-
-class Prompts(ModelSettings):
-    """The texts that are put before inputs; None keeps the model's own, an empty text switches it off.
-
-    Attributes:
-        passage: Before the inputs of rows.
-        query: Before the texts of searches.
-    """
-
-    passage: str | None = None
-    query: str | None = None
 
 
 class PictureSettings(ModelSettings):

@@ -1,4 +1,4 @@
-"""Validation of `models.settings` in crdbvec.yaml, with messages that name the setting."""
+"""Settings of models, and their validation with messages that name the setting."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -12,6 +12,18 @@ class ModelSettings(BaseModel):
     """Base class of the settings of a model; unknown names are rejected, and the settings are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prompts(ModelSettings):
+    """The texts that are put before inputs; None keeps the model's own, an empty text switches it off.
+
+    Attributes:
+        passage: Before the inputs of rows.
+        query: Before the texts of searches.
+    """
+
+    passage: str | None = None
+    query: str | None = None
 
 
 Settings = TypeVar("Settings", bound=ModelSettings)
@@ -33,10 +45,10 @@ def read_settings(
     Raises:
         ModelError: A setting is unknown, or its value is invalid.
     """
+    sentences = []
     try:
         return settings_class.model_validate(dict(settings))
     except ValidationError as error:
-        sentences = []
         for detail in error.errors():
             # A condition on several settings names them itself.
             name = str(detail["loc"][0]) if detail["loc"] else ""
@@ -51,4 +63,5 @@ def read_settings(
                 sentences.append(
                     f"The model has no setting `{name}`. Its settings are {', '.join(settings_class.model_fields)}."
                 )
-        raise ModelError(" ".join(sentences)) from None
+    # Raised here, so that the error of pydantic, which quotes the value of an API key, is not the context of this one.
+    raise ModelError(" ".join(sentences))
