@@ -4,11 +4,13 @@ import time
 from dataclasses import dataclass
 
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.column import open_column
+from crdbvec_pipelines.database.chunks.statements import replace_chunks
+from crdbvec_pipelines.database.column import BoundColumn, open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.pending_reasons import PendingReasons, pending_reasons, sample_inputs
 from crdbvec_pipelines.database.rows.statements import write_vector
 from crdbvec_pipelines.database.schema.prepare import required_statements
+from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.encoding.encoder import EncodedBatch, Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.refresh.bisect import encode_parts
@@ -17,6 +19,8 @@ from crdbvec_pipelines.refresh.input_sample import SAMPLE_ROWS, measure_inputs
 _BYTES_PER_DIMENSION = 4
 # The length of the value and two int16, in pgvector and in CockroachDB.
 _VECTOR_HEADER_BYTES = 8
+# Number, start and end of a chunk, the key of its row, and the entry of the primary key.
+_CHUNK_BYTES = 64
 # The 32 characters of an md5, and the length of the value.
 _FINGERPRINT_BYTES = 33
 
@@ -39,6 +43,7 @@ class Estimate:
             unavailable or rejects the whole sample.
         seconds: The duration of encoding at that rate.
         column_bytes: The size of the vectors and fingerprints of all embedded and pending rows.
+        chunks_per_row: The mean number of chunks of a row of the sample; None for an entry with one vector a row.
         index_bytes: The approximate size of a vector index over them.
         statements: The statements that change the schema, and the one that writes a row.
     """
@@ -53,6 +58,7 @@ class Estimate:
     rows_per_second: float | None
     seconds: float | None
     column_bytes: int
+    chunks_per_row: float | None
     index_bytes: int
     statements: tuple[str, ...]
 
@@ -66,12 +72,14 @@ def estimate_refresh(database: Database, spec: VectorColumn, encoder: Encoder) -
     column = open_column(database, spec, encoder)
     reasons = pending_reasons(column)
     sample = sample_inputs(column, SAMPLE_ROWS)
-    rate = _measure_rate(encoder, sample)
+    rate, chunks_per_row = _measure_rate(encoder, sample)
     measured = measure_inputs(encoder, sample, spec.checks.unknown_tokens) if sample else None
-    vectors = reasons.embedded + reasons.pending + reasons.deferred
+    rows = reasons.embedded + reasons.pending + reasons.deferred
+    vectors = round(rows * chunks_per_row)
     row_bytes = _BYTES_PER_DIMENSION * encoder.dim + _VECTOR_HEADER_BYTES
-    if spec.fingerprint_column:
-        row_bytes += _FINGERPRINT_BYTES
+    if spec.chunking is not None:
+        row_bytes += _CHUNK_BYTES
+    fingerprint_bytes = rows * _FINGERPRINT_BYTES if spec.fingerprint_column else 0
     return Estimate(
         reasons=reasons,
         sampled=len(sample),
@@ -82,18 +90,27 @@ def estimate_refresh(database: Database, spec: VectorColumn, encoder: Encoder) -
         unreadable=measured.unreadable if measured else None,
         rows_per_second=rate,
         seconds=reasons.distinct / rate if rate else None,
-        column_bytes=vectors * row_bytes,
+        column_bytes=vectors * row_bytes + fingerprint_bytes,
+        chunks_per_row=None if spec.chunking is None else chunks_per_row,
         index_bytes=round(vectors * database.dialect.index_bytes_per_row(encoder.dim)),
-        statements=(*(statement.text for statement in required_statements(column)), write_vector(column).text),
+        statements=(*(statement.text for statement in required_statements(column)), _write(column).text),
     )
+
+
+def _write(column: BoundColumn) -> Statement:
+    """Return the statement that writes a row; that of a row with one chunk."""
+    return write_vector(column) if column.spec.chunking is None else replace_chunks(column, count=1)
 
 
 def _total(mean: float | None, rows: int) -> int | None:
     return None if mean is None else round(mean * rows)
 
 
-def _measure_rate(encoder: Encoder, sample: list[object]) -> float | None:
-    """Return the rows encoded per second. Failed rows of the sample are bisected, as the refresh does."""
+def _measure_rate(encoder: Encoder, sample: list[object]) -> tuple[float | None, float]:
+    """Return the rows encoded per second, and the vectors per row.
+
+    Failed rows of the sample are bisected, as the refresh does.
+    """
 
     def attempt(positions: list[int]) -> EncodedBatch:
         return encoder.encode([(position, sample[position]) for position in positions])
@@ -104,5 +121,8 @@ def _measure_rate(encoder: Encoder, sample: list[object]) -> float | None:
         started = time.perf_counter()
         result = encode_parts(list(range(len(sample))), attempt)
     except EncoderUnavailable:
-        return None
-    return sum(len(positions) for positions, _ in result.results) / (time.perf_counter() - started) or None
+        return None, 1.0
+    seconds = time.perf_counter() - started
+    rows = sum(len(positions) for positions, _ in result.results)
+    chunks = [len(each.spans) for _, encoded in result.results for each in encoded.chunks or ()]
+    return rows / seconds or None, sum(chunks) / len(chunks) if chunks else 1.0

@@ -57,7 +57,7 @@ class Column:
         database: Database,
         spec: VectorColumn,
         encoder: Encoder,
-        load: Callable[[str], Encoder] | None = None,
+        load: Callable[[VectorColumn], Encoder] | None = None,
     ) -> None:
         self.spec = spec
         self._load = load
@@ -110,6 +110,7 @@ class Column:
         exact: bool = False,
         effort: int | None = None,
         mode: SearchMode = "vector",
+        all_chunks: bool = False,
     ) -> "pd.DataFrame":
         """Return the rows nearest to one or several texts as a pandas DataFrame.
 
@@ -122,15 +123,19 @@ class Column:
             exact: Compare every row; do not use the vector index.
             effort: The search effort of the index; by default that of the configuration or the server.
             mode: What finds the rows: `vector`, `keyword` (the words of the text index), or `hybrid` (both).
+            all_chunks: Return every near chunk of a row, not only the nearest one, of an entry with chunks.
 
         Returns:
             One row per hit, nearest first: `query`, `distance`, the columns of the key, `input`, the further columns.
+            Of an entry with chunks also `chunk_number`, `chunk_start`, `chunk_end` and `chunk_text`.
             Except by vectors, the best first, and after `distance` also `vector_rank` and `keyword_rank`.
 
         Raises:
             CrdbvecError: A column, filter or text is not valid, or the model or the database is not available.
         """
-        query = SearchQuery(limit, filters, exact, effort, max_distance, tuple(columns), mode=mode)
+        query = SearchQuery(
+            limit, filters, exact, effort, max_distance, tuple(columns), mode=mode, all_chunks=all_chunks
+        )
         searcher = self._searcher()
         results = searcher.search_texts([texts] if isinstance(texts, str) else texts, query)
         return results_frame(searcher, results, query)
@@ -186,7 +191,12 @@ class Column:
         return self._encoder.encode_query(text)
 
     def encode_inputs(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of texts as those of rows are made."""
+        """Return the vectors of texts as those of rows are made.
+
+        Raises:
+            ConfigurationError: The entry has `long_inputs: chunks`, so a row has several vectors.
+        """
+        self._check_one_vector()
         return self._encoder.encode(list(enumerate(texts))).vectors
 
     @property
@@ -195,8 +205,20 @@ class Column:
         return bind_column(self._database, self.spec, self._encoder).metric
 
     def documents(self, metadata_column: str | None = None) -> Documents:
-        """Return the rows as documents that can be written, for the vector stores of other libraries."""
+        """Return the rows as documents that can be written, for the vector stores of other libraries.
+
+        Raises:
+            ConfigurationError: The entry has `long_inputs: chunks`, which these stores cannot write.
+        """
+        self._check_one_vector()
         return Documents(bind_column(self._database, self.spec, self._encoder), metadata_column)
+
+    def _check_one_vector(self) -> None:
+        if self.spec.chunking is not None:
+            raise ConfigurationError(
+                f"{self.spec} has long_inputs: chunks, and vector stores write one vector a row. Insert the rows into "
+                "the table, and run embed."
+            )
 
     def _searcher(self) -> Searcher:
         searcher = Searcher(self._database, self.spec, self._encoder, self._load)
@@ -231,12 +253,15 @@ def open_column(
     project = config if isinstance(config, ProjectConfig) else _read_config(Path(config) if config else None)
     spec = _spec(TableName.parse(table), output, project, settings)
     registry = load_registry(project)
-    encoder = registry.load(spec.model)
+    encoder = registry.encoder_of(spec)
     if project is None and spec.database is not None:
         raise ConfigurationError(f"There is no configuration with a database {spec.database}. Give config, or url.")
     database = project.database_named(spec.database) if project else DatabaseSpec()
     return Column(
-        Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds), spec, encoder, registry.load
+        Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds),
+        spec,
+        encoder,
+        registry.encoder_of,
     )
 
 

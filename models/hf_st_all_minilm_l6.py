@@ -32,4 +32,5 @@ embedding_encode_batch = _MODEL.encode_batch
 embedding_configure = _MODEL.configure
 embedding_id = _MODEL.id
 embedding_tokens = _MODEL.tokens
+embedding_token_spans = _MODEL.token_spans
 embedding_backend = _MODEL.backend

@@ -56,7 +56,7 @@ def _databases(target: Target) -> Iterator[Finding]:
 
 def _column(database: Database, target: Target, column: VectorColumn) -> Iterator[Finding]:
     present = present_column(database, column)
-    yield from table_findings(open_column(database, present, target.registry.load(present.model)))
+    yield from table_findings(open_column(database, present, target.registry.encoder_of(present)))
 
 
 def _dagster() -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from crdbvec_pipelines.cli.follow import follow_target
 from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, print_text, progress, seconds_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_names, column_options
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, ExistingVectors, VectorColumn
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
@@ -156,11 +157,11 @@ class _Embedder:
     verbose: bool
 
     def embed(self, column: VectorColumn) -> tuple[RefreshReport, RowCounts]:
-        encoder = self.target.registry.load(column.model)
+        encoder = self.target.registry.encoder_of(column)
         bound = self._prepare(column, encoder)
         rows = VectorRows(bound)
         pending = rows.count(_EVERYTHING).pending
-        index = VectorIndex(bound)
+        index = VectorIndex(vectors_of(bound))
         is_indexed = index.name in index.existing()
         if is_indexed and self.rebuild_index:
             index.drop()

@@ -102,4 +102,4 @@ def retry(
 
 def _bind(databases: Databases, target: Target, column: VectorColumn) -> BoundColumn:
     """Bind a column without a call to its model: the failed rows can be listed while a model server is unavailable."""
-    return bind_column(databases.of(column), column, target.registry.load(column.model))
+    return bind_column(databases.of(column), column, target.registry.encoder_of(column))

@@ -53,10 +53,12 @@ def command(
             "--tune finds the weights of a hybrid search, which needs text_index in the configuration."
         )
     questions = read_questions(file) if file is not None and count is None else []
-    target.registry.load(column.model).load_in_background()
+    target.registry.encoder_of(column).load_in_background()
     with target.open() as databases:
         column = target.present(databases).column
-        searcher = Searcher(databases.of(column), column, target.registry.load(column.model), target.registry.load)
+        searcher = Searcher(
+            databases.of(column), column, target.registry.encoder_of(column), target.registry.encoder_of
+        )
         if searcher.warning is not None:
             print_info(f"Warning: {searcher.warning}")
         if count is not None:

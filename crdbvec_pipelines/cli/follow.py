@@ -83,7 +83,7 @@ def _identity(column: VectorColumn) -> tuple[str | None, str, str]:
 
 def _open_followed(databases: Databases, target: Target, column: VectorColumn, reporters: Reporters) -> FollowedColumn:
     database = databases.of(column)
-    encoder = target.registry.load(column.model)
+    encoder = target.registry.encoder_of(column)
     reporter = reporters.get(str(column))
 
     def prepare() -> tuple[VectorRows, Sequence[KeyRange]]:

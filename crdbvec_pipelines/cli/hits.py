@@ -6,7 +6,7 @@ import os
 import shutil
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TextIO
 
 import click
@@ -57,9 +57,10 @@ def hit_text(hit: Hit, layout: HitLayout | None = None, words: QueryWords = _NO_
         words: The words of the query, which decide the passage that is shown.
     """
     layout = layout or HitLayout()
-    shown = _input_text(hit.input, layout, words)
+    shown = _input_text(hit.input if hit.chunk is None else hit.chunk.text, layout, words)
     found = " ".join(filter(None, (distance_text(hit.distance), ranks_text(hit.ranks))))
-    lines = [f"{found} --> {printable(key_text(hit.key.values()))}", shown]
+    place = "" if hit.chunk is None else f", characters {hit.chunk.start:,} to {hit.chunk.end:,}"
+    lines = [f"{found} --> {printable(key_text(hit.key.values()))}{place}", shown]
     if hit.columns:
         columns = ((name, _column_text(value, layout)) for name, value in hit.columns.items())
         lines.append(printable(", ".join(f"{name}: {value}" for name, value in columns)))
@@ -107,6 +108,8 @@ def _hit_json(hit: Hit, is_full: bool) -> dict[str, object]:
     if hit.ranks is not None:
         values |= {f"{name}_rank": getattr(hit.ranks, name) for name in ("vector", "keyword")}
         values |= {"exactness": hit.ranks.exactness, "score": hit.ranks.score}
+    if hit.chunk is not None:
+        values["chunk"] = asdict(hit.chunk)
     return {**values, "columns": columns} if columns else values
 
 

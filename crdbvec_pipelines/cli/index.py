@@ -10,6 +10,7 @@ from crdbvec_pipelines.cli.index_predict import predict
 from crdbvec_pipelines.cli.output import bytes_text, print_info, print_json, print_table, print_text, progress_bar
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
 from crdbvec_pipelines.config import IndexSpec
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.statements import unsupported_options
@@ -47,7 +48,7 @@ def status(selection: Selection, as_json: bool) -> None:
     with target.open() as databases:
         target = target.present(databases)
         column = target.column
-        bound = _open(databases.of(column), target)
+        bound = vectors_of(_open(databases.of(column), target))
         index = VectorIndex(bound)
         existing = index.existing()
         definition = existing.get(index.name)
@@ -141,7 +142,7 @@ def build(selection: Selection, replace: bool, min_recall: float | None, text_on
                 min_recall=min_recall,
                 on_measured=measured.append,
             )
-            name = VectorIndex(bound).name
+            name = VectorIndex(vectors_of(bound)).name
         if text_only or column.text_index is not None:
             is_text_built = build_text_index_when_covered(bound)
             text = {"text_index": TextIndex(bound).name, "text_index_built": is_text_built}
@@ -182,10 +183,10 @@ def tune(selection: Selection, queries: int, k: int, plot_file: Path | None, as_
     target = selection.resolve(also_second=True)
     with target.open() as databases:
         column = target.present(databases).column
-        encoder = target.registry.load(column.model)
+        encoder = target.registry.encoder_of(column)
         target_recall = (column.index or IndexSpec()).wanted_recall
         bound = open_existing_column(databases.of(column), column, encoder)
-        index = VectorIndex(bound)
+        index = VectorIndex(vectors_of(bound))
         has_index = index.name in index.existing()
         curve = measure_recall(bound, queries=queries, k=k)
     smallest = curve.smallest_effort_with_recall(target_recall)
@@ -258,5 +259,5 @@ def _size_text(size: int | None) -> str:
 def _open(database: Database, target: Target) -> BoundColumn:
     column = target.column
     return open_column(
-        database.with_quality_of_service(column.quality_of_service), column, target.registry.load(column.model)
+        database.with_quality_of_service(column.quality_of_service), column, target.registry.encoder_of(column)
     )

@@ -46,7 +46,7 @@ def explain(selection: Selection, folder: Path | None, sample: int, as_json: boo
     with target.open() as databases:
         column = target.present(databases).column
         spec = column.index or IndexSpec()
-        bound = open_existing_column(databases.of(column), column, target.registry.load(column.model))
+        bound = open_existing_column(databases.of(column), column, target.registry.encoder_of(column))
         settings = IndexSettings(
             bound.metric,
             spec.min_partition_size or min(usual.min_partition_size, (spec.max_partition_size or 128) // 4),

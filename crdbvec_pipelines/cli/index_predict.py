@@ -118,7 +118,7 @@ def predict(
     """
     target = selection.resolve()
     column = target.column
-    encoder = target.registry.load(column.model)
+    encoder = target.registry.encoder_of(column)
     request = PredictionRequest(
         None if read_all else sample,
         None if queries_file is None else _read_queries(queries_file, encoder),

@@ -55,7 +55,7 @@ class _Migrated:
 
     def bound(self, column: VectorColumn) -> BoundColumn:
         working = self.database.with_quality_of_service(column.quality_of_service)
-        return open_existing_column(working, column, self.target.registry.load(column.model))
+        return open_existing_column(working, column, self.target.registry.encoder_of(column))
 
 
 @command.command("start", epilog="Example: crdbvec migrate start -t article -m another_model --plan")
@@ -74,6 +74,11 @@ def start(selection: Selection, second: str | None, old_model: str | None, only_
         raise click.UsageError("Name the new model with -m.")
     target = replace(selection, model=old_model).resolve()
     entry = target.column
+    if entry.chunking is not None:
+        raise ConfigurationError(
+            f"{entry} has long_inputs: chunks, and migrations exchange vector columns of the same table only. Add an "
+            "entry with another output and the new model, embed it, and search it in place of the old one."
+        )
     target.registry.find(selection.model)
     with target.open() as databases:
         database = databases.of(entry)
@@ -84,7 +89,7 @@ def start(selection: Selection, second: str | None, old_model: str | None, only_
         changes = {"output": second or f"{column.output}_second", "model": selection.model, "index": index}
         wanted = VectorColumn.model_validate({**column.model_dump(exclude_defaults=True), "table": str(column.table)})
         wanted = wanted.model_copy(update=changes)
-        encoder = target.registry.load(wanted.model)
+        encoder = target.registry.encoder_of(wanted)
         if only_plan:
             # Imported here, because the other commands need no estimate.
             from crdbvec_pipelines.estimate import estimate_refresh
@@ -95,7 +100,7 @@ def start(selection: Selection, second: str | None, old_model: str | None, only_
             else:
                 print_text("\n".join(estimate_lines(wanted, estimate)))
             return
-        bound = open_existing_column(database, column, target.registry.load(column.model))
+        bound = open_existing_column(database, column, target.registry.encoder_of(column))
         migration = start_migration(bound, wanted, encoder)
     if as_json:
         print_json(migration_json(migration))
@@ -123,7 +128,7 @@ def status(selection: Selection, as_json: bool) -> None:
             readiness = None
             if migration.is_active and not migration.is_exchanging:
                 migrated = _migrated(databases, replace(target, columns=(entry,)), migration)
-                other = bind_column(database, migrated.other, target.registry.load(migrated.other.model))
+                other = bind_column(database, migrated.other, target.registry.encoder_of(migrated.other))
                 if other.exists:
                     readiness = read_readiness(migrated.bound(migrated.own), migrated.bound(migrated.other))
             found.append((migration, readiness))
@@ -166,7 +171,7 @@ def compare(
     with target.open() as databases:
         migrated = _active(databases, target)
         columns = migrated.bound(migrated.own), migrated.bound(migrated.other)
-        encoders = target.registry.load(migrated.own.model), target.registry.load(migrated.other.model)
+        encoders = target.registry.encoder_of(migrated.own), target.registry.encoder_of(migrated.other)
         compared = compare_columns(columns, encoders, questions=questions, sample=queries, k=k)
     texts = compared.inputs if show_text else {}
     names = (migrated.own, migrated.other)

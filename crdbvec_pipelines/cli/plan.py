@@ -27,7 +27,7 @@ def command(
         for column in target.columns:
             with target.naming(column):
                 working = databases.of(column).with_quality_of_service(column.quality_of_service)
-                estimates.append((column, estimate_refresh(working, column, target.registry.load(column.model))))
+                estimates.append((column, estimate_refresh(working, column, target.registry.encoder_of(column))))
     if as_json:
         print_json(
             [
@@ -63,8 +63,11 @@ def _lines(estimate: Estimate) -> list[str]:
             duration = f"{seconds_text(estimate.seconds)} at {estimate.rows_per_second:,.0f} rows/s"
         lines.append(f"{_tokens(estimate)}, {duration} (measured on {estimate.sampled} rows)")
         lines += _limits(estimate)
+    stored = "the column"
+    if estimate.chunks_per_row is not None:
+        stored = f"the chunk table ({estimate.chunks_per_row:.1f} chunks per row)"
     lines.append(
-        f"storage: {bytes_text(estimate.column_bytes)} for the column, {bytes_text(estimate.index_bytes)} for an index"
+        f"storage: {bytes_text(estimate.column_bytes)} for {stored}, {bytes_text(estimate.index_bytes)} for an index"
     )
     return [*lines, "statements:", *(f"  {line}" for text in estimate.statements for line in f"{text};".splitlines())]
 

@@ -68,7 +68,7 @@ def command(
         raise click.UsageError("--all-prefixes requires --like.")
     target = selection.resolve(also_second=True)
     if picture is not None or (texts and options.query.mode != "keyword"):
-        target.registry.load(target.column.model).load_in_background()
+        target.registry.encoder_of(target.column).load_in_background()
     # Imported here, while the model is being loaded: psycopg takes as long as the engine of the model.
     from crdbvec_pipelines.cli.hits import hits_json
     from crdbvec_pipelines.cli.search_session import SearchSession
@@ -76,9 +76,9 @@ def command(
 
     with target.open() as databases:
         column = target.present(databases).column
-        encoder = target.registry.load(column.model)
+        encoder = target.registry.encoder_of(column)
         database = databases.of(column)
-        searcher = Searcher(database, column, encoder, target.registry.load)
+        searcher = Searcher(database, column, encoder, target.registry.encoder_of)
         session = SearchSession(database, searcher, encoder, options)
         if as_sql:
             print_text("\n\n".join(searcher.sql(texts, session.query, like, all_prefixes=all_prefixes)))

@@ -54,6 +54,7 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
         hybrid: bool,
         keyword: bool,
         distinct: bool | None,
+        all_chunks: bool,
         full: bool,
         verbose: bool,
         **others: Any,
@@ -68,6 +69,7 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
             columns=tuple(name.strip() for name in columns.split(",")) if columns else (),
             as_of="follower_read" if follower_read else "now",
             distinct=distinct,
+            all_chunks=all_chunks,
             mode="hybrid" if hybrid else "keyword" if keyword else "vector",
         )
         return command(*args, options=SearchOptions(query, where, full, verbose), **others)
@@ -102,6 +104,7 @@ _OPTIONS = (
         default=None,
         help="Omit equal texts, or show all.",
     ),
+    click.option("--all-chunks", is_flag=True, help="Show every near chunk of a row."),
     click.option("--max-distance", type=float, callback=_number, help="Exclude rows at a greater distance."),
     click.option("--columns", help="Further columns, separated by commas."),
     click.option("--full", is_flag=True, help="Show texts whole instead of a passage."),

@@ -45,10 +45,10 @@ def run_shell(target: Target, options: SearchOptions) -> None:
     """Answer the lines of stdin until it ends."""
     with target.open() as databases:
         column = target.present(databases).column
-        encoder = target.registry.load(column.model)
+        encoder = target.registry.encoder_of(column)
         encoder.load_in_background()
         database = databases.of(column)
-        searcher = Searcher(database, column, encoder, target.registry.load)
+        searcher = Searcher(database, column, encoder, target.registry.encoder_of)
         shell = _Shell(SearchSession(database, searcher, encoder, options), options)
         if sys.stdin.isatty():
             print_info(_HELP)

@@ -17,6 +17,7 @@ from crdbvec_pipelines.cli.output import (
 )
 from crdbvec_pipelines.cli.target import Selection, Target, column_names, column_options
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn, bind_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import DatabaseError
@@ -133,7 +134,7 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _status(database: Database, target: Target, column: VectorColumn, unavailable: set[str]) -> dict[str, Any]:
-    encoder = target.registry.load(column.model)
+    encoder = target.registry.encoder_of(column)
     bound = bind_column(database.with_quality_of_service(column.quality_of_service), column, encoder)
     check_column(bound.table, column, _dimension(bound, encoder, unavailable))
     counts = column_counts(bound, "follower_read")
@@ -184,7 +185,7 @@ def _index(column: BoundColumn) -> tuple[str | None, str]:
     """Return the name of the vector index, None if it does not exist, and its state in one or two words."""
     if not column.exists:
         return None, "none"
-    index = VectorIndex(column)
+    index = VectorIndex(vectors_of(column))
     if index.name not in index.existing():
         return None, "none" if column.spec.index is None else "not built"
     return index.name, "differs" if index.differences() else "built"

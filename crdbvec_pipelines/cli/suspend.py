@@ -27,7 +27,7 @@ def change(selection: Selection, *, suspended: bool, as_json: bool) -> None:
     with target.open() as databases:
         for spec in target.columns:
             with target.naming(spec):
-                column = bind_column(databases.of(spec), spec, target.registry.load(spec.model))
+                column = bind_column(databases.of(spec), spec, target.registry.encoder_of(spec))
                 (suspend if suspended else resume)(column)
                 since = suspended_since(column)
                 changed.append((spec, since))

@@ -106,7 +106,7 @@ class Target:
         """
         for column in self.columns:
             with self.naming(column):
-                open_column(databases.of(column), column, self.registry.load(column.model))
+                open_column(databases.of(column), column, self.registry.encoder_of(column))
 
     @contextmanager
     def naming(self, column: VectorColumn) -> Iterator[None]:

@@ -118,7 +118,7 @@ def _prepare(config: ProjectConfig) -> None:
             try:
                 working = databases.of(column).with_quality_of_service(column.quality_of_service)
                 present = present_column(working, column)
-                prepared = prepare_column(working, present, registry.load(present.model))
+                prepared = prepare_column(working, present, registry.encoder_of(present))
                 say(f"{column}: {sync_partitions(instance, prepared, own, _LOCATION)}")
             except CrdbvecError as error:
                 say(f"{column}: {error} Then launch the job {own.job('sync_partitions')}.")

@@ -71,7 +71,7 @@ def _plan(databases: Databases, target: Target, drop_column: bool) -> list[tuple
                 f"{spec} is being migrated to another model (phase {migration.phase}). Run `crdbvec migrate status`, "
                 "and finish or abandon the migration first."
             )
-        column = bind_column(databases.of(spec), spec, target.registry.load(spec.model))
+        column = bind_column(databases.of(spec), spec, target.registry.encoder_of(spec))
         removed = before.setdefault(spec.database, set())
         planned.append((str(spec), plan_uninstallation(column, with_vectors=drop_column, before=removed)))
         removed.add((spec.table, spec.output))

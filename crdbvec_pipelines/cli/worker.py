@@ -83,13 +83,13 @@ def _target_findings(config_path: Path | None) -> Iterator[Finding]:
 
 
 def _model(target: Target, column: VectorColumn) -> Iterator[Finding]:
-    target.registry.load(column.model).load()
+    target.registry.encoder_of(column).load()
     yield Finding("ok", "model", str(column), f"The model {column.model} can be used.")
 
 
 def _table(databases: Databases, target: Target, column: VectorColumn) -> Iterator[Finding]:
     database = databases.of(column)
-    open_column(database, column, target.registry.load(column.model))
+    open_column(database, column, target.registry.encoder_of(column))
     message = f"The table in the database {database.name} has the input and can hold the vectors."
     yield Finding("ok", "table", str(column), message)
 

@@ -22,9 +22,11 @@ from crdbvec_pipelines.config.model_name import is_named_model, join_model
 from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
+    ChunksSpec,
     FollowSpec,
     FreshnessSpec,
     IndexSpec,
+    LongInputs,
     PartitionsSpec,
     Spec,
     TextIndexSpec,
@@ -184,6 +186,24 @@ _INPUT_SCHEMA = {
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
+TemplateParts = tuple[tuple[str, str | None], ...]
+"""A template as (literal text, following column or None), in order."""
+
+
+def _template_parts(template: str | None, key: str) -> TemplateParts:
+    unsupported = ValueError(f"{key} supports plain {{column}} placeholders only; write {{{{ and }}}} for braces")
+    parts = []
+    try:
+        for literal, field, format_spec, conversion in string.Formatter().parse(template or ""):
+            if field is not None and (not field or format_spec or conversion):
+                raise unsupported
+            parts.append((literal, field))
+    except ValueError:
+        # A brace without its counterpart.
+        raise unsupported from None
+    return tuple(parts)
+
+
 def _check_owner(owner: str) -> str:
     if not re.fullmatch(r"team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+", owner):
         raise ValueError(f"{owner!r} is not an owner; write an e-mail address or team:name")
@@ -217,6 +237,15 @@ class VectorColumn(Spec):
         min_length=1,
         description="The model: a name that `crdbvec model list` shows, or a repository of the Hugging Face hub "
         "(`organization/model`) or a folder, with its settings as `{name: organization/model, dimensions: 256}`.",
+    )
+    long_inputs: LongInputs | None = Field(
+        default=None,
+        description="What becomes of a text that is longer than the model's window: `truncate` reads its start only, "
+        "`mean` all of it in one vector, `chunks` divides it into rows of a chunk table, each with its own vector. By "
+        "default as `models.settings` says, otherwise `truncate`.",
+    )
+    chunks: ChunksSpec | None = Field(
+        default=None, description="How texts are divided; only with `long_inputs: chunks`."
     )
     # The encoder sorts a batch by length: with 1,024 texts per batch it was measured a quarter faster than with 256
     # (docs/benchmarks.md).
@@ -381,20 +410,49 @@ class VectorColumn(Spec):
             raise ValueError("reuse_vectors needs fingerprints, which staleness nulls_only does not have; remove one")
         return self
 
+    @model_validator(mode="after")
+    def _check_chunks(self) -> Self:
+        if self.long_inputs != "chunks":
+            if self.chunks is not None:
+                raise ValueError("chunks says how texts are divided; write long_inputs: chunks, or remove it")
+            return self
+        if self.reuse_vectors:
+            raise ValueError("reuse_vectors is for one vector a row; remove it, or long_inputs: chunks")
+        if self.existing_vectors == "adopt":
+            raise ValueError("existing_vectors: adopt is for one vector a row; remove it, or long_inputs: chunks")
+        if {self.output, self.fingerprint_column} & set(self.watched_columns):
+            raise ValueError(f"the column {self.output} cannot be both written and read; choose another output")
+        return self
+
     @property
-    def template_parts(self) -> tuple[tuple[str, str | None], ...]:
+    def template_parts(self) -> TemplateParts:
         """The template as (literal text, following column or None), in order; empty without a template."""
-        unsupported = ValueError("template supports plain {column} placeholders only; write {{ and }} for braces")
-        parts = []
-        try:
-            for literal, field, format_spec, conversion in string.Formatter().parse(self.template or ""):
-                if field is not None and (not field or format_spec or conversion):
-                    raise unsupported
-                parts.append((literal, field))
-        except ValueError:
-            # A brace without its counterpart.
-            raise unsupported from None
-        return tuple(parts)
+        return _template_parts(self.template, "template")
+
+    @property
+    def chunking(self) -> ChunksSpec | None:
+        """How texts are divided into chunks; None for one vector a row."""
+        return (self.chunks or ChunksSpec()) if self.long_inputs == "chunks" else None
+
+    @property
+    def chunk_prefix_parts(self) -> TemplateParts:
+        """The text before each chunk as `template_parts`; empty without one."""
+        return _template_parts(self.chunking.prefix if self.chunking else None, "chunks.prefix")
+
+    @property
+    def encoded_columns(self) -> tuple[str, ...]:
+        """The distinct columns that the model reads: those of the input, and of the text before each chunk."""
+        prefix = (column for _, column in self.chunk_prefix_parts if column is not None)
+        return tuple(dict.fromkeys([*self.input_columns, *prefix]))
+
+    @property
+    def watched_columns(self) -> tuple[str, ...]:
+        """The distinct columns of which a change makes a row pending.
+
+        Those are the columns that the model reads, and the prefix columns of the index that chunks have copies of.
+        """
+        copied = self.index.prefix if self.chunking and self.index else ()
+        return tuple(dict.fromkeys([*self.encoded_columns, *copied]))
 
     @property
     def input_columns(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The nested parts of an entry of `vectors`: partitions, follow sensor, freshness, checks, vector and text index."""
+"""The nested parts of an entry of `vectors`: partitions, follow sensor, freshness, checks, indexes, chunks."""
 
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -28,6 +28,13 @@ TextLanguage = Literal[
 ]
 """The text search configurations that both servers have. `simple` neither stems words nor omits frequent ones."""
 
+
+LongInputs = Literal["truncate", "mean", "chunks"]
+"""What becomes of a text that is longer than the model's window: its start is read, all of it in one vector, or all of
+it in several chunks with a vector each."""
+
+Splitter = Literal["text", "markdown", "code"]
+"""Where a text is divided into chunks: at paragraphs and sentences, at headings, or at the functions of source code."""
 
 Severity = Literal["error", "warn"]
 """How serious it is that a check does not pass."""
@@ -201,6 +208,44 @@ class IndexSpec(Spec):
         """The configured storage parameters, of both servers."""
         names = ("min_partition_size", "max_partition_size", "build_beam_size", "m", "ef_construction")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class ChunksSpec(Spec):
+    """How long texts are divided into chunks, and what is stored of them."""
+
+    size: int = Field(
+        default=200,
+        ge=8,
+        le=100_000,
+        description="The maximum number of tokens of a chunk, which the model's window must hold; 8 to 100,000.",
+    )
+    overlap: int = Field(
+        default=20,
+        ge=0,
+        le=50_000,
+        description="The maximum number of tokens that a chunk repeats of the one before; less than half of `size`.",
+    )
+    splitter: Splitter = Field(
+        default="text",
+        description="Where texts are divided: `text` at paragraphs and sentences, `markdown` at headings, too, `code` "
+        "at the outermost functions and blocks of source code.",
+    )
+    prefix: str | None = Field(
+        default=None,
+        min_length=1,
+        description='A text with `{column}` placeholders, such as `"{title}: "`, that the model reads before each '
+        "chunk.",
+    )
+    store_text: bool = Field(
+        default=False,
+        description="Whether the chunk table has the text of each chunk. Without it, texts are cut from the row.",
+    )
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> Self:
+        if 2 * self.overlap >= self.size:
+            raise ValueError("overlap must be less than half of size")
+        return self
 
 
 class TextIndexSpec(Spec):

@@ -411,6 +411,39 @@ class Database:
 
         return self._run(run, statement, self._retrying(with_timeouts=not settings))
 
+    def fetch_together(
+        self, statements: Sequence[tuple[Statement, Parameters]], settings: Settings
+    ) -> tuple[list[Row], int]:
+        """Run statements as one transaction, sent in pipeline mode; with session settings for them.
+
+        If the connection is lost at the commit, the transaction is sent again, so it must be idempotent.
+
+        Raises:
+            DatabaseUnavailable: As `execute_many`.
+            DatabaseError: The server rejected a statement. Nothing is changed.
+
+        Returns:
+            The rows of the statements that return some, in their order, and how often the transaction was sent again.
+        """
+
+        def run(connection: psycopg.Connection) -> list[Row]:
+            try:
+                with connection.transaction(), connection.pipeline():
+                    for setting in settings.items():
+                        connection.execute(set_session(setting).query, prepare=False)
+                    cursors = [connection.execute(each.query, parameters) for each, parameters in statements]
+                    self._restore(connection, settings)
+            except psycopg.Error:
+                # PostgreSQL rolls the settings back with the transaction; on CockroachDB they stay.
+                if not connection.broken:
+                    self._restore(connection, settings)
+                raise
+            return [row for cursor in cursors if cursor.description for row in cursor.fetchall()]
+
+        attempts = self._retrying(with_timeouts=False)
+        rows = self._run(run, statements[0][0], attempts)
+        return rows, int(attempts.statistics["attempt_number"]) - 1
+
     @contextmanager
     def _with_settings(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
         """Change session settings for one statement, and restore them after it."""

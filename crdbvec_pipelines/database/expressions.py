@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from psycopg import sql
 
+from crdbvec_pipelines.config import TemplateParts
 from crdbvec_pipelines.database.aliases import ROW, aliased, reference
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect
@@ -66,34 +67,64 @@ class InputExpressions:
 
     def __init__(self, column: ColumnDefinition, alias: str | None = ROW) -> None:
         self._alias = alias
+        self._table_columns = column.table.columns
         self._columns = [column.table.columns[name] for name in column.spec.input_columns]
         self._dialect = column.table.dialect
         self._spec = column.spec
 
     @property
     def value(self) -> sql.Composable:
-        """The value that the model encodes: the column itself, or one text from several columns."""
-        return reference(self._columns[0].name, self._alias) if self._is_plain else self.text
+        """The input: the column itself, or one text from several columns."""
+        return reference(self._columns[0].name, self._alias) if self._is_plain else self._input_text
+
+    @property
+    def encoded_value(self) -> sql.Composable:
+        """What the model encodes: the input, with the text before each of its chunks if there is one."""
+        return self._with_chunk_prefix if self._spec.chunk_prefix_parts else self.value
 
     @property
     def text(self) -> sql.Composable:
-        """The input as text, which the fingerprint is computed from."""
+        """The text that the fingerprint is computed from: all that the model reads, and what chunks have copies of."""
+        text = self._with_chunk_prefix if self._spec.chunk_prefix_parts else self._input_text
+        if self._spec.chunking is None or self._spec.index is None or not self._spec.index.prefix:
+            return text
+        copied = [self._with_length(self._value_text(name)) for name in self._spec.index.prefix]
+        return sql.SQL("({})").format(self._dialect.concatenation([*copied, text]))
+
+    @property
+    def _with_chunk_prefix(self) -> sql.Composable:
+        """The text before each chunk and the input, which `chunk_encoder.split_prefix` separates."""
+        prefix = self._template_text(self._spec.chunk_prefix_parts)
+        return sql.SQL("({})").format(self._dialect.concatenation([self._with_length(prefix), self._input_text]))
+
+    def _with_length(self, text: sql.Composable) -> sql.Composable:
+        """Return a text after its length and a colon, so that no other two texts are the same when joined."""
+        length = sql.SQL("pg_catalog.length({})::text").format(text)
+        return sql.SQL("({})").format(self._dialect.concatenation([length, sql.SQL("':'::text"), text]))
+
+    def _value_text(self, name: str) -> sql.Composable:
+        """Return the text of any column; an empty one for NULL."""
+        return sql.SQL("coalesce({}, '')").format(column_text(self._table_columns[name], self._dialect, self._alias))
+
+    def _template_text(self, parts: TemplateParts) -> sql.Composable:
+        pieces: list[sql.Composable] = []
+        for literal, name in parts:
+            if literal:
+                pieces.append(sql.SQL("{}::text").format(sql.Literal(literal)))
+            if name is not None:
+                pieces.append(self._value_text(name))
+        return sql.SQL("({})").format(self._dialect.concatenation(pieces))
+
+    @property
+    def _input_text(self) -> sql.Composable:
+        """The input as text."""
         if self._is_plain:
             return column_text(self._columns[0], self._dialect, self._alias)
         if self._spec.template is None:
             # concat_ws omits NULLs and their separators.
             items = [_list_item(column, self._dialect, self._alias) for column in self._columns]
             return sql.SQL("pg_catalog.concat_ws(E'\\n'::text, {})").format(sql.SQL(", ").join(items))
-        columns = {column.name: column for column in self._columns}
-        pieces: list[sql.Composable] = []
-        for literal, name in self._spec.template_parts:
-            if literal:
-                pieces.append(sql.SQL("{}::text").format(sql.Literal(literal)))
-            if name is not None:
-                pieces.append(
-                    sql.SQL("coalesce({}, '')").format(column_text(columns[name], self._dialect, self._alias))
-                )
-        return sql.SQL("({})").format(self._dialect.concatenation(pieces))
+        return self._template_text(self._spec.template_parts)
 
     @property
     def fingerprint(self) -> sql.Composable:
@@ -143,7 +174,7 @@ def input_octets(column: ColumnDefinition) -> sql.Composable:
     The length of a text or of bytes is stored next to the value, which PostgreSQL does not load for it.
     """
     lengths = []
-    for name in column.spec.input_columns:
+    for name in column.spec.encoded_columns:
         value: sql.Composable = reference(name)
         if not column.table.columns[name].is_bytes:
             value = sql.SQL("{}::text").format(value)
@@ -175,14 +206,14 @@ def key_equals(table: Table, alias: str = ROW) -> sql.Composable:
     )
 
 
-def key_compares(table: Table, operator: str, prefix: str) -> sql.Composable:
+def key_compares(table: Table, operator: str, prefix: str, alias: str = ROW) -> sql.Composable:
     """Return a comparison of the key with the parameters prefix_0, prefix_1 and so on, as rows if it is composite."""
     values = sql.SQL(", ").join(
         placeholder(column, f"{prefix}_{position}") for position, column in enumerate(table.key)
     )
     if len(table.key) == 1:
-        return sql.SQL("{} {} {}").format(key_list(table), key_operator(table, operator), values)
-    return sql.SQL("({}) {} ({})").format(key_list(table), key_operator(table, operator), values)
+        return sql.SQL("{} {} {}").format(key_list(table, alias), key_operator(table, operator), values)
+    return sql.SQL("({}) {} ({})").format(key_list(table, alias), key_operator(table, operator), values)
 
 
 def key_operator(table: Table, symbol: str) -> sql.Composable:
@@ -220,7 +251,9 @@ def key_equals_named(table: Table, alias: str) -> sql.Composable:
     )
 
 
-def in_range(table: Table, *, has_lower: bool, has_upper: bool, has_after: bool = False) -> sql.Composable:
+def in_range(
+    table: Table, *, has_lower: bool, has_upper: bool, has_after: bool = False, alias: str = ROW
+) -> sql.Composable:
     """Return the predicate of a key range.
 
     Args:
@@ -228,14 +261,15 @@ def in_range(table: Table, *, has_lower: bool, has_upper: bool, has_after: bool 
         has_lower: Whether the range has a lower bound, in the parameters lower_0, lower_1 and so on.
         has_upper: Whether the range has an upper bound, in the parameters upper_0, upper_1 and so on.
         has_after: Whether only the keys after the one in the parameters after_0, after_1 and so on are wanted.
+        alias: The alias of the table.
     """
     tests = []
     if has_lower and not has_after:
-        tests.append(key_compares(table, ">=", "lower"))
+        tests.append(key_compares(table, ">=", "lower", alias))
     if has_after:
-        tests.append(key_compares(table, ">", "after"))
+        tests.append(key_compares(table, ">", "after", alias))
     if has_upper:
-        tests.append(key_compares(table, "<", "upper"))
+        tests.append(key_compares(table, "<", "upper", alias))
     return sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
 
 

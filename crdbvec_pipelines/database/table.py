@@ -43,6 +43,8 @@ _REFERENCE_TYPES = frozenset(
 # A fingerprint is an md5 of 32 characters; the modifier of a varchar is its length and 4.
 _FINGERPRINT_TYPES = frozenset({"text", "varchar"})
 _MIN_FINGERPRINT_MODIFIER = 36
+# The number of chunks of a row, in the output column of an entry with chunks.
+_MARKER_TYPE = "int8"
 # The search path of a session contains no schema of users, so the types in them are named with their schema.
 _QUALIFIED_TYPE = sql.SQL(
     "CASE WHEN crdbvec_namespace.nspname = 'pg_catalog' THEN format_type(crdbvec_type.oid, NULL) "
@@ -273,7 +275,7 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
     Raises:
         TableError: An input column is missing, or the output exists and is not a vector of the model's dimension.
     """
-    for name in spec.input_columns:
+    for name in spec.watched_columns:
         if name not in table.columns:
             close = difflib.get_close_matches(name, table.columns, n=1)
             hint = f"did you mean {close[0]}?" if close else f"its columns are {', '.join(table.columns)}."
@@ -283,6 +285,9 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
     _check_fingerprint(table, spec)
     output = table.columns.get(spec.output)
     if output is None:
+        return
+    if spec.chunking is not None:
+        _check_marker(table, spec, output)
         return
     if output.type_name not in VECTOR_TYPES:
         raise TableError(
@@ -300,6 +305,15 @@ def check_column(table: Table, spec: VectorColumn, dimension: int) -> None:
         raise TableError(
             f"{spec.origin}: the column {spec.output} of {table.name} {kind}, so its vectors cannot be written and "
             "cleared. Choose another output."
+        )
+
+
+def _check_marker(table: Table, spec: VectorColumn, output: Column) -> None:
+    if output.type_name != _MARKER_TYPE or output.generated or not output.is_nullable:
+        raise TableError(
+            f"{spec.origin}: the column {output.name} of {table.name} exists and is of type {output.cast}, but with "
+            "long_inputs: chunks it is a nullable bigint, the number of chunks of each row. Choose another output, or "
+            "run `crdbvec uninstall --drop-column` with the former configuration first."
         )
 
 

@@ -77,6 +77,13 @@ class OptionalFunctions(Protocol):
         """Return the tokens of each text, if possible without the weights. Default: the backend counts them."""
         ...
 
+    def embedding_token_spans(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        """Return start and end of each token of each text, without special tokens; only for `long_inputs: chunks`.
+
+        Default: four characters of a word count as a token.
+        """
+        ...
+
     def embedding_backend(self, threads: int | None) -> Backend:
         """Return the loaded backend, which uses at most `threads` threads. Default: the other functions are called."""
         ...

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from crdbvec_pipelines.chunk_set import ChunkSet, Embedding
 from crdbvec_pipelines.config import METRICS, Metric
 from crdbvec_pipelines.encoding.backends import Backend, EncodedTexts, TokenCount, Vectors
 from crdbvec_pipelines.encoding.contract import ModelModule
@@ -40,19 +41,27 @@ class EncodedBatch:
         unknown_shares: For each row, the share of its encoded tokens that the model does not know, float32 of shape
             (rows,); None if the model does not report it.
         tokens: How many tokens the model has read; 0 if it does not report it.
+        chunks: For each row, its chunks with their vectors, in place of `vectors`; None for one vector a row.
     """
 
     vectors: Vectors
     truncated: NDArray[np.bool_]
     unknown_shares: NDArray[np.float32] | None = None
     tokens: int = 0
+    chunks: tuple[ChunkSet, ...] | None = None
+
+    @property
+    def embeddings(self) -> Sequence[Embedding]:
+        """What each row becomes: its vector, or its chunks."""
+        return list(self.vectors) if self.chunks is None else self.chunks
 
     def without(self, positions: Mapping[int, object]) -> "EncodedBatch":
         """Return the results of the rows that are not at the given positions."""
         kept = np.array([position not in positions for position in range(len(self.vectors))], np.bool_)
         shares = self.unknown_shares
         kept_shares = None if shares is None else shares[kept]
-        return EncodedBatch(self.vectors[kept], self.truncated[kept], kept_shares, self.tokens)
+        chunks = self.chunks and tuple(each for each, is_kept in zip(self.chunks, kept, strict=True) if is_kept)
+        return EncodedBatch(self.vectors[kept], self.truncated[kept], kept_shares, self.tokens, chunks)
 
 
 class Encoder:

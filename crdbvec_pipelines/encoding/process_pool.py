@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Self
 
+from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.encoding.encoder import EncodedBatch, Encoder
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.encoding.registry import ModelRegistry, RegistrySpecification
@@ -26,19 +27,19 @@ class ProcessPoolEncoder:
 
     Args:
         specification: What the registry of models is made from.
-        model: The model's name.
+        column: The configuration entry, whose model encodes.
         processes: How many processes encode.
     """
 
-    def __init__(self, specification: RegistrySpecification, model: str, processes: int) -> None:
+    def __init__(self, specification: RegistrySpecification, column: VectorColumn, processes: int) -> None:
         threads = max(1, (os.cpu_count() or 1) // processes)
-        self._model = model
+        self._model = column.model
         # Forking a process that has threads is unsafe, and the parent has them.
         self._pool = ProcessPoolExecutor(
             processes,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_load,
-            initargs=(specification, model, threads),
+            initargs=(specification, column, threads),
         )
 
     def __enter__(self) -> Self:
@@ -65,13 +66,13 @@ class ProcessPoolEncoder:
             ) from error
 
 
-def _load(specification: RegistrySpecification, model: str, threads: int) -> None:
+def _load(specification: RegistrySpecification, column: VectorColumn, threads: int) -> None:
     """Load the model in a new process, which ends with its parent."""
     global _encoder
     # Ctrl-C reaches the whole process group; the parent decides when its processes end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _encoder = ModelRegistry(specification.directories, specification.settings).load(model, threads)
+    _encoder = ModelRegistry(specification.directories, specification.settings).encoder_of(column, threads)
 
 
 def _end_with_parent() -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from crdbvec_pipelines.config import ModelsSpec, ProjectConfig
+from crdbvec_pipelines.config import ChunksSpec, LongInputs, ModelsSpec, ProjectConfig, VectorColumn
 from crdbvec_pipelines.config.model_name import PROVIDER_PREFIX, is_named_model, split_model
+from crdbvec_pipelines.encoding.chunks.chunk_encoder import ChunkEncoder
 from crdbvec_pipelines.encoding.contract import ModelModule, check_module
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.errors import ModelError
@@ -56,8 +57,8 @@ class ModelRegistry:
     ) -> None:
         self._directories = tuple(directories)
         self._settings = dict(settings or {})
-        self._encoders: dict[tuple[str, int | None], Encoder] = {}
-        self._modules: dict[str, ModelModule] = {}
+        self._encoders: dict[tuple[object, ...], Encoder] = {}
+        self._modules: dict[tuple[str, LongInputs | None], ModelModule] = {}
         self._lock = threading.RLock()
 
     @property
@@ -115,24 +116,72 @@ class ModelRegistry:
             ModelError: The model does not exist, or its wrapper cannot be imported, is incomplete or rejects its
                 settings.
         """
+        return self._encoder(name, threads)
+
+    def encoder_of(self, spec: VectorColumn, threads: int | None = None) -> Encoder:
+        """Return the encoder of a configuration entry: that of its model, with the entry's `long_inputs`.
+
+        Args:
+            spec: The entry.
+            threads: As for `load`.
+
+        Returns:
+            The encoder, the same object for entries that encode equally.
+
+        Raises:
+            ModelError: As `load`, or the model has no setting `long_inputs`.
+        """
+        return self._encoder(spec.model, threads, spec.long_inputs, spec.chunking)
+
+    def _encoder(
+        self,
+        name: str,
+        threads: int | None,
+        long_inputs: LongInputs | None = None,
+        chunking: ChunksSpec | None = None,
+    ) -> Encoder:
+        key = (name, threads, long_inputs, chunking)
         with self._lock:
-            encoder = self._encoders.get((name, threads))
+            encoder = self._encoders.get(key)
             if encoder is None:
-                encoder = self._encoders[name, threads] = Encoder(name, self._module(name), threads)
+                module = self._module(name, long_inputs)
+                encoder = (
+                    Encoder(name, module, threads)
+                    if chunking is None
+                    else ChunkEncoder(name, module, chunking, threads)
+                )
+                self._encoders[key] = encoder
             return encoder
 
-    def _module(self, name: str) -> ModelModule:
-        if name not in self._modules:
+    def _module(self, name: str, long_inputs: LongInputs | None = None) -> ModelModule:
+        """Return a configured wrapper: another instance of it only if an entry changes its settings."""
+        settings = self._settings_of(name, long_inputs)
+        if long_inputs is not None and settings == self._settings_of(name):
+            return self._module(name)
+        if (name, long_inputs) not in self._modules:
             source = self.find(name)
             if is_named_model(name):
-                self._modules[name] = self._provider_model(name) or self.named_model(name)
+                provided = self._provider_model(name, long_inputs)
+                self._modules[name, long_inputs] = provided or self.named_model(name, long_inputs)
             else:
-                module = check_module(_import(source), source.origin)
-                self._configure(name, module, source)
-                self._modules[name] = module
-        return self._modules[name]
+                module = check_module(_import(source, long_inputs), source.origin)
+                self._configure(name, module, source, settings)
+                self._modules[name, long_inputs] = module
+        return self._modules[name, long_inputs]
 
-    def named_model(self, model: str) -> "NamedModel":
+    def _settings_of(self, name: str, long_inputs: LongInputs | None = None) -> dict[str, object]:
+        """Return the settings of a model with the `long_inputs` of an entry; a chunk is a text of its own."""
+        own: Mapping[str, object] = {}
+        if is_named_model(name):
+            name, own = split_model(name)
+        settings = {**self._settings.get(name, {}), **own}
+        if long_inputs == "mean":
+            return {**settings, "long_inputs": long_inputs}
+        if long_inputs is not None:
+            settings.pop("long_inputs", None)
+        return settings
+
+    def named_model(self, model: str, long_inputs: LongInputs | None = None) -> "NamedModel":
         """Return a model by name; the settings next to its name take precedence over those of `models.settings`.
 
         Raises:
@@ -143,27 +192,26 @@ class ModelRegistry:
 
         if not is_named_model(model):
             raise ModelError(f"{model!r} is not the id of a repository, as organization/model, nor a folder.")
-        name, settings = split_model(model)
+        name, _ = split_model(model)
         if name.startswith(PROVIDER_PREFIX):
             raise ModelError(f"{name} is a model of a provider, which is requested and not downloaded.")
         named = NamedModel(name)
-        named.embedding_configure({**self._settings.get(name, {}), **settings})
+        named.embedding_configure(self._settings_of(model, long_inputs))
         return named
 
-    def _provider_model(self, model: str) -> "ProviderModel | None":
+    def _provider_model(self, model: str, long_inputs: LongInputs | None = None) -> "ProviderModel | None":
         """Return a model of a provider; None for the name of a repository or a folder."""
-        name, settings = split_model(model)
+        name, _ = split_model(model)
         if not name.startswith(PROVIDER_PREFIX):
             return None
         # Imported here, because only models of providers need it.
         from crdbvec_pipelines.encoding.models.provider_model import ProviderModel
 
         provided = ProviderModel(name)
-        provided.embedding_configure({**self._settings.get(name, {}), **settings})
+        provided.embedding_configure(self._settings_of(model, long_inputs))
         return provided
 
-    def _configure(self, name: str, module: ModelModule, source: ModelSource) -> None:
-        settings = self._settings.get(name, {})
+    def _configure(self, name: str, module: ModelModule, source: ModelSource, settings: Mapping[str, object]) -> None:
         if hasattr(module, "embedding_configure"):
             try:
                 module.embedding_configure(settings)
@@ -199,12 +247,14 @@ def check_models(config: ProjectConfig, registry: ModelRegistry) -> None:
             raise ModelError(f"{spec.origin}.model: {error}") from None
 
 
-def _import(source: ModelSource) -> ModuleType:
-    module_name = f"crdbvec_models.{source.name}"
+def _import(source: ModelSource, variant: LongInputs | None = None) -> ModuleType:
+    """Import a wrapper; with a variant another instance of it, because a wrapper has one configuration."""
+    module_name = f"crdbvec_models.{source.name}" + (f"__{variant}" if variant else "")
     try:
-        if source.path is None:
+        if source.path is None and variant is None:
             return importlib.import_module(source.module)
-        spec = importlib.util.spec_from_file_location(module_name, source.path)
+        path = source.path or getattr(importlib.util.find_spec(source.module), "origin", None)
+        spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
             raise ModelError(f"{source.origin} is not a Python file that can be imported.")
         module = importlib.util.module_from_spec(spec)

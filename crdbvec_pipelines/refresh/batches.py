@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crdbvec_pipelines.chunk_set import Embedding, Embeddings
 from crdbvec_pipelines.database.errors import DatabaseError
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
@@ -27,7 +27,7 @@ class EncodedRows:
 
     Attributes:
         rows: The rows that have a vector, in the order of the batch.
-        vectors: Their vectors, float32 of shape (len(rows), dimension).
+        vectors: Their vectors, or their chunks.
         truncated: How many of their inputs were longer than the model's window.
         unreadable: How many of their inputs consist of unknown tokens to a larger share than accepted.
         deduplicated: How many were given the vector of an equal input instead of being encoded.
@@ -37,7 +37,7 @@ class EncodedRows:
     """
 
     rows: list[PendingRow]
-    vectors: NDArray[np.float32]
+    vectors: list[Embedding]
     truncated: int
     unreadable: int
     deduplicated: int
@@ -98,8 +98,9 @@ def encode_rows(
         stored.encoded(len(positions), seconds)
     for part, encoded in result.results:
         shares = np.zeros(len(part), np.float32) if encoded.unknown_shares is None else encoded.unknown_shares
-        for position, vector, truncated, share in zip(part, encoded.vectors, encoded.truncated, shares, strict=True):
-            entry = CachedVector(vector, bool(truncated), float(share))
+        results = zip(part, encoded.embeddings, encoded.truncated, shares, strict=True)
+        for position, embedding, truncated, share in results:
+            entry = CachedVector(embedding, bool(truncated), float(share))
             cached[rows[position].fingerprint] = entry
             cache.put(rows[position].fingerprint, entry)
     encoded_rows = [row for row in rows if row.fingerprint in cached]
@@ -108,7 +109,7 @@ def encode_rows(
     errors = {rows[position].fingerprint: (error, status) for position, error, status in result.failures}
     return EncodedRows(
         rows=encoded_rows,
-        vectors=np.stack(vectors) if vectors else np.empty((0, 0), np.float32),
+        vectors=vectors,
         truncated=sum(cached[row.fingerprint].truncated for row in encoded_rows),
         unreadable=sum(cached[row.fingerprint].unknown_share > max_unknown for row in encoded_rows),
         deduplicated=len(encoded_rows) - encoded_inputs,
@@ -136,7 +137,7 @@ class WrittenRows:
 def write_rows(
     table: VectorRows,
     rows: Sequence[PendingRow],
-    vectors: NDArray[np.float32],
+    vectors: Embeddings,
     *,
     one_by_one: bool = False,
     has_written: bool = False,
@@ -147,7 +148,7 @@ def write_rows(
     Args:
         table: The vector column's rows.
         rows: The rows as they were read.
-        vectors: Their vectors, float32 of shape (len(rows), dimension).
+        vectors: Their vectors, or their chunks.
         one_by_one: As for `VectorRows.write`.
         has_written: Whether vectors were written to the table before, so that a failure is that of a row.
         size: The number of rows to try together after failures, which the batches of a refresh share.
@@ -160,7 +161,9 @@ def write_rows(
         return WrittenRows(0, [], [])
     result = bisect_batch(
         list(range(len(rows))),
-        lambda part: table.write([rows[position] for position in part], vectors[part], one_by_one=one_by_one),
+        lambda part: table.write(
+            [rows[position] for position in part], [vectors[position] for position in part], one_by_one=one_by_one
+        ),
         classify_database_error,
         size,
     )

@@ -7,8 +7,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
+from crdbvec_pipelines.chunk_set import Embedding
 
 # About 10,000 vectors of 384 dimensions: enough for inputs that repeat close to each other, and little memory compared
 # with any model.
@@ -22,12 +21,12 @@ class CachedVector:
     """The vector of an input.
 
     Attributes:
-        vector: The vector, float32 of shape (dimension,).
+        vector: The vector, float32 of shape (dimension,), or the chunks of the input.
         truncated: Whether the input was longer than the model's window.
         unknown_share: The share of the input's tokens that the model does not know; 0 if it does not count them.
     """
 
-    vector: NDArray[np.float32]
+    vector: Embedding
     truncated: bool
     unknown_share: float = 0.0
 

@@ -94,6 +94,7 @@ def complete_range(rows: VectorRows, encoder: BatchEncoder, key_range: KeyRange,
         UnsettledRows: Rows were written in several passes and are still pending, and no row has a current vector.
         CrdbvecError: As `refresh`.
     """
+    rows.delete_orphans(key_range)
     state = range_state(rows.column, key_range)
     report = RefreshReport()
     settling = _settling_after_first_pass()
@@ -172,6 +173,7 @@ def refresh_and_settle(
         UnsettledRows: Rows were written in several passes and are still pending, and no row has a vector.
         CrdbvecError: As `refresh`.
     """
+    rows.delete_orphans(key_range)
     report = refresh_after_others(rows, encoder, key_range, _reading_the_past(options), on_wait)
     counts = rows.count(key_range)
     settling = _settling_after_first_pass()

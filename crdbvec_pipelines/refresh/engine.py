@@ -224,7 +224,7 @@ class _Refresh:
         write_seconds = time.perf_counter() - started
         locked = [encoded.rows[position] for position in written.locked]
         if locked:
-            self._locked.add(locked, encoded.vectors[written.locked])
+            self._locked.add(locked, [encoded.vectors[position] for position in written.locked])
         rejected = encoded.failures + written.failures
         left = {row.key for row in locked} | {failure.key for failure in rejected}
         done = [row for row in encoded.rows if row.key not in left]

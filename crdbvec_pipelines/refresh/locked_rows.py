@@ -9,9 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crdbvec_pipelines.chunk_set import Embedding, Embeddings
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.keyspace import Bound
@@ -31,7 +29,7 @@ _ROW_BYTES = 500
 @dataclass(frozen=True, slots=True)
 class _LockedRow:
     row: PendingRow
-    vector: NDArray[np.float32]
+    vector: Embedding
     give_up_at: float
 
 
@@ -75,7 +73,7 @@ class LockedRows:
     def __len__(self) -> int:
         return len(self._vectors) + len(self._clearable)
 
-    def add(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32]) -> None:
+    def add(self, rows: Sequence[PendingRow], vectors: Embeddings) -> None:
         """Add rows whose vectors could not be written."""
         give_up_at = self._give_up_at()
         # Inputs may be large, and are not needed any more.
@@ -93,10 +91,7 @@ class LockedRows:
     @property
     def is_full(self) -> bool:
         """Whether the vectors take all of the memory that is meant for them."""
-        return (
-            sum(locked.vector.nbytes for locked in self._vectors[:1]) * len(self._vectors) + _ROW_BYTES * len(self)
-            >= _MAX_BYTES
-        )
+        return sum(locked.vector.nbytes for locked in self._vectors) + _ROW_BYTES * len(self) >= _MAX_BYTES
 
     @property
     def seconds_until_attempt(self) -> float:
@@ -116,7 +111,7 @@ class LockedRows:
             write_rows(
                 self._table,
                 [locked.row for locked in tried],
-                np.stack([locked.vector for locked in tried]),
+                [locked.vector for locked in tried],
                 one_by_one=True,
             )
             if tried

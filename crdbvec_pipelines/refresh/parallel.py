@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from crdbvec_pipelines.config import Executor
+from crdbvec_pipelines.config import Executor, VectorColumn
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.process_pool import ProcessPoolEncoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
@@ -31,24 +31,24 @@ class LimitedEncoder:
 
 @contextmanager
 def open_batch_encoder(
-    registry: ModelRegistry, model: str, executor: Executor, workers: int
+    registry: ModelRegistry, column: VectorColumn, executor: Executor, workers: int
 ) -> Iterator[LimitedEncoder]:
-    """Yield the encoder of a model for a number of workers.
+    """Yield the encoder of a configuration entry for a number of workers.
 
     With `auto`, several processes are used for a model that neither brings an engine, which uses all cores from one
     process, nor says that several threads may call it.
 
     Args:
         registry: The models.
-        model: The model's name.
+        column: The configuration entry.
         executor: Where to encode.
         workers: How many batches are encoded at the same time.
     """
-    encoder = registry.load(model)
+    encoder = registry.encoder_of(column)
     limit = threading.BoundedSemaphore(workers)
     several = executor == "multiprocess" or (executor == "auto" and not encoder.runs_in_parallel)
     if workers == 1 or not several:
         yield LimitedEncoder(encoder, limit)
         return
-    with ProcessPoolEncoder(registry.specification, model, workers) as pool:
+    with ProcessPoolEncoder(registry.specification, column, workers) as pool:
         yield LimitedEncoder(pool, limit)

@@ -23,14 +23,14 @@ def without_equal_hits(search: "Callable[[SearchQuery], SearchResult]", query: S
     If it leaves the choice to the search, they are left out where they are more than a third of the first ten hits.
     """
     result = search(query)
-    if query.distinct is False or (query.distinct is None and not _is_repetitive(result.hits)):
+    if query.distinct is False or (query.distinct is None and not _is_repetitive(result.hits, query.all_chunks)):
         return result
     for factor in _FACTORS:
-        different = _different(result.hits)
+        different = _different(result.hits, query.all_chunks)
         if len(different) >= query.limit or len(result.hits) < result.executed.limit:
             break
         result = search(replace(query, limit=min(query.limit * factor, _MAX_ROWS)))
-    different = _different(result.hits)[: query.limit]
+    different = _different(result.hits, query.all_chunks)[: query.limit]
     last = result.hits.index(different[-1]) if different else 0
     return replace(
         result,
@@ -40,14 +40,16 @@ def without_equal_hits(search: "Callable[[SearchQuery], SearchResult]", query: S
     )
 
 
-def _is_repetitive(hits: "Sequence[Hit]") -> bool:
+def _is_repetitive(hits: "Sequence[Hit]", all_chunks: bool) -> bool:
     first = hits[:_FIRST]
-    return len(first) - len(_different(first)) > _MAX_EQUAL_SHARE * len(first)
+    return len(first) - len(_different(first, all_chunks)) > _MAX_EQUAL_SHARE * len(first)
 
 
-def _different(hits: "Sequence[Hit]") -> "list[Hit]":
+def _different(hits: "Sequence[Hit]", all_chunks: bool) -> "list[Hit]":
     first: dict[object, Hit] = {}
     for hit in hits:
         value = bytes(hit.input) if isinstance(hit.input, memoryview) else hit.input
+        if all_chunks and hit.chunk is not None:
+            value = hit.chunk.text
         first.setdefault(value if isinstance(value, (str, bytes)) else repr(value), hit)
     return list(first.values())

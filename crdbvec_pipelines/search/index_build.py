@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from crdbvec_pipelines.config import IndexSpec
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.index.text_index import TextIndex
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
@@ -48,8 +49,9 @@ def build_when_covered(
         CoverageTooLow: Too few rows have a vector, or the table has no vector column yet.
         TableError: The server cannot index this column, or the existing index differs and `replace` is false.
     """
-    index = VectorIndex(column)
     _check_coverage(column)
+    vectors = vectors_of(column)
+    index = VectorIndex(vectors)
 
     def measure(name: str) -> None:
         curve = measure_recall(column, efforts=[effort] if effort else [default], index=name)
@@ -57,7 +59,7 @@ def build_when_covered(
         if min_recall is not None:
             _check_recall(name, curve, min_recall)
 
-    effort, default = (column.spec.index or IndexSpec()).effort, NearestNeighbors(column).effort.default
+    effort, default = (column.spec.index or IndexSpec()).effort, NearestNeighbors(vectors).effort.default
     return index.build(replace=replace, on_progress=on_progress, on_replacement=measure)
 
 

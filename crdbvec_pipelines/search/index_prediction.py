@@ -17,6 +17,7 @@ from crdbvec_pipelines.cspann.prediction import (
 )
 from crdbvec_pipelines.cspann.recommendation import Recommendation, recommend
 from crdbvec_pipelines.cspann.settings import IndexSettings
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.search.index_sample import DEFAULT_SAMPLE_ROWS, TableSample, read_sample
@@ -104,6 +105,7 @@ def predict_index(
         TableError: No row has a vector, or a prefix column does not exist.
         DatabaseError: The server rejected a statement.
     """
+    column = vectors_of(column)
     spec = column.spec.index or IndexSpec()
     for name in spec.prefix:
         if name not in column.table.columns:

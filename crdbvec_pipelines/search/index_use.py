@@ -6,6 +6,7 @@ Its definition does not tell: a policy, a predicate or the implicit prefix of a 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.diagnosis.statements import has_row_security
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors, PlannedSearch
@@ -77,6 +78,7 @@ def read_index_use(column: BoundColumn, searches: int) -> IndexUse:
     Raises:
         DatabaseError: The server rejected a statement.
     """
+    column = vectors_of(column)
     nearest = NearestNeighbors(column)
     plans = [
         nearest.plan_forms(vector, SearchQuery(filters=filters)) for vector, filters in sample_queries(column, searches)

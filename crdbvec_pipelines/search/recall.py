@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import Filters, SearchQuery
@@ -118,6 +119,7 @@ def measure_recall(
     Raises:
         DatabaseError: The server rejected a search.
     """
+    column = vectors_of(column)
     nearest = NearestNeighbors(column, index)
     effort_setting = nearest.effort
     sampled = sample_queries(column, queries)

@@ -18,7 +18,7 @@ from crdbvec_pipelines.database.connection import Database, Row
 from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.schema.column_metadata import models_beginning_with
 from crdbvec_pipelines.database.schema.migrations import find_migration, present_column
-from crdbvec_pipelines.database.search.nearest import NearestNeighbors
+from crdbvec_pipelines.database.search.chunk_neighbors import neighbors_of
 from crdbvec_pipelines.database.search.query import Filters, SearchQuery
 from crdbvec_pipelines.database.search.strategy import Strategy
 from crdbvec_pipelines.encoding.encoder import Encoder
@@ -32,7 +32,7 @@ from crdbvec_pipelines.search.no_hits import reason_for_no_hits, reason_for_no_k
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Filters", "Hit", "SearchQuery", "SearchResult", "Searcher", "search_frame"]
+__all__ = ["Chunk", "Filters", "Hit", "SearchQuery", "SearchResult", "Searcher", "search_frame"]
 
 T = TypeVar("T")
 
@@ -40,8 +40,26 @@ _SHOWN_CHARACTERS = 60
 # The attempts of a search whose column is being exchanged, and the wait before the third one, which grows with each.
 _MAX_ATTEMPTS = 6
 _ATTEMPT_SECONDS = 0.5
-_OWN_COLUMNS = ("query", "distance", "vector_rank", "keyword_rank", "input")
+_CHUNK_COLUMNS = ("chunk_number", "chunk_start", "chunk_end", "chunk_text")
+_OWN_COLUMNS = ("query", "distance", "vector_rank", "keyword_rank", "input", *_CHUNK_COLUMNS)
 """The columns of a frame that do not come from the table."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a row's input with a vector of its own.
+
+    Attributes:
+        number: Its number within the row, from 0.
+        start: The position of its first character in the input.
+        end: The position after its last character.
+        text: Its text.
+    """
+
+    number: int
+    start: int
+    end: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,8 @@ class Hit:
         input: The input from which the row's vector was made.
         columns: The further columns that the query requested.
         ranks: Where a keyword or hybrid search found the row; None for a search by vectors only.
+        chunk: The nearest chunk of the row; None for an entry with one vector a row, and for a row that only the words
+            of a hybrid search found.
     """
 
     distance: float
@@ -62,6 +82,7 @@ class Hit:
     input: Any
     columns: dict[str, Any]
     ranks: Ranks | None = None
+    chunk: Chunk | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,7 @@ class Searcher:
         database: An open connection.
         spec: The vector column.
         encoder: The model that made its vectors.
-        load: Returns the encoder of a model. With it, a search follows a model migration (`crdbvec migrate`): it uses
+        load: Returns the encoder of an entry. With it, a search follows a model migration (`crdbvec migrate`): it uses
             the model whose vectors the column has now, also if the columns are exchanged while it runs.
 
     Attributes:
@@ -115,7 +136,7 @@ class Searcher:
         database: Database,
         spec: VectorColumn,
         encoder: Encoder,
-        load: Callable[[str], Encoder] | None = None,
+        load: Callable[[VectorColumn], Encoder] | None = None,
     ) -> None:
         self._database = database
         self._entry = spec
@@ -133,7 +154,7 @@ class Searcher:
         """
         self.column = open_existing_column(self._database, spec, encoder)
         self._encoder = encoder
-        self._nearest = NearestNeighbors(self.column)
+        self._nearest = neighbors_of(self.column)
         # That of the column before an exchange.
         vars(self).pop("_hybrid", None)
         if self._load is not None and self._nearest.models.ids is not None and not self._has_own_model(encoder):
@@ -152,7 +173,7 @@ class Searcher:
                 # On CockroachDB, the exchange takes longer than one transaction.
                 time.sleep(_ATTEMPT_SECONDS * (attempt - 1))
                 present = present_column(self._database, self._entry)
-                self._use(present, self._load(present.model))
+                self._use(present, self._load(present))
             return search()
         except ColumnExchanged:
             if self._load is None or attempt == _MAX_ATTEMPTS:
@@ -168,6 +189,7 @@ class Searcher:
             ConfigurationError: A text is blank, its vector has no direction and the metric compares directions, or the
                 mode needs a text index, which the entry does not have.
         """
+        self._check_chunks(query)
         return [self._present(partial(self._text_result, text, query)) for text in texts]
 
     def candidates(self, text: str, query: SearchQuery) -> Candidates:
@@ -185,6 +207,7 @@ class Searcher:
             ConfigurationError: The vector has another dimension, or no direction and the metric compares directions.
         """
         _check_mode(query)
+        self._check_chunks(query)
         if vector.shape != (self._encoder.dim,):
             raise ConfigurationError(
                 f"The vector has the shape {vector.shape}, but those of {self.column} have {self._encoder.dim} numbers."
@@ -206,7 +229,20 @@ class Searcher:
             ConfigurationError: Its vector has no direction, and the metric compares directions.
         """
         _check_mode(query)
+        self._check_chunks(query)
         return self._present(partial(self._like_result, key, query, all_prefixes))
+
+    def _check_chunks(self, query: SearchQuery) -> None:
+        if not query.all_chunks:
+            return
+        if self.column.spec.chunking is None:
+            raise ConfigurationError(
+                f"{self.column} has one vector a row, not chunks. Remove --all-chunks (all_chunks)."
+            )
+        if query.mode != "vector":
+            raise ConfigurationError(
+                f"The mode {query.mode} finds rows. Remove --all-chunks (all_chunks), or use the mode vector."
+            )
 
     def why_no_hits(self, result: SearchResult) -> str:
         """Return why a search found no row, and what to do."""
@@ -326,11 +362,16 @@ class Searcher:
     def _hit(self, row: Row, query: SearchQuery) -> Hit:
         distance, value, *rest = row
         names = [part.name for part in self.column.table.key]
+        further, chunk = rest[len(names) :], None
+        if len(further) > len(query.columns):
+            *further, number, start, end, text = further
+            chunk = Chunk(number, start, end, str(value)[start:end] if text is None else text)
         return Hit(
             math.nan if distance is None else float(distance),
             dict(zip(names, rest[: len(names)], strict=True)),
             value,
-            dict(zip(query.columns, rest[len(names) :], strict=True)),
+            dict(zip(query.columns, further, strict=True)),
+            chunk=chunk,
         )
 
 
@@ -395,6 +436,7 @@ def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: Se
     further = [name for name in dict.fromkeys(query.columns) if name not in key]
     names = _frame_names([*key, *further])
     ranks = () if query.mode == "vector" else ("vector_rank", "keyword_rank")
+    chunk = () if searcher.column.spec.chunking is None else _CHUNK_COLUMNS
     records = [
         (
             result.query,
@@ -403,13 +445,20 @@ def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: Se
             *(hit.key[name] for name in key),
             hit.input,
             *(hit.columns[name] for name in further),
+            *(_chunk_values(hit) if chunk else ()),
         )
         for result in results
         for hit in result.hits
     ]
-    columns = ["query", "distance", *ranks, *(names[name] for name in key), "input", *(names[name] for name in further)]
-    types = {"distance": "float64", **dict.fromkeys(ranks, "Int64")}
+    own = [names[name] for name in key], [names[name] for name in further]
+    columns = ["query", "distance", *ranks, *own[0], "input", *own[1], *chunk]
+    types = {"distance": "float64", **dict.fromkeys((*ranks, *chunk[:-1]), "Int64")}
     return pd.DataFrame.from_records(records, columns=columns).astype(types)
+
+
+def _chunk_values(hit: Hit) -> tuple[object, ...]:
+    found = hit.chunk
+    return (None,) * len(_CHUNK_COLUMNS) if found is None else (found.number, found.start, found.end, found.text)
 
 
 def _frame_names(columns: Sequence[str]) -> dict[str, str]:

@@ -237,7 +237,7 @@ def test_hybrid_search_mixes_no_models(embedded: psycopg.Connection, invoke: Inv
     query = SearchQuery(limit=3, mode="hybrid")
     with Database(embedded.info.dsn) as database:
         spec = column(model="stub_hash", text_index={})
-        follows = Searcher(database, spec, stub("stub_hash"), registry().load)
+        follows = Searcher(database, spec, stub("stub_hash"), registry().encoder_of)
         stays = Searcher(database, spec, stub("stub_hash"))
         keywords = KeywordSearch(stays.column, RecordedModels(stays.column))
         words, vector = TextQuery("'text' & '7'"), stub("stub_hash").encode_query("text 7")

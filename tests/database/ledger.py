@@ -17,6 +17,7 @@ from psycopg import sql
 
 import crdbvec_pipelines
 from crdbvec_pipelines.config import VectorColumn, vector_column
+from crdbvec_pipelines.database.chunks.table import chunk_definition
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.dialects import Dialect, PostgresDialect
 from crdbvec_pipelines.database.index.statements import vector_index_name
@@ -72,7 +73,7 @@ def _case(title: str, columns: Mapping[str, str], key: Sequence[str], **spec: ob
     vector = vector_column(output="v", model="m", **spec)
     types = {
         **columns,
-        vector.output: "vector",
+        vector.output: "int8" if vector.chunking else "vector",
         **({vector.fingerprint_column: "text"} if vector.fingerprint_column else {}),
     }
     by_name = {name: Column(name, kind, _CASTS.get(kind, kind), -1) for name, kind in types.items()}
@@ -118,6 +119,17 @@ CASES = (
         updated_at_timezone="Europe/Berlin",
     ),
     _case(
+        "chunks",
+        {"realm": "text", "verse": "int8", "the title": "text", "body": "text", "tenant": "int4"},
+        ["realm", "verse"],
+        table="order.lines",
+        input="body",
+        long_inputs="chunks",
+        chunks={"prefix": "100% {the title}: ", "store_text": True},
+        index={"prefix": ["tenant"]},
+        text_index={},
+    ),
+    _case(
         "bytea, nulls_only",
         {"id": "text", "image": "bytea"},
         ["id"],
@@ -130,7 +142,7 @@ CASES = (
 
 def _metadata(case: Case) -> ColumnMetadata:
     spec = case.spec
-    return ColumnMetadata(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ("m",))
+    return ColumnMetadata(spec.output, spec.watched_columns, spec.fingerprint_column, spec.staleness, ("m",))
 
 
 _CLAUSES_TITLES = (
@@ -231,6 +243,8 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     ],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
     "version": lambda dialect, case: [CURRENT_VERSION],
+    "count": lambda dialect, case: [2],
+    "chunk_column": lambda dialect, case: list(chunk_definition(case.columns[0]).table.columns.values())[-2:-1],
     "excluded": lambda dialect, case: [(), ((True, True), (False, True))],
 }
 
@@ -240,7 +254,42 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
         ("create_text_index", "combine_text_indexes", "keyword_matches"),
         lambda case: case.spec.text_index is not None,
     ),
-    "adopt_vectors": lambda case: case.spec.fingerprint_column is not None,
+    **dict.fromkeys(
+        (
+            "add_chunk_column",
+            "add_marker_column",
+            "create_chunk_table",
+            "delete_chunks",
+            "delete_surplus_chunks",
+            "drop_chunk_column",
+            "drop_chunk_table",
+            "nearest_chunks_exact",
+            "nearest_chunks_indexed",
+            "read_orphaned_chunks",
+            "replace_chunks",
+            "replace_unlocked_chunks",
+            "reset_chunk_counts",
+            "vectors_of_row",
+        ),
+        lambda case: case.spec.chunking is not None,
+    ),
+    **dict.fromkeys(
+        (
+            "add_vector_column",
+            "create_vector_index",
+            "nearest_exact",
+            "nearest_indexed",
+            "application_search",
+            "count_vectors",
+            "write_vector",
+            "write_unlocked_vector",
+            "vector_of_row",
+            "sample_vectors",
+            "rewrite_a_vector",
+        ),
+        lambda case: case.spec.chunking is None,
+    ),
+    "adopt_vectors": lambda case: case.spec.fingerprint_column is not None and case.spec.chunking is None,
     "has_vector_without_fingerprint": lambda case: case.spec.fingerprint_column is not None,
     "count_other_models": lambda case: case.spec.fingerprint_column is not None,
     "count_edited": lambda case: case.spec.updated_at is not None,
@@ -248,7 +297,7 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
     "latest_update": lambda case: case.spec.updated_at is not None,
     "oldest_unembedded": lambda case: case.spec.updated_at is not None,
     "oldest_pending": lambda case: case.spec.updated_at is not None,
-    "read_stored_vectors": lambda case: case.spec.fingerprint_column is not None,
+    "read_stored_vectors": lambda case: case.spec.fingerprint_column is not None and case.spec.chunking is None,
 }
 
 

@@ -12,19 +12,20 @@ from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError
 from crdbvec_pipelines.encoding.process_pool import ProcessPoolEncoder
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
 from tests.support.models import CallLog, registry, stub
+from tests.support.tables import column
 from tests.support.waiting import wait_until
 
 
 def test_the_vectors_are_those_of_one_process(calls: CallLog) -> None:
     batch = [(number, f"text {number}") for number in range(20)]
-    with ProcessPoolEncoder(registry().specification, "stub_counting", 2) as pool:
+    with ProcessPoolEncoder(registry().specification, column(), 2) as pool:
         encoded = pool.encode(batch, 1)
     assert np.array_equal(encoded.vectors, stub().encode(batch).vectors)
     assert calls.batches()[0] == [text for _, text in batch]
 
 
 def test_errors_of_the_model_arrive(calls: CallLog) -> None:
-    with ProcessPoolEncoder(registry().specification, "stub_failing", 2) as pool:
+    with ProcessPoolEncoder(registry().specification, column(model="stub_failing"), 2) as pool:
         with pytest.raises(EncodingError):
             pool.encode([(1, "REJECTED")])
         with pytest.raises(EncoderUnavailable) as raised:
@@ -33,7 +34,7 @@ def test_errors_of_the_model_arrive(calls: CallLog) -> None:
 
 
 def test_a_process_that_ends_is_an_unavailable_model(calls: CallLog) -> None:
-    with ProcessPoolEncoder(registry().specification, "stub_counting", 1) as pool:
+    with ProcessPoolEncoder(registry().specification, column(), 1) as pool:
         pool.encode([(1, "a")])
         for child in psutil.Process().children(recursive=True):
             if "spawn_main" in " ".join(child.cmdline()):
@@ -52,8 +53,9 @@ def test_the_processes_end_with_a_killed_parent(calls: CallLog) -> None:
         "import time\n"
         "from crdbvec_pipelines.encoding.process_pool import ProcessPoolEncoder\n"
         "from tests.support.models import registry\n"
+        "from tests.support.tables import column\n"
         "if __name__ == '__main__':\n"
-        "    pool = ProcessPoolEncoder(registry().specification, 'stub_counting', 2)\n"
+        "    pool = ProcessPoolEncoder(registry().specification, column(), 2)\n"
         "    pool.encode([(1, 'a')])\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(600)\n"
@@ -79,5 +81,5 @@ def test_the_processes_end_with_a_killed_parent(calls: CallLog) -> None:
     ],
 )
 def test_where_batches_are_encoded(model: str, executor: str, workers: int, several: bool) -> None:
-    with open_batch_encoder(registry(), model, executor, workers) as encoder:  # type: ignore[arg-type]
+    with open_batch_encoder(registry(), column(model=model), executor, workers) as encoder:  # type: ignore[arg-type]
         assert isinstance(encoder.encoder, ProcessPoolEncoder) == several

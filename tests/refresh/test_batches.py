@@ -33,7 +33,7 @@ def test_rows_that_the_model_rejects_are_returned_with_their_status(calls: CallL
     rows = rows_of("a", "REJECTED one", "b", "TOO_LONG two", "c", "d", "e")
     encoded = encode_rows(stub("stub_failing").encode, rows, VectorCache())
     assert [row.input for row in encoded.rows] == ["a", "b", "c", "d", "e"]
-    assert (encoded.vectors == np.array([stub_vector(text) for text in "abcde"])).all()
+    assert (np.array(encoded.vectors) == np.array([stub_vector(text) for text in "abcde"])).all()
     assert (encoded.truncated, encoded.deduplicated) == (0, 0)
     assert [(failure.key, failure.status) for failure in encoded.failures] == [((1,), "rejected"), ((3,), "too_long")]
     assert [failure.fingerprint for failure in encoded.failures] == ["fingerprint 1", "fingerprint 3"]
@@ -124,7 +124,7 @@ def test_equal_inputs_are_encoded_once_and_read_from_the_cache(calls: CallLog) -
     calls.clear()
     encoded = encode_rows(stub("stub_failing").encode, rows[:3], cache)
     assert (len(encoded.rows), encoded.deduplicated, calls.batches()) == (3, 3, [])
-    assert (encoded.vectors == np.array([stub_vector(text) for text in "aba"])).all()
+    assert (np.array(encoded.vectors) == np.array([stub_vector(text) for text in "aba"])).all()
 
 
 ROW_FAILURES = [

@@ -17,7 +17,7 @@ def test_vector_is_found_by_its_fingerprint() -> None:
     cache.put("a", entry(1))
     found = cache.get("a")
     assert found is not None
-    assert (found.vector == 1).all()
+    assert np.all(found.vector == 1)
     assert cache.get("b") is None
 
 
@@ -37,6 +37,7 @@ def test_entry_is_a_copy() -> None:
     batch[:] = 7
     found = cache.get("a")
     assert found is not None
-    assert (found.vector == 1).all()
+    assert isinstance(found.vector, np.ndarray)
+    assert np.all(found.vector == 1)
     assert found.vector.base is None
     assert found.truncated

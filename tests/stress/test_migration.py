@@ -51,7 +51,7 @@ class Searches(threading.Thread):
 
     def run(self) -> None:
         with Database(self._url) as database:
-            searcher = Searcher(database, column(model="stub_hash", index={}), stub("stub_hash"), registry().load)
+            searcher = Searcher(database, column(model="stub_hash", index={}), stub("stub_hash"), registry().encoder_of)
             opened = 0
             open_again = searcher._use
 

@@ -26,7 +26,7 @@ class FakeModel:
 
 def prepared(database: Database, spec: VectorColumn, model_id: str | None = None) -> BoundColumn:
     """Prepare the table and return the vector column; `model_id` replaces the id of the model."""
-    encoder = registry().load(spec.model)
+    encoder = registry().encoder_of(spec)
     return prepare_column(
         database, spec, encoder if model_id is None else FakeModel(model_id, encoder.dim, encoder.metric)
     )
@@ -49,7 +49,7 @@ def embed(
     """Embed the pending rows and return the report."""
     return refresh(
         prepare(database, spec, model_id),
-        encoder or registry().load(spec.model),
+        encoder or registry().encoder_of(spec),
         key_range or KeyRange(),
         RefreshOptions(**{"batch_size": spec.batch_size, **options}),
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.diagnosis.finding import Finding
 from crdbvec_pipelines.database.diagnosis.statements import (
@@ -59,7 +60,7 @@ def _missing_privileges(column: BoundColumn) -> Iterator[Finding]:
     if not usage:
         yield _lacking(column, "every command", "USAGE", f"SCHEMA {_name(table.name.schema)}", facts.role)
     columns = database.fetch(list_column_privileges(), {"oid": table.oid})
-    needed = {part.name for part in table.key} | {*spec.input_columns, spec.output}
+    needed = {part.name for part in table.key} | {*spec.watched_columns, spec.output}
     needed |= {name for name in (spec.fingerprint_column, spec.updated_at) if name is not None}
     unreadable = [name for name, may_read, _ in columns if name in needed and not may_read]
     if unreadable and not reads:
@@ -203,7 +204,7 @@ def _schema(column: BoundColumn) -> Iterator[Finding]:
         )
     if column.spec.index is None or not column.exists:
         return
-    index = VectorIndex(column)
+    index = VectorIndex(vectors_of(column))
     differences = index.differences()
     if index.name not in index.existing():
         yield Finding(

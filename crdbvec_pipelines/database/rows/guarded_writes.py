@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from crdbvec_pipelines.database.connection import Database, Parameters
+from crdbvec_pipelines.database.connection import Parameters
 from crdbvec_pipelines.database.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -19,8 +19,8 @@ from crdbvec_pipelines.database.errors import (
 )
 from crdbvec_pipelines.database.limits.row_pace import Pace
 from crdbvec_pipelines.database.retry import MAX_BUSY_WAIT_SECONDS
+from crdbvec_pipelines.database.rows.row_updates import RowUpdate
 from crdbvec_pipelines.database.rows.write_size import SLOW_SECONDS, WriteSize
-from crdbvec_pipelines.database.statement import Statement
 
 # After a group with a locked row, this many groups skip locked rows from the start, because the application probably
 # still changes the table. To skip locked rows costs the server some work for each row, so it is not the default.
@@ -54,27 +54,20 @@ class GuardedWrites:
     """The guarded updates of one kind on one vector column.
 
     Args:
-        database: The open database.
         size: Returns the size of the groups, which is read from the server when it is first needed.
-        update: Updates one row, and waits for its lock.
-        update_unlocked: Updates one row unless it is locked: returns whether it could be locked and was updated.
+        update: Updates the rows of a group.
         pace: Decides when a group may be written.
     """
 
     def __init__(
         self,
-        database: Database,
         size: Callable[[], WriteSize],
-        update: Statement,
-        update_unlocked: Statement,
+        update: RowUpdate,
         pace: Pace,
     ) -> None:
-        self._database = database
         self._pace = pace
         self._size = size
         self._update = update
-        self._update_unlocked = update_unlocked
-        self._settings = database.write_settings
         self._careful_groups = 0
         self._unexamined_groups = 0
         self._can_skip_locked = True
@@ -119,8 +112,7 @@ class GuardedWrites:
             self._careful_groups -= 1
         else:
             try:
-                # The retries of this group only: those of another thread on the same database must not shrink groups.
-                rows, retries = self._database.execute_many(self._update, group, self._settings)
+                rows, retries = self._update.run(group)
             except DatabaseError as error:
                 if not is_locked(error):
                     raise
@@ -147,7 +139,7 @@ class GuardedWrites:
         if not self._can_skip_locked:
             return everything
         try:
-            outcomes = self._database.fetch_each(self._update_unlocked, group, self._settings)
+            outcomes = self._update.run_unlocked(group)
         except DatabaseError as error:
             # CockroachDB cannot skip locked rows of a table with several column families.
             self._can_skip_locked = not is_not_supported(error)
@@ -174,7 +166,7 @@ class GuardedWrites:
                 locked.append(position)
                 continue
             try:
-                rows += self._database.execute_many(self._update, [group[position]], self._settings).rows
+                rows += self._update.run([group[position]]).rows
             except DatabaseError as error:
                 if not is_locked(error):
                     raise

@@ -128,8 +128,8 @@ def sample_pending(column: ColumnDefinition, *, is_prepared: bool, exclude_defer
         "SELECT {value} FROM (SELECT {inputs}, sum({octets}) OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {bytes} "
         "FROM {table} WHERE {evenly_spread}) AS {row}{past} WHERE {total} <= %(max_bytes)s::bigint"
     ).format(
-        value=expressions.value,
-        inputs=sql.SQL(", ").join(map(reference, column.spec.input_columns)),
+        value=expressions.encoded_value,
+        inputs=sql.SQL(", ").join(map(reference, column.spec.encoded_columns)),
         octets=input_octets(column),
         key=key_list(table),
         bytes=sql.Identifier(unused_name(table, "crdbvec_bytes")),

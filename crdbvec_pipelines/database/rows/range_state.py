@@ -36,6 +36,7 @@ class RangeState:
         zero: Vectors of length zero.
         smallest_norm: The smallest length of a vector; None without vectors.
         largest_norm: The largest length of a vector; None without vectors.
+        chunks: The chunks of all rows; 0 for an entry with one vector a row.
     """
 
     rows: int = 0
@@ -51,6 +52,7 @@ class RangeState:
     zero: int = 0
     smallest_norm: float | None = None
     largest_norm: float | None = None
+    chunks: int = 0
 
     @property
     def pending(self) -> int:
@@ -102,6 +104,7 @@ class RangeState:
             self.zero + other.zero,
             _either(min, self.smallest_norm, other.smallest_norm),
             _either(max, self.largest_norm, other.largest_norm),
+            self.chunks + other.chunks,
         )
 
 
@@ -121,24 +124,17 @@ def read_range_state(
     A vector cannot contain NaN, which sorts above all numbers on PostgreSQL and below them on CockroachDB.
     """
     none = sql.SQL("false")
-    vector, dialect = reference(column.spec.output), column.table.dialect
-    full_precision = (
-        vector if column.vector_type == "vector" else sql.SQL("{}::{}").format(vector, dialect.vector_object("vector"))
-    )
+    vector = reference(column.spec.output)
     unembedded, stale = pending_predicate(column, "unembedded"), pending_predicate(column, "stale")
     deferred = sql.SQL("({} OR {}) AND NOT ({})").format(unembedded, stale, is_not_deferred(column))
     return sql.SQL(
         "SELECT count(*), count({vector}), count(*) FILTER (WHERE {unembedded}), count(*) FILTER (WHERE {stale}), "
         "count(*) FILTER (WHERE {failed}), count(*) FILTER (WHERE {deferred}), count(*) FILTER (WHERE NOT {content}), "
         "count(*) FILTER (WHERE {vector} IS NOT NULL AND NOT {content}), "
-        "count(*) FILTER (WHERE {dims}({vector}) <> %(dimension)s), "
-        "count(*) FILTER (WHERE {norm} >= 'Infinity'::float8), "
-        "count(*) FILTER (WHERE {norm} = 0), min({norm}), max({norm}) "
-        "FROM {table}{past} WHERE {range}"
+        "{measured} FROM {table}{past} WHERE {range}"
     ).format(
         vector=vector,
-        dims=dialect.vector_object("vector_dims"),
-        norm=sql.SQL("{}({})").format(dialect.vector_object("vector_norm"), full_precision),
+        measured=_measured(column) if column.spec.chunking is None else _CHUNKS_ONLY.format(chunks=vector),
         unembedded=unembedded,
         stale=stale,
         failed=has_failed(column) if has_failures else none,
@@ -147,6 +143,27 @@ def read_range_state(
         table=aliased(column.table),
         past=follower_read_clause(column.table),
         range=in_range(column.table, has_lower=has_lower, has_upper=has_upper),
+    )
+
+
+# The vectors of chunks are in another table, whose columns do not accept other dimensions.
+_CHUNKS_ONLY = sql.SQL("0, 0, 0, NULL::float8, NULL::float8, coalesce(sum({chunks}), 0)::int8")
+
+
+def _measured(column: ColumnDefinition) -> sql.Composable:
+    """Return what is measured of the vectors: unusable ones, and the smallest and largest length."""
+    vector, dialect = reference(column.spec.output), column.table.dialect
+    full_precision = (
+        vector if column.vector_type == "vector" else sql.SQL("{}::{}").format(vector, dialect.vector_object("vector"))
+    )
+    return sql.SQL(
+        "count(*) FILTER (WHERE {dims}({vector}) <> %(dimension)s), "
+        "count(*) FILTER (WHERE {norm} >= 'Infinity'::float8), "
+        "count(*) FILTER (WHERE {norm} = 0), min({norm}), max({norm}), 0"
+    ).format(
+        vector=vector,
+        dims=dialect.vector_object("vector_dims"),
+        norm=sql.SQL("{}({})").format(dialect.vector_object("vector_norm"), full_precision),
     )
 
 

@@ -54,7 +54,7 @@ def read_pending(
     `excluded` says of each range to leave out whether it has a lower and an upper bound.
     """
     table, expressions = column.table, InputExpressions(column)
-    names = list(dict.fromkeys([*(part.name for part in table.key), *column.spec.input_columns]))
+    names = list(dict.fromkeys([*(part.name for part in table.key), *column.spec.watched_columns]))
     size, total = (unused_name(table, name) for name in ("crdbvec_bytes", "crdbvec_total"))
     fits = sql.SQL("{} <= %(max_bytes)s::bigint").format(reference(total))
     columns = sql.SQL(", ").join(map(reference, names))
@@ -69,7 +69,7 @@ def read_pending(
         size_name=sql.Identifier(size),
         row=sql.Identifier(ROW),
         fits=fits,
-        value=expressions.value,
+        value=expressions.encoded_value,
         fingerprint=expressions.fingerprint,
         columns=columns,
         octets=input_octets(column),
@@ -194,13 +194,15 @@ def _vector_update(column: ColumnDefinition) -> dict[str, sql.Composable]:
     assignments = [sql.SQL("{} = {}").format(sql.Identifier(column.spec.output), vector_parameter(column))]
     if column.spec.fingerprint_column is not None:
         assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(column.spec.fingerprint_column)))
-    return {
-        "assignments": sql.SQL(", ").join(assignments),
-        # The second part prevents a vector of the old model in the column of a new one, after the two were exchanged.
-        "condition": sql.SQL("{} {} %(fingerprint)s::text AND {}").format(
-            InputExpressions(column).fingerprint, column.table.dialect.operator("="), has_own_model(column)
-        ),
-    }
+    return {"assignments": sql.SQL(", ").join(assignments), "condition": guard(column)}
+
+
+def guard(column: ColumnDefinition) -> sql.Composable:
+    """Return the condition of a guarded write: the input is the one that was read."""
+    # The second part prevents a vector of the old model in the column of a new one, after the two were exchanged.
+    return sql.SQL("{} {} %(fingerprint)s::text AND {}").format(
+        InputExpressions(column).fingerprint, column.table.dialect.operator("="), has_own_model(column)
+    )
 
 
 @statement

@@ -11,7 +11,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from crdbvec_pipelines.chunk_set import Embeddings
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.chunks import statements as chunk_statements
+from crdbvec_pipelines.database.chunks.table import vectors_of
+from crdbvec_pipelines.database.chunks.writes import CHUNKS, ChunkClearing, ChunkReplacement
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable
 from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, excluded_parameters, range_parameters
@@ -21,6 +25,7 @@ from crdbvec_pipelines.database.rows import count_statements, statements
 from crdbvec_pipelines.database.rows.guarded_writes import GuardedWrites, Written
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
+from crdbvec_pipelines.database.rows.row_updates import RowUpdate, SingleStatement
 from crdbvec_pipelines.database.rows.write_size import WriteSize
 from crdbvec_pipelines.database.schema.column_metadata import check_model, models_of
 from crdbvec_pipelines.database.statement import AsOf
@@ -28,6 +33,9 @@ from crdbvec_pipelines.keyspace import Bound, KeyRange
 
 # Keys of rows to clear that are read at once.
 _CLEAR_ROWS = 1_000
+# The chunks that a row is expected to have, by which a group of rows with chunks is smaller. The size of the groups is
+# then adjusted by the time that they take.
+_CHUNKS_PER_ROW = 8
 # More than any page contains, for callers that limit the rows only.
 _NO_LIMIT_BYTES = 2**62
 
@@ -122,20 +130,24 @@ class VectorRows:
         self.errors = RowErrors(column)
         self._database = column.database
         self._parameters = {**column.seed, **self.errors.parameters, "model": models_of(column)}
-        database, pace = column.database, pace_of(column)
-        self._vectors = GuardedWrites(
-            database,
-            lambda: self._write_size,
-            statements.write_vector(column),
-            statements.write_unlocked_vector(column),
-            pace,
+        pace = pace_of(column)
+        self._vectors = GuardedWrites(lambda: self._write_size, self._replacement(), pace)
+        self._clearing = GuardedWrites(lambda: self._write_size, self._clearance(), pace)
+
+    def _replacement(self) -> RowUpdate:
+        if self.spec.chunking is not None:
+            return ChunkReplacement(self.column)
+        column = self.column
+        return SingleStatement(
+            self._database, statements.write_vector(column), statements.write_unlocked_vector(column)
         )
-        self._clearing = GuardedWrites(
-            database,
-            lambda: self._write_size,
-            statements.clear_vector(column),
-            statements.clear_unlocked_vector(column),
-            pace,
+
+    def _clearance(self) -> RowUpdate:
+        if self.spec.chunking is not None:
+            return ChunkClearing(self.column)
+        column = self.column
+        return SingleStatement(
+            self._database, statements.clear_vector(column), statements.clear_unlocked_vector(column)
         )
 
     @property
@@ -146,8 +158,11 @@ class VectorRows:
     @cached_property
     def _write_size(self) -> WriteSize:
         dialect = self._database.dialect
-        is_indexed = bool(existing_indexes(self.column))
-        return WriteSize(*(dialect.vectors.rows_per_indexed_write if is_indexed else dialect.rows_per_write))
+        is_indexed = bool(existing_indexes(vectors_of(self.column)))
+        start, largest = dialect.vectors.rows_per_indexed_write if is_indexed else dialect.rows_per_write
+        if self.spec.chunking is not None:
+            start, largest = (max(1, rows // _CHUNKS_PER_ROW) for rows in (start, largest))
+        return WriteSize(start, largest)
 
     @property
     def all_passes(self) -> tuple[Pass, ...]:
@@ -263,19 +278,20 @@ class VectorRows:
         # The text of a vector is exact: the shortest decimal form that is read back as the same number.
         return {fingerprint: np.array(json.loads(text), np.float32) for fingerprint, text in found if text is not None}
 
-    def write(self, rows: Sequence[PendingRow], vectors: NDArray[np.float32], *, one_by_one: bool = False) -> Written:
+    def write(self, rows: Sequence[PendingRow], vectors: Embeddings, *, one_by_one: bool = False) -> Written:
         """Write the vectors of those rows whose input is still the one that was read.
 
         Args:
             rows: The rows as they were read.
-            vectors: A float32 array of shape (len(rows), dimension), in the order of the rows.
+            vectors: The vector of each row, float32 of shape (dimension,), or its chunks, in the order of the rows.
             one_by_one: Whether rows that seem to be locked are tried again one by one, see `GuardedWrites.write`.
 
         Returns:
             The number of rows written, and the positions of the locked ones.
         """
+        name = "vector" if self.spec.chunking is None else CHUNKS
         parameters = [
-            {"vector": vector, "fingerprint": row.fingerprint, **self._parameters, **bound_parameters("key", row.key)}
+            {name: vector, "fingerprint": row.fingerprint, **self._parameters, **bound_parameters("key", row.key)}
             for row, vector in zip(rows, vectors, strict=True)
         ]
         try:
@@ -333,6 +349,25 @@ class VectorRows:
         done = self._clearing.write([bound_parameters("key", key) for key in keys], one_by_one=one_by_one)
         return Cleared(done.rows, [keys[position] for position in done.locked])
 
+    def delete_orphans(self, key_range: KeyRange) -> int:
+        """Delete the chunks of a key range whose row was deleted, or has nothing to embed; return the number of rows.
+
+        Without a foreign key, a deleted row leaves its chunks, which no search returns.
+        """
+        if self.spec.chunking is None:
+            return 0
+        deleted = 0
+        read = chunk_statements.read_orphaned_chunks(self.column, **bound_flags(key_range))
+        while True:
+            keys = self._database.fetch(read, {**range_parameters(key_range), "limit": _CLEAR_ROWS})
+            if keys:
+                parameters = [bound_parameters("key", key) for key in keys]
+                delete = chunk_statements.delete_chunks(self.column)
+                self._database.execute_many(delete, parameters, self._database.write_settings)
+            deleted += len(keys)
+            if len(keys) < _CLEAR_ROWS:
+                return deleted
+
     def accepts_vectors(self) -> bool:
         """Return whether a row that has a vector accepts it again, in a transaction that is rolled back.
 
@@ -340,7 +375,9 @@ class VectorRows:
         """
         try:
             return (
-                self._database.execute_rolled_back(statements.rewrite_a_vector(self.column), self._database.role_path)
+                self._database.execute_rolled_back(
+                    statements.rewrite_a_vector(vectors_of(self.column)), self._database.role_path
+                )
                 > 0
             )
         except DatabaseUnavailable:

@@ -210,7 +210,7 @@ def save_column_metadata(column: BoundColumn) -> list[ColumnMetadata]:
     earlier = previous.models if previous else ()
     definition = ColumnMetadata(
         spec.output,
-        spec.input_columns,
+        spec.watched_columns,
         spec.fingerprint_column,
         spec.staleness,
         (current, *(model for model in earlier if model != current))[:_MAX_MODELS],

@@ -11,6 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.chunks.preparation import (
+    chunk_table_changes,
+    forget_lost_chunks,
+    has_created_chunk_table,
+)
+from crdbvec_pipelines.database.chunks.statements import add_marker_column
+from crdbvec_pipelines.database.chunks.table import bind_chunks, check_chunk_columns, has_chunk_table
 from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity, open_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import DatabaseError, TableError, is_concurrent_change, is_not_supported
@@ -70,6 +77,7 @@ def is_prepared(column: BoundColumn) -> bool:
     return (
         ERRORS_TABLE in existing
         and {spec.output, spec.fingerprint_column or spec.output} <= column.table.columns.keys()
+        and (spec.chunking is None or has_chunk_table(column))
     )
 
 
@@ -86,6 +94,8 @@ def missing_statements(column: BoundColumn) -> Iterator[Statement]:
     if VECTOR_COLUMNS_TABLE not in existing:
         yield create_vector_columns_table(schema)
     yield from upgrade_statements(schema, installed_version(database, schema, existing))
+    if spec.chunking is not None:
+        yield from chunk_table_changes(column)
     yield from _missing_pending_index(column)
     searched = (spec.updated_at, spec.fingerprint_column if spec.reuse_vectors else None)
     for name in filter(None, searched):
@@ -99,7 +109,7 @@ def _missing_columns(column: BoundColumn) -> Iterator[Statement]:
     """
     table, fingerprint = column.table, column.spec.fingerprint_column
     if not column.exists:
-        yield add_vector_column(column)
+        yield add_vector_column(column) if column.spec.chunking is None else add_marker_column(column)
     if fingerprint is not None and fingerprint not in table.columns:
         yield add_fingerprint_column(table, fingerprint)
 
@@ -161,7 +171,7 @@ def required_statements(column: BoundColumn) -> list[Statement]:
     needed = list(missing_statements(column))
     is_new = any(ddl.name == create_vector_columns_table.__name__ for ddl in needed)
     metadata = [] if is_new else read_column_metadata(column.database, column.table)
-    definition = ColumnMetadata(spec.output, spec.input_columns, spec.fingerprint_column, spec.staleness, ())
+    definition = ColumnMetadata(spec.output, spec.watched_columns, spec.fingerprint_column, spec.staleness, ())
     columns = [*(each for each in metadata if each.output != spec.output), definition]
     return needed + list(trigger_changes(column.database, column.table, sorted(columns, key=lambda each: each.output)))
 
@@ -182,6 +192,8 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
     column = open_column(database, spec, model)
     if spec.staleness == "trigger":
         database.dialect.check_triggers()
+    if spec.chunking is not None:
+        check_chunk_columns(column)
     has_existing = has_existing_vectors(column, _metadata_tables(column))
     if has_existing:
         check_existing_vectors(column)
@@ -191,7 +203,9 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
         if not needed:
             break
         check_requirements(column, added_columns=len(list(_missing_columns(column))))
-        _run(column, needed)
+        if spec.chunking is not None and spec.manage_schema:
+            forget_lost_chunks(column)
+        _run(column, needed, functools.partial(has_created_chunk_table, column))
         column = column.reread()
     if has_existing:
         # Before the metadata are saved, so that an interrupted adoption is continued.
@@ -199,6 +213,8 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
     follow_renamed_tables(database, column.table)
     save_column_metadata(column)
     _prepare_trigger(column)
+    if spec.chunking is not None:
+        bind_chunks(column)
     return replace(column, database=limit_connections(database, spec.table, spec.max_connections))
 
 

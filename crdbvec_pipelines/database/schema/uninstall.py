@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
+from crdbvec_pipelines.database.chunks.statements import drop_chunk_table
+from crdbvec_pipelines.database.chunks.table import chunk_table_name, has_chunk_table
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.identifiers import short_name
@@ -153,7 +155,9 @@ def plan_uninstallation(
     fingerprint = recorded[spec.output]
     if fingerprint is not None and fingerprint in table.columns:
         removals.append(Removal(f"the fingerprint column {fingerprint}", drop_column(table, fingerprint)))
-    if column.exists and with_vectors:
+    if spec.chunking is not None:
+        removals += _chunks(column)
+    elif column.exists and with_vectors:
         removals.append(Removal(f"the vector column {spec.output} with its vectors", drop_column(table, spec.output)))
     elif column.exists:
         kept.append(
@@ -174,6 +178,16 @@ def uninstall(database: Database, planned: Uninstallation) -> None:
             change_schema(database, removal.statement)
         else:
             database.execute(removal.statement, removal.parameters)
+
+
+def _chunks(column: BoundColumn) -> Iterator[Removal]:
+    """Yield the removals of a chunk table and of the numbers of chunks, which only this project adds."""
+    spec = column.spec
+    if has_chunk_table(column):
+        name = chunk_table_name(spec)
+        yield Removal(f"the chunk table {name} with its vectors", drop_chunk_table(column))
+    if column.exists:
+        yield Removal(f"the column {spec.output} with the numbers of chunks", drop_column(column.table, spec.output))
 
 
 def _trigger(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> Iterator[Removal]:

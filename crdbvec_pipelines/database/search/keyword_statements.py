@@ -12,6 +12,7 @@ from crdbvec_pipelines.database.expressions import (
     vector_parameter,
 )
 from crdbvec_pipelines.database.index.text_document import configuration, document
+from crdbvec_pipelines.database.search.chunk_statements import nearest_chunk_distance
 from crdbvec_pipelines.database.search.conditions import filter_conditions
 from crdbvec_pipelines.database.search.statements import SearchClauses, models
 from crdbvec_pipelines.database.statement import custom_plan
@@ -61,11 +62,7 @@ def keyword_matches(
         value=InputExpressions(column, _FOUND).value,
         returned=sql.SQL(", ").join(reference(name, _FOUND) for name in returned),
         needed=sql.SQL(", ").join(reference(name, ROW) for name in needed),
-        distance=sql.SQL("({} {} {})").format(
-            reference(column.spec.output), distance_operator(column), vector_parameter(column)
-        )
-        if has_vector
-        else sql.SQL("NULL::float8"),
+        distance=_distance(column) if has_vector else sql.SQL("NULL::float8"),
         distance_name=sql.Identifier(distance),
         words=document(column),
         words_name=sql.Identifier(words),
@@ -77,6 +74,15 @@ def keyword_matches(
         contained_position=sql.Literal(3 + clauses.reads_models),
         rank_position=sql.Literal(2 + clauses.reads_models),
         key=key_list(table, _FOUND),
+    )
+
+
+def _distance(column: ColumnDefinition) -> sql.Composable:
+    """Return the distance of a row: that of its vector, or of the nearest of its chunks."""
+    if column.spec.chunking is not None:
+        return nearest_chunk_distance(column)
+    return sql.SQL("({} {} {})").format(
+        reference(column.spec.output), distance_operator(column), vector_parameter(column)
     )
 
 

@@ -118,13 +118,18 @@ class NearestNeighbors:
     def __init__(self, column: BoundColumn, only_index: str | None = None) -> None:
         self._only_index = only_index
         self._column = column
+        self._vectors = self._column_with_vectors()
         self._database = column.database
         self._support = column.database.dialect.vectors
         self._table = column.table
         self._spec = column.spec
         self._indexes = self._read_indexes()
-        self._prefix_values = PrefixValues(column)
+        self._prefix_values = PrefixValues(self._vectors)
         self.models = RecordedModels(column)
+
+    def _column_with_vectors(self) -> BoundColumn:
+        """Return the column whose vectors and indexes are searched."""
+        return self._column
 
     @property
     def effort(self) -> SearchEffort:
@@ -145,7 +150,7 @@ class NearestNeighbors:
         search = self._search(vector, replace(query, max_distance=None))
         decision = search.decision
         rows = self._fetch(search)
-        near = _within_distance(rows, query)
+        near = within_distance(rows, query)
         if decision.strategy == "index_scan":
             used = self._used_index(search)
             review = review_index_scan(
@@ -158,12 +163,12 @@ class NearestNeighbors:
             )
             decision = _by_index(review.decision, used)
             if review.must_rerun:
-                near = _within_distance(self._fetch(self._build(vector, query, _Choice(decision, {}))), query)
+                near = within_distance(self._fetch(self._build(vector, query, _Choice(decision, {}))), query)
         return NearestResult(near, decision.strategy, decision.reason, decision.index)
 
     def find_once(self, vector: NDArray[np.float32], query: SearchQuery) -> list[Row]:
         """Return the rows of the chosen strategy, for measurements: no query plan is read and no other scan follows."""
-        return _within_distance(self._fetch(self._search(vector, query)), query)
+        return within_distance(self._fetch(self._search(vector, query)), query)
 
     def uses_index(self, vector: NDArray[np.float32], query: SearchQuery) -> bool:
         """Return whether the server's query plan for a search uses the vector index."""
@@ -207,19 +212,24 @@ class NearestNeighbors:
         Raises:
             TableError: The row does not exist or has no vector, or the key does not match the key of the table.
         """
-        if len(key) != len(self._table.key):
-            names = ", ".join(column.name for column in self._table.key)
-            raise TableError(f"The key of {self._spec.table} is ({names}); the number of values given is {len(key)}.")
+        self._check_key(key)
         with translate_invalid_values():
             found = self._database.fetch(vector_of_row(self._column), bound_parameters("key", key))
         if not found or found[0][0] is None:
-            shown = ", ".join(map(str, key))
-            raise TableError(
-                f"{self._spec.table} has no row with the key {shown}."
-                if not found
-                else f"The row {shown} of {self._spec.table} has no vector yet. Run `crdbvec embed` first."
-            )
+            raise TableError(self._without_vector(key, exists=bool(found)))
         return np.asarray(found[0][0], np.float32)
+
+    def _check_key(self, key: Sequence[object]) -> None:
+        if len(key) != len(self._table.key):
+            names = ", ".join(column.name for column in self._table.key)
+            raise TableError(f"The key of {self._spec.table} is ({names}); the number of values given is {len(key)}.")
+
+    def _without_vector(self, key: Sequence[object], *, exists: bool) -> str:
+        """Return why the vector of a row cannot be read."""
+        shown = ", ".join(map(str, key))
+        if not exists:
+            return f"{self._spec.table} has no row with the key {shown}."
+        return f"The row {shown} of {self._spec.table} has no vector yet. Run `crdbvec embed` first."
 
     def read_prefix(self, key: Sequence[object]) -> dict[str, object]:
         """Return the values of the configured prefix columns of the index in the row with a key."""
@@ -275,9 +285,10 @@ class NearestNeighbors:
             requires_vector=decision.requires_vector,
             cast=decision.cast,
             reads_models=with_models and self.models.ids is not None,
+            all_chunks=query.all_chunks,
         )
         positions = {name: position for position, name in enumerate(self._table.columns)}
-        parameters = {
+        parameters: dict[str, object] = {
             "vector": vector,
             "limit": query.limit,
             "fetch": decision.fetch,
@@ -287,13 +298,20 @@ class NearestNeighbors:
         }
         for condition in conditions:
             parameters |= condition.parameters(self._table)
+        statement, more = self._statement(decision, clauses)
+        parameters |= more
         if decision.strategy == "exact_scan":
-            return _Search(decision, nearest_exact(self._column, clauses), {}, parameters, conditions)
+            return _Search(decision, statement, {}, parameters, conditions)
         settings = {
             **self._support.settings(decision.effort, filtered=decision.is_iterative, is_ivfflat=decision.is_ivfflat),
             **(self._support.hidden_index_settings if self._only_index else {}),
         }
-        return _Search(decision, nearest_indexed(self._column, clauses), settings, parameters, conditions)
+        return _Search(decision, statement, settings, parameters, conditions)
+
+    def _statement(self, decision: SearchDecision, clauses: SearchClauses) -> tuple[Statement, Mapping[str, object]]:
+        """Return the statement of a search, and the values of parameters that only it has."""
+        build = nearest_exact if decision.strategy == "exact_scan" else nearest_indexed
+        return build(self._column, clauses), {}
 
     def _fetch(self, search: _Search) -> list[Row]:
         """Return the rows of a search.
@@ -309,7 +327,7 @@ class NearestNeighbors:
         return abbreviated(str(row[0]) for row in rows)
 
     def _read_indexes(self) -> dict[str, IndexDefinition]:
-        existing = existing_indexes(self._column)
+        existing = existing_indexes(self._vectors)
         if self._only_index is not None:
             return {name: index for name, index in existing.items() if name == self._only_index}
         return {name: index for name, index in existing.items() if index.is_visible}
@@ -345,7 +363,7 @@ def _of_subjects(subjects: Sequence[str], filters: Mapping[str, Sequence[Filter]
     return tuple(each for subject in subjects for each in filters[subject])
 
 
-def _within_distance(rows: Sequence[Row], query: SearchQuery) -> list[Row]:
+def within_distance(rows: Sequence[Row], query: SearchQuery) -> list[Row]:
     """Return the rows that have a distance of at most `max_distance`; a distance of NaN is excluded."""
     farthest = math.inf if query.max_distance is None else query.max_distance
     return [row for row in rows if row[0] <= farthest]

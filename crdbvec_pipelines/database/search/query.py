@@ -31,6 +31,8 @@ class SearchQuery:
         mode: What finds the rows.
         distinct: Whether hits with the same input as an earlier hit are left out; None if they are only where they are
             more than a third of the first ten.
+        all_chunks: Whether every near chunk of a row is a hit, so that the limit counts chunks; only for an entry with
+            `long_inputs: chunks`. By default each row is one hit, with its nearest chunk.
     """
 
     limit: int = 10
@@ -43,6 +45,7 @@ class SearchQuery:
     exclude_key: Bound | None = None
     mode: SearchMode = "vector"
     distinct: bool | None = False
+    all_chunks: bool = False
 
     @property
     def fixed_columns(self) -> set[str]:

@@ -42,6 +42,7 @@ class SearchClauses:
         cast: The type to which the index casts the column; None for an index over the column itself. The distance that
             is returned is that of the column.
         reads_models: Whether the recorded models of the column are returned, too, as the first column.
+        all_chunks: Whether every chunk of a row may be returned, not only the nearest one.
     """
 
     filters_inside: tuple[Filter, ...] = ()
@@ -53,6 +54,7 @@ class SearchClauses:
     requires_vector: bool = True
     cast: str | None = None
     reads_models: bool = False
+    all_chunks: bool = False
 
 
 @custom_plan

@@ -103,6 +103,14 @@ class TextTokenizer:
             for encoding in self._encoded(texts)
         ]
 
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return start and end of each token in characters of its text, untruncated and without special tokens."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            [*encoding.offsets, *(offset for part in encoding.overflowing for offset in part.offsets)]
+            for encoding in encodings
+        ]
+
     def _encoded(self, texts: Sequence[str]) -> Any:
         return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self._adds_special_tokens)
 

@@ -14,6 +14,7 @@ from crdbvec_pipelines.encoding.backends import EncodedTexts, PromptedBackend, T
 from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model
 from crdbvec_pipelines.encoding.backends.select import BackendOptions, load_backend, resolve_device
 from crdbvec_pipelines.encoding.backends.variant import Role
+from crdbvec_pipelines.encoding.chunks.splitting import approximate_tokens
 from crdbvec_pipelines.encoding.digest import text_digest
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError
 from crdbvec_pipelines.encoding.hub import download_model, find_model, is_folder
@@ -153,6 +154,15 @@ class NamedModel:
             return self._loaded("document").tokens(texts)
         prompt = self._prompt("document")
         return role_tokenizer(inspection, "document").token_counts([prompt + text for text in texts])
+
+    def embedding_token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return start and end of each token of each text; those of words for a model without a tokenizer."""
+        from crdbvec_pipelines.encoding.backends.openvino_model import role_tokenizer
+
+        inspection = self.inspection()
+        if not inspection.role("document").has_tokenizer:
+            return approximate_tokens(texts)
+        return role_tokenizer(inspection, "document").spans(texts)
 
     def add(self) -> tuple[Path, str | None]:
         """Download the model again, check it and pin it; return its folder and its commit.

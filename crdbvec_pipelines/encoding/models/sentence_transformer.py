@@ -15,6 +15,7 @@ from crdbvec_pipelines.encoding.backends.inspection import inspect_model
 from crdbvec_pipelines.encoding.backends.select import BackendName, BackendOptions, Device, Precision, load_backend
 from crdbvec_pipelines.encoding.backends.variant import Variant
 from crdbvec_pipelines.encoding.backends.windows import MeanBackend, TextWindows, untruncated
+from crdbvec_pipelines.encoding.chunks.splitting import approximate_tokens
 from crdbvec_pipelines.encoding.models.named import NamedBackend
 from crdbvec_pipelines.encoding.models.settings import ModelSettings, read_settings
 from crdbvec_pipelines.encoding.pipeline import read_pipeline
@@ -138,22 +139,37 @@ class SentenceTransformerModel:
         return self._token_counts(texts)
 
     def _token_counts(self, texts: Sequence[str]) -> list[TokenCount]:
-        from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
-
-        directory = self._weights().directory
-        if not (directory / "tokenizer.json").is_file():
+        if not self._tokenizer_file().is_file():
             counts: list[TokenCount] = cast(Any, self._loaded()).tokens(texts)
             return counts
+        return self._text_tokenizer().token_counts(texts)
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return start and end of each token of each text; those of words for a model without tokenizer.json.
+
+        Raises:
+            ModelError: The weights are not found.
+        """
+        if not self._tokenizer_file().is_file():
+            return approximate_tokens(texts)
+        return self._text_tokenizer().spans(texts)
+
+    def _tokenizer_file(self) -> Path:
+        return self._weights().directory / "tokenizer.json"
+
+    def _text_tokenizer(self) -> "TextTokenizer":
+        from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
+
         with self._lock:
             if self._tokenizer is None:
-                pipeline = read_pipeline(directory)
+                pipeline = read_pipeline(self._weights().directory)
                 self._tokenizer = TextTokenizer(
-                    directory / "tokenizer.json",
+                    self._tokenizer_file(),
                     pipeline.max_seq_length,
                     pad_id=pipeline.pad_token_id,
                     lowercases=pipeline.lowercases_text,
                 )
-            return self._tokenizer.token_counts(texts)
+            return self._tokenizer
 
     def _windows(self) -> TextWindows:
         with self._lock:

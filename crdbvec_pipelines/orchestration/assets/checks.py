@@ -53,7 +53,7 @@ def build_checks(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
             present = present_column(database, spec)
-            encoder = registry.load(present.model)
+            encoder = registry.encoder_of(present)
             column = open_existing_column(database, present, encoder)
             if not is_prepared(column):
                 raise TableError(

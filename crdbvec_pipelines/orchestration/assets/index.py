@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from crdbvec_pipelines.config import IndexSpec, VectorColumn
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
 from crdbvec_pipelines.database.index.statements import unsupported_options
 from crdbvec_pipelines.database.index.text_index import TextIndex
@@ -105,7 +106,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
             present = present_column(database, spec)
-            column = open_column(database, present, registry.load(present.model))
+            column = open_column(database, present, registry.encoder_of(present))
             sentence = unsupported_options(database.dialect, spec)
             if sentence:
                 context.log.warning(sentence)
@@ -127,7 +128,7 @@ def _index_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry)
             if spec.text_index is not None:
                 is_text_built = build_text_index_when_covered(column)
                 text_index = {"text_index": TextIndex(column).name or "", "text_index_built": int(is_text_built)}
-            index = VectorIndex(column)
+            index = VectorIndex(vectors_of(column))
             sizes = index.sizes()
         yield dg.MaterializeResult(
             metadata={
@@ -223,7 +224,7 @@ def _open_present(resources: object, spec: VectorColumn, names: AssetNames, regi
     """Open the vector column with the model whose vectors it has now, which a migration changes."""
     database = background_database(resources, names.resource, spec)
     present = present_column(database, spec)
-    return open_existing_column(database, present, registry.load(present.model))
+    return open_existing_column(database, present, registry.encoder_of(present))
 
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def build_search_quality(spec: VectorColumn, names: AssetNames, registry: ModelR
     def search_quality(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
-            searcher = Searcher(database, spec, registry.load(spec.model), registry.load)
+            searcher = Searcher(database, spec, registry.encoder_of(spec), registry.encoder_of)
             qualities = Evaluation(searcher, read_questions(file)).qualities()
         of_all = {each.mode: each for each in qualities if not each.kind}
         # What an application of a column with a text index uses.

@@ -107,7 +107,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             keep_connections_open(context.instance)
             database = background_database(context.resources, names.resource, spec)
             present = present_column(database, spec)
-            encoder = registry.load(present.model)
+            encoder = registry.encoder_of(present)
             encoder.load_in_background()
             column = prepare_column(database, present, encoder)
             for key_range in ranges.values():
@@ -119,7 +119,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             executor = "in_process" if IN_PROCESS_TAG in context.run.tags else spec.executor
             with (
                 run_metrics(spec) as metrics,
-                open_batch_encoder(registry, present.model, executor, options.workers) as batch_encoder,
+                open_batch_encoder(registry, present, executor, options.workers) as batch_encoder,
             ):
                 PartitionRun(context, names, column, batch_encoder, ranges, options, encoder, metrics).run()
         yield from ()

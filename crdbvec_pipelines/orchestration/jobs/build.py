@@ -55,7 +55,7 @@ def _sync_job(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) ->
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
             present = present_column(database, spec)
-            column = prepare_column(database, present, registry.load(present.model))
+            column = prepare_column(database, present, registry.encoder_of(present))
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
         context.log.info(str(plan))
 

@@ -67,7 +67,7 @@ def build_follow_job(spec: VectorColumn, names: AssetNames, registry: ModelRegis
             keep_connections_open(context.instance)
             database = database_of(context.resources, names.resource)
             present = present_column(database, spec)
-            encoder = registry.load(present.model)
+            encoder = registry.encoder_of(present)
             encoder.load_in_background()
             column = prepare_column(database, present, encoder)
             rows = VectorRows(column)

@@ -50,7 +50,7 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             keep_connections_open(context.instance)
             database = background_database(context.resources, names.resource, spec)
             present = present_column(database, spec)
-            encoder = registry.load(present.model)
+            encoder = registry.encoder_of(present)
             column = prepare_column(database, present, encoder)
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))

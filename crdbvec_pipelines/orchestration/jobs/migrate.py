@@ -72,7 +72,7 @@ def _run(
     """Do one action, and return what Dagster shows of it."""
     if action == "finish":
         second = spec.model_copy(update={"output": migration.second, "model": migration.first_model})
-        column = bind_column(database, second, registry.load(second.model))
+        column = bind_column(database, second, registry.encoder_of(second))
         finish_migration(column, migration, abandon=False)
         return {}
     entry = spec.model_copy(update={"output": migration.output})
@@ -80,7 +80,7 @@ def _run(
         return {"seconds": exchange_columns(database, migration, back=action == "rollback").seconds}
     own, other = (_open(database, each, registry) for each in migration.columns_of(entry))
     if action == "compare":
-        encoders = registry.load(own.spec.model), registry.load(other.spec.model)
+        encoders = registry.encoder_of(own.spec), registry.encoder_of(other.spec)
         compared = compare_columns((own, other), encoders)
         return {
             "queries": compared.queries,
@@ -94,7 +94,7 @@ def _run(
 
 
 def _open(database: Database, column: VectorColumn, registry: ModelRegistry) -> BoundColumn:
-    return open_existing_column(database, column, registry.load(column.model))
+    return open_existing_column(database, column, registry.encoder_of(column))
 
 
 def _numbers(values: dict[str, float | int | None]) -> dict[str, float]:

@@ -37,7 +37,7 @@ def _job(
     @dg.op(name=names.op(action), out=dg.Out(dg.Nothing), required_resource_keys={names.resource})
     def apply(context: dg.OpExecutionContext) -> None:
         with as_dagster_failures():
-            change(bind_column(database_of(context.resources, names.resource), spec, registry.load(spec.model)))
+            change(bind_column(database_of(context.resources, names.resource), spec, registry.encoder_of(spec)))
 
     @dg.job(
         name=names.job(action),

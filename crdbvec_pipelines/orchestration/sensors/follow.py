@@ -135,7 +135,7 @@ class _Tick:
             self._context.instance, self._names, keys, timedelta(minutes=spec.follow.stuck_after_minutes)
         )
         present = present_column(self._database, spec)
-        column = bind_column(self._database, present, self._registry.load(present.model))
+        column = bind_column(self._database, present, self._registry.encoder_of(present))
         if not keys or not is_prepared(column):
             state = TickState(str(spec.table), is_ready=False, work=work, backoff=self._backoff())
             return self._result(decide(state), [])

@@ -1,0 +1,246 @@
+"""The statements that create, write and clean up a chunk table.
+
+The chunks of a row are replaced by two statements of one transaction, because one statement must not modify a table
+twice on CockroachDB. The first one takes the lock of the source row, and every other writer of its chunks needs it.
+"""
+
+from psycopg import sql
+
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference
+from crdbvec_pipelines.database.chunks.table import END, NUMBER, START, TEXT, chunk_definition, copied_columns
+from crdbvec_pipelines.database.column import ColumnDefinition
+from crdbvec_pipelines.database.expressions import (
+    InputExpressions,
+    in_range,
+    key_equals,
+    key_equals_named,
+    key_list,
+    named_key,
+)
+from crdbvec_pipelines.database.rows.statements import guard
+from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.table import Column, Table
+
+CHUNK = "crdbvec_chunk"
+"""The alias of the chunk table."""
+_GUARDED = "crdbvec_guarded"
+_VALUES = "crdbvec_values"
+
+
+@statement
+def create_chunk_table(column: ColumnDefinition, *, has_foreign_key: bool) -> sql.Composable:
+    """Create the chunk table. With a foreign key, chunks are deleted with their row and follow a change of its key."""
+    chunks = chunk_definition(column)
+    columns = [_definition(column, each) for each in chunks.table.columns.values()]
+    key = _names(column.table.key)
+    foreign_key = sql.SQL(", FOREIGN KEY ({key}) REFERENCES {table} ({key}) ON DELETE CASCADE ON UPDATE CASCADE")
+    return sql.SQL("CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({key}, {number}){foreign_key})").format(
+        table=chunks.table.identifier,
+        columns=sql.SQL(", ").join(columns),
+        key=key,
+        number=sql.Identifier(NUMBER),
+        foreign_key=foreign_key.format(key=key, table=column.table.identifier) if has_foreign_key else sql.SQL(""),
+    )
+
+
+@statement
+def add_marker_column(column: ColumnDefinition) -> sql.Composable:
+    """Add the output column of an entry with chunks: the number of chunks of each row, NULL until it is embedded."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} INT8").format(
+        column.table.identifier, sql.Identifier(column.spec.output)
+    )
+
+
+@statement
+def add_chunk_column(column: ColumnDefinition, chunk_column: Column) -> sql.Composable:
+    """Add a column to a chunk table that was created without it: a prefix column of the index, or the text."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+        chunk_definition(column).table.identifier, sql.Identifier(chunk_column.name), sql.SQL(chunk_column.cast)
+    )
+
+
+@statement
+def drop_chunk_column(column: ColumnDefinition, chunk_column: Column) -> sql.Composable:
+    """Drop a column of the chunk table that is no longer configured."""
+    return sql.SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}").format(
+        chunk_definition(column).table.identifier, sql.Identifier(chunk_column.name)
+    )
+
+
+@statement
+def drop_chunk_table(column: ColumnDefinition) -> sql.Composable:
+    """Drop the chunk table."""
+    return sql.SQL("DROP TABLE IF EXISTS {}").format(chunk_definition(column).table.identifier)
+
+
+@statement
+def reset_chunk_counts(column: ColumnDefinition) -> sql.Composable:
+    """Make at most `limit` rows pending whose chunk table is missing, for example because the source was renamed."""
+    return sql.SQL(
+        "UPDATE {table} SET {output} = NULL FROM (SELECT {named} FROM {table} WHERE {marker} IS NOT NULL "
+        "ORDER BY {key} LIMIT %(limit)s) AS crdbvec_chosen WHERE {is_chosen}"
+    ).format(
+        table=aliased(column.table),
+        output=sql.Identifier(column.spec.output),
+        marker=reference(column.spec.output),
+        named=named_key(column.table),
+        key=key_list(column.table),
+        is_chosen=key_equals_named(column.table, "crdbvec_chosen"),
+    )
+
+
+@statement
+def replace_chunks(column: ColumnDefinition, *, count: int) -> sql.Composable:
+    """Replace the chunks of one row up to their number, if its input is unchanged since it was read."""
+    return sql.SQL("WITH {guarded}, {written} SELECT count(*) FROM crdbvec_guarded").format(
+        guarded=_guarded(column, count, sql.SQL("")), written=_written(column, count)
+    )
+
+
+@statement
+def replace_unlocked_chunks(column: ColumnDefinition, *, count: int) -> sql.Composable:
+    """Replace the chunks of one row as `replace_chunks`, unless another transaction has locked the row."""
+    return sql.SQL(
+        "WITH crdbvec_unlocked AS MATERIALIZED "
+        "(SELECT 1 FROM {table} WHERE {key} FOR NO KEY UPDATE SKIP LOCKED), {guarded}, {written} "
+        "SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_guarded)"
+    ).format(
+        table=aliased(column.table),
+        key=key_equals(column.table),
+        guarded=_guarded(column, count, sql.SQL(" AND EXISTS (SELECT 1 FROM crdbvec_unlocked)")),
+        written=_written(column, count),
+    )
+
+
+@statement
+def delete_surplus_chunks(column: ColumnDefinition) -> sql.Composable:
+    """Delete the chunks of one row that its former set had and the present one has not."""
+    chunks = chunk_definition(column).table
+    return sql.SQL(
+        "DELETE FROM {chunks} WHERE {key} AND {number} >= (SELECT {marker} FROM {table} WHERE {source_key})"
+    ).format(
+        chunks=aliased(chunks, CHUNK),
+        key=key_equals(column.table, CHUNK),
+        number=reference(NUMBER, CHUNK),
+        marker=reference(column.spec.output),
+        table=aliased(column.table),
+        source_key=key_equals(column.table),
+    )
+
+
+@statement
+def delete_chunks(column: ColumnDefinition) -> sql.Composable:
+    """Delete the chunks of one row that does not exist any more, or has nothing to embed."""
+    return sql.SQL("DELETE FROM {chunks} WHERE {key} AND {is_orphan}").format(
+        chunks=aliased(chunk_definition(column).table, CHUNK),
+        key=key_equals(column.table, CHUNK),
+        is_orphan=_is_orphan(column),
+    )
+
+
+@statement
+def read_orphaned_chunks(column: ColumnDefinition, *, has_lower: bool, has_upper: bool) -> sql.Composable:
+    """Read at most `limit` keys of a key range whose chunks have no row with anything to embed."""
+    return sql.SQL("SELECT DISTINCT {key} FROM {chunks} WHERE {range} AND {is_orphan} LIMIT %(limit)s").format(
+        key=key_list(column.table, CHUNK),
+        chunks=aliased(chunk_definition(column).table, CHUNK),
+        range=in_range(column.table, has_lower=has_lower, has_upper=has_upper, alias=CHUNK),
+        is_orphan=_is_orphan(column),
+    )
+
+
+def chunk_of_row(table: Table) -> sql.Composable:
+    """Return the predicate of the chunks of a row of the source table, whose alias is `aliases.ROW`."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}").format(
+            reference(part.name, CHUNK), table.dialect.operator("=", part.operator_schema), reference(part.name, ROW)
+        )
+        for part in table.key
+    )
+
+
+def _is_orphan(column: ColumnDefinition) -> sql.Composable:
+    return sql.SQL("NOT EXISTS (SELECT 1 FROM {} WHERE {} AND {})").format(
+        aliased(column.table), chunk_of_row(column.table), InputExpressions(column).has_content
+    )
+
+
+def _guarded(column: ColumnDefinition, count: int, unlocked: sql.Composable) -> sql.Composable:
+    """Return the guarded write of the number of chunks, which returns what is copied into the chunks."""
+    spec, table = column.spec, column.table
+    assignments = [sql.SQL("{} = {}::int8").format(sql.Identifier(spec.output), sql.Literal(count))]
+    if spec.fingerprint_column is not None:
+        assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(spec.fingerprint_column)))
+    returned = [*table.key, *copied_columns(column)]
+    return sql.SQL(
+        "crdbvec_guarded AS (UPDATE {table} SET {assignments} WHERE {key} AND {guard}{unlocked} RETURNING {returned})"
+    ).format(
+        table=aliased(table),
+        assignments=sql.SQL(", ").join(assignments),
+        key=key_equals(table),
+        guard=guard(column),
+        unlocked=unlocked,
+        returned=sql.SQL(", ").join(reference(each.name) for each in returned),
+    )
+
+
+def _written(column: ColumnDefinition, count: int) -> sql.Composable:
+    """Return the insert or update of the chunks of a row whose guarded write took effect.
+
+    Without a WHERE clause, ON CONFLICT could be read as the condition of the join.
+    """
+    chunks = chunk_definition(column)
+    has_text = TEXT in chunks.table.columns
+    own = [NUMBER, START, END, column.spec.output, *([TEXT] if has_text else [])]
+    copied = [*column.table.key, *copied_columns(column)]
+    vector_type = column.table.dialect.vector_object("vector")
+    rows = [
+        sql.SQL("({})").format(
+            sql.SQL(", ").join(
+                [
+                    sql.SQL("{}::int8").format(sql.Literal(number)),
+                    sql.SQL("{}::int8").format(sql.Placeholder(f"start_{number}")),
+                    sql.SQL("{}::int8").format(sql.Placeholder(f"end_{number}")),
+                    sql.SQL("{}::{}").format(sql.Placeholder(f"vector_{number}"), vector_type),
+                    *([sql.SQL("{}::text").format(sql.Placeholder(f"text_{number}"))] if has_text else []),
+                ]
+            )
+        )
+        for number in range(count)
+    ]
+    names = [f"crdbvec_value_{position}" for position in range(len(own))]
+    updated = [*(each.name for each in copied_columns(column)), *own[1:]]
+    return sql.SQL(
+        "crdbvec_written AS (INSERT INTO {table} ({inserted}) SELECT {selected} FROM crdbvec_guarded "
+        "CROSS JOIN (VALUES {rows}) AS crdbvec_values ({names}) WHERE true ON CONFLICT ({key}) DO UPDATE SET {updated} "
+        "RETURNING 1)"
+    ).format(
+        table=chunks.table.identifier,
+        inserted=sql.SQL(", ").join(map(sql.Identifier, [*(each.name for each in copied), *own])),
+        selected=sql.SQL(", ").join(
+            [
+                *(reference(each.name, _GUARDED) for each in copied),
+                *(reference(name, _VALUES) for name in names),
+            ]
+        ),
+        rows=sql.SQL(", ").join(rows),
+        names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        key=_names(chunks.table.key),
+        updated=sql.SQL(", ").join(
+            sql.SQL("{} = excluded.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in updated
+        ),
+    )
+
+
+def _definition(column: ColumnDefinition, part: Column) -> sql.Composable:
+    if part.name == column.spec.output:
+        kind = column.table.dialect.vector_object(f"VECTOR({column.model.dim})")
+        return sql.SQL("{} {} NOT NULL").format(sql.Identifier(part.name), kind)
+    not_null = part.name in {each.name for each in column.table.key} | {NUMBER, START, END}
+    return sql.SQL("{} {}{}").format(
+        sql.Identifier(part.name), sql.SQL(part.cast), sql.SQL(" NOT NULL" if not_null else "")
+    )
+
+
+def _names(columns: tuple[Column, ...]) -> sql.Composable:
+    return sql.SQL(", ").join(sql.Identifier(part.name) for part in columns)
