@@ -114,7 +114,10 @@ def _names_in(config: ProjectConfig, database: str | None) -> dict[str, AssetNam
 def _code_version(spec: VectorColumn, settings: Mapping[str, object]) -> str:
     """Return a version that changes with the model, its settings, and the input; made without importing the model."""
     source = spec.template or list(spec.input_columns)
-    text = json.dumps([spec.model, settings, source, spec.output], sort_keys=True, default=str)
+    parts: list[object] = [spec.model, settings, source, spec.output]
+    if spec.long_inputs is not None:
+        parts += [spec.long_inputs, None if spec.chunking is None else spec.chunking.model_dump()]
+    text = json.dumps(parts, sort_keys=True, default=str)
     return f"{spec.model}-{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]}"
 
 

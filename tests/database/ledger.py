@@ -285,6 +285,7 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
             "write_unlocked_vector",
             "vector_of_row",
             "sample_vectors",
+            "vectors_page",
             "rewrite_a_vector",
         ),
         lambda case: case.spec.chunking is None,

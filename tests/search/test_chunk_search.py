@@ -98,7 +98,7 @@ def test_all_chunks_are_hits_of_their_own(database: Database, connection: psycop
 def test_filters_and_tenants_limit_rows(database: Database, connection: psycopg.Connection) -> None:
     spec = chunked(index={"prefix": ["tenant"]})
     searcher = filled(database, connection, spec)
-    late = INT_SHAPE.key(20)[0]
+    late = str(INT_SHAPE.key(20)[0])
     for filters, condition in (({"tenant": 1}, "tenant = 1"), ({"id": {">=": late}}, f"id >= {late}")):
         (result,) = searcher.search_texts(["query"], SearchQuery(limit=50, filters=filters, columns=("tenant",)))
         rows = connection.execute(f"SELECT id, tenant FROM passage WHERE {condition}".encode()).fetchall()

@@ -21,12 +21,13 @@ ALTER TABLE "order"."lines" ADD COLUMN IF NOT EXISTS "v_fingerprint" TEXT;
 --   bytea, nulls_only
 ALTER TABLE "public"."picture" ADD COLUMN IF NOT EXISTS "v" TEXT;
 
--- add_metrics: Add the column with the metric of each model, as JSON by the model's id.
-ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT;
 -- add_marker_column: Add the output column of an entry with chunks: the number of chunks of each row, NULL until it
 --     is embedded.
 --   chunks
 ALTER TABLE "order"."lines" ADD COLUMN IF NOT EXISTS "v" INT8;
+
+-- add_metrics: Add the column with the metric of each model, as JSON by the model's id.
+ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT;
 
 -- add_suspended_at: Add the column with the time since when a vector column is suspended; NULL if it is not.
 ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS suspended_at TIMESTAMPTZ;
@@ -209,6 +210,8 @@ SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT
 SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text)), pg_catalog.md5(%(earlier_1)s::text || pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text))) AS crdbvec_other FROM "public"."note" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
 --   types whose text has settings, updated_at without time zone, earlier=2, has_lower=True, has_upper=True, is_backwards=True
 SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), ''))), pg_catalog.md5(%(earlier_1)s::text || (coalesce("crdbvec_row"."length"::text, '') || ' m in '::text || coalesce("crdbvec_row"."duration"::text, '') || ': '::text || coalesce(pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text), '')))) AS crdbvec_other FROM "public"."track" AS "crdbvec_row" WHERE "crdbvec_row"."id" >= %(lower_0)s::bigint AND "crdbvec_row"."id" < %(upper_0)s::bigint AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."id" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
+--   chunks, earlier=2, has_lower=True, has_upper=True, is_backwards=True
+SELECT count(*), count(*) FILTER (WHERE crdbvec_rows.crdbvec_other) FROM (SELECT "crdbvec_row"."v_fingerprint" IN (pg_catalog.md5(%(earlier_0)s::text || ((pg_catalog.length(coalesce("crdbvec_row"."tenant"::text, ''))::text || ':'::text || coalesce("crdbvec_row"."tenant"::text, '')) || ((pg_catalog.length(('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text))::text || ':'::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text)) || "crdbvec_row"."body"::text))), pg_catalog.md5(%(earlier_1)s::text || ((pg_catalog.length(coalesce("crdbvec_row"."tenant"::text, ''))::text || ':'::text || coalesce("crdbvec_row"."tenant"::text, '')) || ((pg_catalog.length(('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text))::text || ':'::text || ('100% '::text || coalesce("crdbvec_row"."the title"::text, '') || ': '::text)) || "crdbvec_row"."body"::text)))) AS crdbvec_other FROM "order"."lines" AS "crdbvec_row" WHERE ("crdbvec_row"."realm", "crdbvec_row"."verse") >= (%(lower_0)s::text, %(lower_1)s::bigint) AND ("crdbvec_row"."realm", "crdbvec_row"."verse") < (%(upper_0)s::text, %(upper_1)s::bigint) AND "crdbvec_row"."v" IS NOT NULL ORDER BY "crdbvec_row"."realm" DESC, "crdbvec_row"."verse" DESC LIMIT %(size)s::bigint) AS crdbvec_rows;
 
 -- count_reasons: Count rows by the reason why they are pending; fingerprints of `earlier` models identify their
 --     vectors. May be a follower read.

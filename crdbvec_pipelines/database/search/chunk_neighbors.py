@@ -83,7 +83,8 @@ class ChunkNeighbors(NearestNeighbors):
         vectors = [vector for (vector,) in found if vector is not None]
         if not vectors:
             raise TableError(self._without_vector(key, exists=bool(found)))
-        return np.asarray(vectors, np.float32).mean(axis=0)
+        mean: NDArray[np.float32] = np.asarray(vectors, np.float32).mean(axis=0)
+        return mean
 
     def _find_exact(self, vector: NDArray[np.float32], query: SearchQuery, decision: SearchDecision) -> list[Row]:
         fetch = query.limit + _SPARE_ROWS

@@ -35,8 +35,10 @@ def nearest_chunks_exact(column: ColumnDefinition, clauses: SearchClauses) -> sq
     were made from.
     """
     distance = _distance(column)
-    conditions = [sql.SQL("{} IS NOT NULL").format(reference(column.spec.output))]
-    conditions += filter_conditions(column.table, (*clauses.filters_inside, *clauses.filters_outside))
+    conditions = [
+        sql.SQL("{} IS NOT NULL").format(reference(column.spec.output)),
+        *filter_conditions(column.table, (*clauses.filters_inside, *clauses.filters_outside)),
+    ]
     if clauses.excludes_key:
         conditions.append(sql.SQL("NOT ({})").format(key_equals(column.table)))
     scan = sql.SQL(

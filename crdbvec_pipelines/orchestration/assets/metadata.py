@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.chunks.table import chunk_definition, chunk_table_name
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
@@ -30,7 +31,7 @@ STATE_COUNTS = frozenset(
 def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, str | dg.TableColumnLineage]:
     """Return the metadata of the definition, which needs no run."""
     return {
-        "dagster/table_name": str(spec.table),
+        "dagster/table_name": str(spec.table if spec.chunking is None else chunk_table_name(spec)),
         "model": spec.model,
         "input": spec.template or ", ".join(spec.input_columns),
         "output": spec.output,
@@ -40,7 +41,7 @@ def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, s
             {
                 spec.output: [
                     dg.TableColumnDep(asset_key=dg.AssetKey(names.source), column_name=column)
-                    for column in spec.input_columns
+                    for column in spec.encoded_columns
                 ]
             }
         ),
@@ -48,8 +49,10 @@ def definition_metadata(spec: VectorColumn, names: AssetNames) -> Mapping[str, s
 
 
 def column_schema(column: BoundColumn) -> dg.TableSchema:
-    """Return the columns of the table, followed by those that this project has added."""
+    """Return the columns of the table, followed by those that this project has added; those of a chunk table."""
     spec = column.spec
+    if spec.chunking is not None:
+        return _chunk_schema(column)
     added = {
         spec.output: dg.TableColumn(
             spec.output, f"VECTOR({column.model.dim})", description=f"embedding by {spec.model}"
@@ -73,6 +76,27 @@ def column_schema(column: BoundColumn) -> dg.TableSchema:
     return dg.TableSchema([*present, *added.values()])
 
 
+def _chunk_schema(column: BoundColumn) -> dg.TableSchema:
+    chunks = chunk_definition(column).table
+    key = {each.name for each in chunks.key}
+    vector = column.spec.output
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                each.name,
+                f"VECTOR({column.model.dim})" if each.name == vector else each.cast.upper(),
+                description=f"embedding by {column.spec.model}"
+                if each.name == vector
+                else "primary key"
+                if each.name in key
+                else None,
+                constraints=dg.TableColumnConstraints(nullable=each.is_nullable),
+            )
+            for each in chunks.columns.values()
+        ]
+    )
+
+
 def run_metadata(
     done: Completion, rows_embedded: int, spec: VectorColumn
 ) -> Mapping[str, int | float | dg.MetadataValue]:
@@ -90,6 +114,7 @@ def run_metadata(
         **({TOKENS: report.tokens_encoded} if report.tokens_encoded else {}),
         **({} if (cost := spec.price_of(report.tokens_encoded)) is None else {"cost": round(cost, 6)}),
         ROW_COUNT: state.rows,
+        **_chunk_numbers(state, spec),
         COUNTS: dg.MetadataValue.json(
             {
                 "rows_read": report.rows_read,
@@ -109,6 +134,13 @@ def run_metadata(
             }
         ),
     }
+
+
+def _chunk_numbers(state: RangeState, spec: VectorColumn) -> Mapping[str, int | float]:
+    """Return the chunks of the partition, and their number per embedded row; nothing for one vector a row."""
+    if spec.chunking is None:
+        return {}
+    return {"chunks": state.chunks, "chunks_per_row": round(state.chunks / state.vectors, 2) if state.vectors else 0.0}
 
 
 def summary(report: RefreshReport, state: RangeState, rows_embedded: int) -> str:

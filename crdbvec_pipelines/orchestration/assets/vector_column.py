@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, VectorColumn
+from crdbvec_pipelines.database.chunks.table import chunk_table_name
 from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
@@ -82,6 +83,13 @@ def build_source(spec: VectorColumn, names: AssetNames) -> dg.AssetSpec:
     )
 
 
+def _described(spec: VectorColumn) -> str:
+    """Return what the asset is: a column of the table, or the chunk table of it."""
+    if spec.chunking is None:
+        return f"{spec.output} of {spec.table}"
+    return f"The chunks of {spec.table} in {chunk_table_name(spec)}"
+
+
 def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelRegistry) -> dg.AssetsDefinition:
     """Return the vector column as a partitioned asset.
 
@@ -138,7 +146,7 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
 
     def describe(found: dg.AssetSpec) -> dg.AssetSpec:
         return found.replace_attributes(
-            description=f"{spec.output} of {spec.table}: {source_text} by {spec.model}. "
+            description=f"{_described(spec)}: {source_text} by {spec.model}. "
             f"While it has no partitions, launch the job {names.job('sync_partitions')} first.",
             code_version=names.code_version,
             group_name=names.group,
