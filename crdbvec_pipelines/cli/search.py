@@ -48,8 +48,7 @@ def command(
 ) -> None:
     """Find the rows whose input is nearest to a text.
 
-    Each of several texts has its own result. On a terminal, without a text, the command asks for one after the other,
-    as `crdbvec shell` does.
+    Each of several texts has its own result. Without a text, on a terminal, it works as `crdbvec shell`.
     """
     is_question = not (texts or like or picture or as_sql or explain or as_json)
     if is_question and sys.stdin is not None and sys.stdin.isatty():

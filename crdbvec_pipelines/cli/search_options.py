@@ -94,8 +94,7 @@ _OPTIONS = (
         "where",
         multiple=True,
         metavar="CONDITION",
-        help="Only rows with year>=1990, a=1..5, 'a IN (1, 2)', 'a IS NULL', a~^regex, json.path=red. "
-        "Repeated = on one column is OR, else AND.",
+        help="Only rows with year>=1990, a=1..5, 'a IS NULL', json.path=red. Repeated = is OR.",
     ),
     click.option("--hybrid", is_flag=True, help="Search by vectors and by words."),
     click.option("--keyword", is_flag=True, help="Search by words only; needs no model."),

@@ -39,6 +39,8 @@ METADATA: Mapping[str, Mapping[str, str]] = {
         "tokens_encoded": "Tokens that the model has read, if it counts them; also in `counts`.",
         "cost": "The price of these tokens by `price_per_million_tokens`.",
         "dagster/partition_row_count": "The rows of the partition.",
+        "chunks": "The chunks of the partition's rows, with `long_inputs: chunks`.",
+        "chunks_per_row": "The chunks per embedded row, with `long_inputs: chunks`.",
         "dagster/column_schema": "The columns of the table, with those that this project has added.",
         "counts": "The following numbers, as JSON.",
         "summary": "The numbers as a table, with keys of failed rows.",
