@@ -2,8 +2,9 @@
 
 Each text consists of glosses of WordNet, from 50 to 5,000 tokens, evenly by their logarithm. Half of the texts have a
 generated fact in their last tenth, which one question asks for in other words. Recall@10 does not depend on the
-machine; the encoding rates do. The ratio compares dividing and encoding texts with encoding the same chunks alone, both
-in processor time, which other work on the machine does not change.
+machine; the encoding rates do.
+The ratio compares dividing and encoding texts with encoding the same chunks alone, both in processor time, which other
+work on the machine does not change.
 
     python -m benchmarks.long_texts                   # 200 texts, 100 questions
     python -m benchmarks.long_texts --texts 50        # a short run
