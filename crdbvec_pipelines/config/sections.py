@@ -223,8 +223,8 @@ class ChunksSpec(Spec):
         default=20,
         ge=0,
         le=50_000,
-        description="The maximum number of tokens that a chunk repeats of the one before; 0 to 50,000, and less than half "
-        "of `size`.",
+        description="The maximum number of tokens that a chunk repeats of the one before; 0 to 50,000, and less than "
+        "half of `size`.",
     )
     splitter: Splitter = Field(
         default="text",
