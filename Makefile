@@ -22,11 +22,11 @@ elif [ "$(TORCH)" != pypi ]; then \
 	usually for CUDA (6 GB)." >&2; exit 1; }; \
 fi
 
-.PHONY: help demo ui test stress test-ui chaos workers bench docs lint check format lock clean
+.PHONY: help demo ui test stress test-ui chaos workers bench docs lint check format dist smoke licenses lint-deploy lock clean
 
 help: ## Show the targets.
 	@echo "Usage: make <target> [PYTHON=/path/to/python] [TORCH=cpu|auto|pypi]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Embed 2,000 dictionary glosses with Dagster on an embedded PostgreSQL, and search them.
 	$(BIN)/crdbvec demo
@@ -87,6 +87,26 @@ check: lint test ## Run lint and test.
 format: $(READY) ## Format the code.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Tools that are needed for releases only are not in requirements.lock.
+dist: $(READY) ## Build and check the source distribution and the wheel, in dist/.
+	$(PIP) install 'twine>=6,<8' 'check-wheel-contents>=0.6,<1'
+	rm -rf dist && $(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+smoke: dist ## Install the wheel with each Python on PATH, newest and lowest dependencies; takes long, and 2 GB.
+	tests/package/smoke.sh
+
+licenses: $(READY) ## List the dependencies of the environment: build/sbom.json (CycloneDX) and build/licenses.md.
+	$(PIP) install 'cyclonedx-bom>=7,<8' 'pip-licenses>=5,<6'
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --output-format JSON --output-file build/sbom.json $(BIN)/python
+	$(BIN)/pip-licenses --format markdown --with-urls --output-file build/licenses.md
+
+# Each linter checks what it can without a server, and is left out if it is not installed.
+lint-deploy: ## Check the files in deploy/ with those linters that are installed: hadolint, docker compose, systemd.
+	deploy/lint.sh
 
 # torch is pinned to a release with a CPU build, because other releases may install gigabytes of GPU libraries.
 lock: $(READY) ## Update requirements.lock.

