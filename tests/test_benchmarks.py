@@ -38,7 +38,7 @@ class ShortRun:
 
 RECALL = Printed(("hnsw.ef_search", "recall@10", "worst", "p50 ms", "p95 ms"), ("10", "20", "40", "80", "160"))
 # Daemon, broker and workers; and processes that wait for each other. Other tests run both.
-LONG_FORMS = ("celery_workers", "limits")
+LONG_FORMS = ("celery_workers", "limits", "limits_in_dagster", "ui_queries")
 KINDS_OF_TEXT = ("glosses", "half_repeated", "long_texts")
 SHORT_RUNS = {
     "backfill": ShortRun(
@@ -103,6 +103,10 @@ SHORT_RUNS = {
             ),
         ),
     ),
+    "limits_in_dagster": ShortRun(
+        ("--rows", "4000", "--seconds", "1", "--runs", "2", "--rate", "100"),
+        (Printed(("max_rows_per_second", "rows/s", "share of the limit"), ("100",)),),
+    ),
     "locks": ShortRun(
         ("--rows", "2000", "--seconds", "1", "--rounds", "1"),
         (Printed(("application", "updates", "p50", "p99", "longest"), ("alone", "next to a refresh")),),
@@ -120,6 +124,24 @@ SHORT_RUNS = {
                     "partitions are read",
                     "work in progress is found",
                     "statuses are read",
+                ),
+            ),
+        ),
+    ),
+    "ui_queries": ShortRun(
+        ("--columns", "4", "--partitions", "8"),
+        (
+            Printed(
+                ("query", "seconds of a quarter", "seconds", "ratio"),
+                (
+                    "catalog: AssetRecordsQuery",
+                    "catalog: AssetCatalogTableQuery",
+                    "catalog: AssetGraphLiveQuery",
+                    "catalog: AssetHealthQuery",
+                    "asset: AssetViewDefinitionQuery",
+                    "asset: AssetGraphLiveQuery",
+                    "asset: PartitionHealthQuery",
+                    "asset: RecentAssetEventsQuery",
                 ),
             ),
         ),

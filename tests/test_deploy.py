@@ -1,4 +1,4 @@
-"""The example instance of deploy/kubernetes: the jobs that it launches, checked as strictly as Kubernetes can."""
+"""The example instances of deploy/: the jobs for Kubernetes, checked as strictly as it can, and the launcher of Ray."""
 
 import json
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ from unittest import mock
 import dagster as dg
 import pytest
 import yaml
+from dagster._config import process_config
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.launcher import LaunchRunContext
 
 from tests.support.processes import ROOT
 
-INSTANCE = ROOT / "deploy" / "kubernetes" / "dagster.yaml"
+DEPLOY = ROOT / "deploy"
+INSTANCE = DEPLOY / "kubernetes" / "dagster.yaml"
 NEEDS_KUBERNETES = "needs the packages dagster-k8s and kubernetes-validate, which take 200 MB"
 KUBERNETES = "1.31"
 GPU = {
@@ -85,6 +87,12 @@ def test_tag_of_a_run_adds_a_gpu_and_another_region(tmp_path: Path) -> None:
     assert pod["nodeSelector"] == {"topology.kubernetes.io/region": "us-east1"}
     # The memory of the instance is kept.
     assert container["resources"]["limits"] == {"memory": "8Gi", "nvidia.com/gpu": "1"}
+
+
+def test_launcher_of_ray_accepts_its_configuration() -> None:
+    dagster_ray = pytest.importorskip("dagster_ray", reason="needs the packages of crdbvec-pipelines[ray]")
+    given = yaml.safe_load((DEPLOY / "ray" / "dagster.yaml").read_text(encoding="utf-8"))["run_launcher"]["config"]
+    assert process_config(dagster_ray.RayRunLauncher.config_type(), given).success
 
 
 def test_check_finds_a_misspelt_key(tmp_path: Path) -> None:
