@@ -32,11 +32,14 @@ class Estimate:
     Attributes:
         reasons: How many rows are pending, and why.
         sampled: The number of rows from which tokens and rate are estimated.
-        tokens: The tokens of all pending rows; None if the model does not count tokens or no row is pending.
+        tokens: The tokens of all pending rows; None if the model does not count tokens or no row is pending. For a
+            model behind an API they are those that it has reported for the sample.
         tokens_encoded: How many of these fit into the model's window; None if that is not known. The rest of a longer
             text is not in its vector.
         truncated: The share of the sample's texts that are longer than the window; None if that is not known.
         unknown_tokens: The share of the encoded tokens that the model does not know; None if that is not known.
+        cost: The price of the tokens that the model will read, at `price_per_million_tokens`; equal inputs are encoded
+            once. None if the price or the tokens are not known.
         unreadable: The share of the sample's texts of whose tokens the model does not know a larger share than
             `checks.unknown_tokens`; None if that is not known.
         rows_per_second: The rate measured by encoding the sample; None if no row is pending, or if the model is
@@ -55,6 +58,7 @@ class Estimate:
     truncated: float | None
     unknown_tokens: float | None
     unreadable: float | None
+    cost: float | None
     rows_per_second: float | None
     seconds: float | None
     column_bytes: int
@@ -72,8 +76,10 @@ def estimate_refresh(database: Database, spec: VectorColumn, encoder: Encoder) -
     column = open_column(database, spec, encoder)
     reasons = pending_reasons(column)
     sample = sample_inputs(column, SAMPLE_ROWS)
-    rate, chunks_per_row = _measure_rate(encoder, sample)
+    rate, chunks_per_row, read_tokens = _measure_rate(encoder, sample)
     measured = measure_inputs(encoder, sample, spec.checks.unknown_tokens) if sample else None
+    tokens = measured.tokens if measured else read_tokens
+    paid_tokens = _total(tokens if read_tokens is None else read_tokens, reasons.distinct)
     rows = reasons.embedded + reasons.pending + reasons.deferred
     vectors = round(rows * chunks_per_row)
     row_bytes = _BYTES_PER_DIMENSION * encoder.dim + _VECTOR_HEADER_BYTES
@@ -83,11 +89,12 @@ def estimate_refresh(database: Database, spec: VectorColumn, encoder: Encoder) -
     return Estimate(
         reasons=reasons,
         sampled=len(sample),
-        tokens=_total(measured.tokens, reasons.pending) if measured else None,
+        tokens=_total(tokens, reasons.pending),
         tokens_encoded=_total(measured.encoded_tokens, reasons.pending) if measured else None,
         truncated=measured.truncated if measured else None,
         unknown_tokens=measured.unknown_tokens if measured else None,
         unreadable=measured.unreadable if measured else None,
+        cost=None if paid_tokens is None else spec.price_of(paid_tokens),
         rows_per_second=rate,
         seconds=reasons.distinct / rate if rate else None,
         column_bytes=vectors * row_bytes + fingerprint_bytes,
@@ -106,8 +113,8 @@ def _total(mean: float | None, rows: int) -> int | None:
     return None if mean is None else round(mean * rows)
 
 
-def _measure_rate(encoder: Encoder, sample: list[object]) -> tuple[float | None, float]:
-    """Return the rows encoded per second, and the vectors per row.
+def _measure_rate(encoder: Encoder, sample: list[object]) -> tuple[float | None, float, float | None]:
+    """Return the rows encoded per second, the vectors per row, and the mean tokens of a row that the model reports.
 
     Failed rows of the sample are bisected, as the refresh does.
     """
@@ -121,8 +128,9 @@ def _measure_rate(encoder: Encoder, sample: list[object]) -> tuple[float | None,
         started = time.perf_counter()
         result = encode_parts(list(range(len(sample))), attempt)
     except EncoderUnavailable:
-        return None, 1.0
+        return None, 1.0, None
     seconds = time.perf_counter() - started
     rows = sum(len(positions) for positions, _ in result.results)
     chunks = [len(each.spans) for _, encoded in result.results for each in encoded.chunks or ()]
-    return rows / seconds or None, sum(chunks) / len(chunks) if chunks else 1.0
+    tokens = sum(encoded.tokens for _, encoded in result.results)
+    return rows / seconds or None, sum(chunks) / len(chunks) if chunks else 1.0, tokens / rows if tokens else None

@@ -8,11 +8,13 @@ import click
 
 from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.embed_output import (
+    cost_of,
     numbers,
     print_done,
     print_large_backfill_hint,
     print_rows,
     summary,
+    tokens_text,
 )
 from crdbvec_pipelines.cli.follow import follow_target
 from crdbvec_pipelines.cli.output import failed_text, print_info, print_json, print_text, progress, seconds_text
@@ -113,16 +115,17 @@ def command(
     started = time.perf_counter()
     if follow:
         on_batch = print_rows if verbose else lambda _: None
-        report, errors = follow_target(target, max_idle, on_batch, metrics_port)
+        report, errors, cost = follow_target(target, max_idle, on_batch, metrics_port)
         if verbose:
             print_done(time.perf_counter() - started)
         failed, deferred = sum(each.total for each in errors), sum(each.deferred for each in errors)
         if as_json:
-            print_json({**numbers(report), "rows_failed_recorded": failed, "rows_deferred": deferred})
+            print_json({**numbers(report, cost), "rows_failed_recorded": failed, "rows_deferred": deferred})
         else:
             seconds = seconds_text(report.seconds)
             recorded = f" Recorded in all runs: {failed_text(failed, deferred)}." if failed else ""
-            print_text(f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed.{recorded}")
+            done = f"{report.rows_embedded:,} rows embedded in {seconds}, {report.rows_failed:,} failed"
+            print_text(f"{done}{tokens_text(report, cost)}.{recorded}")
         return
     with target.open() as databases:
         target = target.present(databases, with_second=True)
@@ -203,7 +206,10 @@ class _Embedder:
 def _print_json(results: list[tuple[VectorColumn, RefreshReport, RowCounts]]) -> None:
     print_json(
         {
-            **numbers(sum((report for _, report, _ in results), RefreshReport())),
+            **numbers(
+                sum((report for _, report, _ in results), RefreshReport()),
+                cost_of((column, report) for column, report, _ in results),
+            ),
             "rows_pending": sum(counts.pending for *_, counts in results),
             "rows_blank": sum(counts.blank for *_, counts in results),
             "rows_failed_recorded": sum(counts.failed for *_, counts in results),
@@ -211,7 +217,7 @@ def _print_json(results: list[tuple[VectorColumn, RefreshReport, RowCounts]]) ->
             "vectors": [
                 {
                     **column_names(column),
-                    **numbers(report),
+                    **numbers(report, cost_of([(column, report)])),
                     "rows_failed_recorded": counts.failed,
                     "rows_deferred": counts.deferred,
                 }

@@ -1,10 +1,11 @@
 """The output of `crdbvec embed`: one line per row, a summary, and a hint about an index that slows down a backfill."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import click
 
-from crdbvec_pipelines.cli.output import failed_text, print_info
+from crdbvec_pipelines.cli.output import cost_text, failed_text, print_info
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
@@ -54,6 +55,7 @@ def summary(column: VectorColumn, report: RefreshReport, counts: RowCounts) -> s
         f"({report.rows_per_second:,.0f} rows/s), {counts.embedded:,} of {counts.rows:,} have a vector, "
         f"{counts.pending:,} pending"
     ]
+    parts[0] += tokens_text(report, column.price_of(report.tokens_encoded))
     # Those of earlier runs, too; they were recorded before they were counted.
     if failed := failed_text(max(counts.failed, report.rows_failed), counts.deferred):
         parts.append(failed)
@@ -68,6 +70,17 @@ def summary(column: VectorColumn, report: RefreshReport, counts: RowCounts) -> s
     return ", ".join(parts + [f"{count:,} {outcome}" for outcome, count in exceptions.items() if count]) + "."
 
 
-def numbers(report: RefreshReport) -> dict[str, object]:
-    """Return the counts of a report for JSON output."""
-    return {**asdict(report), "rows_per_second": round(report.rows_per_second, 1)}
+def tokens_text(report: RefreshReport, cost: float | None) -> str:
+    """Return the tokens of a refresh and their price as a part of a sentence; empty if the price is not known."""
+    return "" if cost is None else f", {report.tokens_encoded:,} tokens for {cost_text(cost)}"
+
+
+def cost_of(reports: Iterable[tuple[VectorColumn, RefreshReport]]) -> float | None:
+    """Return the price of the tokens of refreshes; None if the price of no vector column is known."""
+    costs = [cost for column, report in reports if (cost := column.price_of(report.tokens_encoded)) is not None]
+    return sum(costs) if costs else None
+
+
+def numbers(report: RefreshReport, cost: float | None) -> dict[str, object]:
+    """Return the counts of a report and the price of its tokens for JSON output."""
+    return {**asdict(report), "rows_per_second": round(report.rows_per_second, 1), "cost": cost}

@@ -32,7 +32,7 @@ def follow_target(
     max_idle: float | None,
     on_batch: Callable[[WrittenBatch], None],
     metrics_port: int | None = None,
-) -> tuple[RefreshReport, list[ErrorCounts]]:
+) -> tuple[RefreshReport, list[ErrorCounts], float | None]:
     """Follow all columns of a target until stopped or idle for `max_idle` seconds.
 
     Args:
@@ -42,7 +42,8 @@ def follow_target(
         metrics_port: The port for Prometheus; None without one.
 
     Returns:
-        The total, and for each column the failed rows that are recorded, those of earlier runs included.
+        The total, for each column the failed rows that are recorded, those of earlier runs included, and the price of
+        the tokens if that is known.
     """
     with target.open() as databases, _reporters(target) as reporters:
 
@@ -59,7 +60,11 @@ def follow_target(
         columns = reload(())
         exporter = None if metrics_port is None else Exporter(columns, metrics_host(), metrics_port)
 
+        costs: list[float] = []
+
         def on_round(followed: FollowedColumn, done: RoundResult) -> None:
+            if (cost := followed.spec.price_of(done.report.tokens_encoded)) is not None:
+                costs[:] = [sum(costs, cost)]
             if exporter is not None:
                 exporter.metrics.add_report(followed.spec, done.report)
             reporter = reporters.get(str(followed.spec))
@@ -74,7 +79,7 @@ def follow_target(
                 columns, stop=stop, max_idle=max_idle, on_batch=on_batch, on_round=on_round, reload=reload
             )
             report = follower.run()
-        return report, [followed.rows.errors.count() for followed in follower.columns]
+        return report, [followed.rows.errors.count() for followed in follower.columns], sum(costs) if costs else None
 
 
 def _identity(column: VectorColumn) -> tuple[str | None, str, str]:

@@ -167,6 +167,11 @@ def bytes_text(count: float) -> str:
     return f"{count:,.1f} TB"
 
 
+def cost_text(cost: float) -> str:
+    """Return a cost, whose currency is not known, with two decimals, or with as many as a small one needs."""
+    return f"{cost:,.2f}" if cost >= 1 or cost == 0 else f"{cost:.2g}" if cost >= 0.0001 else f"{cost:.6f}"
+
+
 def share_text(share: float) -> str:
     """Return a share as a percentage; one that is not zero is not shown as zero."""
     return "less than 0.1%" if 0 < share < 0.001 else f"{share:.1%}"

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from crdbvec_pipelines.cli.output import bytes_text, print_json, print_text, seconds_text, share_text
+from crdbvec_pipelines.cli.output import bytes_text, cost_text, print_json, print_text, seconds_text, share_text
 from crdbvec_pipelines.cli.target import Selection, column_names, column_options
 from crdbvec_pipelines.estimate import Estimate, estimate_refresh
 
@@ -62,6 +62,8 @@ def _lines(estimate: Estimate) -> list[str]:
         if estimate.rows_per_second and estimate.seconds is not None:
             duration = f"{seconds_text(estimate.seconds)} at {estimate.rows_per_second:,.0f} rows/s"
         lines.append(f"{_tokens(estimate)}, {duration} (measured on {estimate.sampled} rows)")
+        if estimate.cost is not None:
+            lines.append(f"cost: about {cost_text(estimate.cost)} by price_per_million_tokens")
         lines += _limits(estimate)
     stored = "the column"
     if estimate.chunks_per_row is not None:

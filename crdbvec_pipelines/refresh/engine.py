@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from crdbvec_pipelines.database.errors import DatabaseUnavailable
 from crdbvec_pipelines.database.rows.claims import RangeClaim
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
+from crdbvec_pipelines.database.rows.usage import UsageRecorder
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
@@ -90,6 +92,7 @@ class _Refresh:
         self._memory = MemoryAccount(options.memory, self._must_end)
         self._has_ended = False
         self._span = RefreshSpan(rows.spec)
+        self._usage = UsageRecorder(rows.column)
         self._locked = LockedRows(rows, options.lock_wait_seconds)
         permission = RefreshPermission(rows.column, self._must_end)
         self._batches = PendingBatches(rows, key_range, options, self._claim, self._memory, self._locked, permission)
@@ -112,10 +115,12 @@ class _Refresh:
             for thread in threads:
                 thread.start()
             written = self._write()
-        except BaseException:
+        except BaseException as error:
             self._has_ended = True
             self._to_encode.abandon()
             self._to_write.abandon()
+            if not isinstance(error, DatabaseUnavailable):
+                self._usage.write()
             raise
         finally:
             # A signal may arrive before all have started.
@@ -123,6 +128,7 @@ class _Refresh:
                 if thread.ident is not None:
                     thread.join()
             self._span.count(retries=self._rows.retries - retries)
+        self._usage.write()
         if self._failures:
             raise self._failures[0]
         return written + RefreshReport(
@@ -240,6 +246,7 @@ class _Refresh:
             bytes=batch.input_bytes,
         )
         batch.span.end()
+        self._usage.add(encoded.tokens)
         self._options.on_batch(
             WrittenBatch(
                 batch.index,

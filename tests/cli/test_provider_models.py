@@ -46,15 +46,26 @@ def test_table_is_embedded_searched_and_checked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CRDBVEC_URL", url)
-    create_table(connection, texts=TEXTS)
-    write_config(project, {"model": _model(address)})
+    # Two rows have the same input, which is encoded once.
+    create_table(connection, texts=[*TEXTS, TEXTS[-1]])
+    write_config(project, {"model": _model(address), "price_per_million_tokens": 100.0})
+    (plan,) = read_json("plan")
+    assert (plan["pending"], plan["tokens"], plan["cost"]) == (5, 5 * TOKENS_PER_TEXT, pytest.approx(0.02))
+    assert "about 250 tokens, " in (shown := invoke("plan").stdout)
+    assert "  cost: about 0.02 by price_per_million_tokens\n" in shown
     report = read_json("embed")
-    assert (report["rows_embedded"], report["tokens_encoded"]) == (4, 4 * TOKENS_PER_TEXT)
+    assert (report["rows_embedded"], report["tokens_encoded"]) == (5, 4 * TOKENS_PER_TEXT)
+    assert connection.execute("SELECT tokens, cost FROM crdbvec_usage").fetchall() == [(200, pytest.approx(0.02))]
+    assert report["cost"] == report["vectors"][0]["cost"] == pytest.approx(0.02)
     (hit,) = read_json("search", "eeee", "-l", 1)
     assert hit["distance"] == pytest.approx(0, abs=1e-6)
     assert invoke("doctor").exit_code == 0
-    write_config(project, {"model": {**_model(address), "input_type": {"passage": "clustering"}}})
-    assert read_json("plan")[0]["pending"] == 4
+    write_config(
+        project,
+        {"model": {**_model(address), "input_type": {"passage": "clustering"}}, "price_per_million_tokens": 100.0},
+    )
+    assert read_json("plan")[0]["pending"] == 5
+    assert "5 of 5 have a vector, 0 pending, 200 tokens for 0.02." in invoke("embed").stdout
 
 
 def test_model_is_listed_and_described_without_a_request(

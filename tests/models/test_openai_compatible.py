@@ -38,6 +38,7 @@ class Server:
         dim: The dimension of the vectors.
         delay_seconds: The delay of each response.
         rejects: Whether the response to these inputs is status 400.
+        reports_tokens: Whether a response contains the number of tokens.
     """
 
     url: str = ""
@@ -47,6 +48,7 @@ class Server:
     dim: int = 3
     delay_seconds: float = 0.0
     rejects: Callable[[list[str]], bool] = lambda inputs: False
+    reports_tokens: bool = True
 
     def respond(self, body: dict[str, Any], key: str | None) -> Response:
         self.requests.append(body)
@@ -58,7 +60,8 @@ class Server:
             return 400, {}, {"error": {"message": f"bad input {body['input']}", "code": "invalid_value"}}
         dim = body.get("dimensions", self.dim)
         entries = [{"index": i, "embedding": [len(text)] + [1] * (dim - 1)} for i, text in enumerate(body["input"])]
-        return 200, {}, {"data": entries[::-1]}
+        usage = {"usage": {"prompt_tokens": 5 * len(entries)}} if self.reports_tokens else {}
+        return 200, {}, {"data": entries[::-1], **usage}
 
     @property
     def inputs(self) -> list[list[str]]:
@@ -113,6 +116,18 @@ def test_number_of_texts_per_request_is_limited(server: Server, make: Callable[.
 def test_number_of_characters_per_request_is_limited(server: Server, make: Callable[..., Encoder]) -> None:
     make(BATCH_CHARACTERS="10", DIMENSIONS="2").encode([(1, "x" * 25), (2, "x" * 6), (3, "x" * 4), (4, "x")])
     assert [[len(text) for text in inputs] for inputs in server.inputs] == [[25], [6, 4], [1]]
+
+
+def test_tokens_are_those_that_the_server_reports(server: Server, make: Callable[..., Encoder]) -> None:
+    encoder = make(BATCH="3", DIMENSIONS="2")
+    assert encoder.encode(_batch(7)).tokens == 35
+    server.rejects = lambda inputs: "bad" in inputs
+    with pytest.raises(RowsRejected) as caught:
+        encoder.encode([(1, "a"), (2, "bad")])
+    assert caught.value.encoded is not None
+    assert caught.value.encoded.tokens == 5
+    server.reports_tokens = False
+    assert encoder.encode(_batch(7)).tokens == 0
 
 
 def test_dimension_is_requested_once(server: Server, make: Callable[..., Encoder]) -> None:

@@ -35,6 +35,9 @@ ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS suspended
 -- add_table_oid: Add the column that identifies a table also after it was renamed.
 ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS table_oid INT8;
 
+-- add_usage: Add tokens and their price to those of the current hour.
+INSERT INTO "public"."crdbvec_usage" AS crdbvec_hour (table_name, output, hour, tokens, cost) VALUES (%(table_name)s::text, %(output)s::text, date_trunc('hour', now()), %(tokens)s::int8, %(cost)s::float8) ON CONFLICT (table_name, output, hour) DO UPDATE SET tokens = crdbvec_hour.tokens + excluded.tokens, cost = crdbvec_hour.cost + excluded.cost;
+
 -- add_vector_column: Add the vector column. It is nullable and has no default, so neither server rewrites the table.
 --   one text
 ALTER TABLE "public"."passage" ADD COLUMN IF NOT EXISTS "v" VECTOR(384);
@@ -543,6 +546,9 @@ BEGIN
 END
 $crdbvec$;
 
+-- create_usage_table: Create the table of the tokens by hour.
+CREATE TABLE IF NOT EXISTS "public"."crdbvec_usage" (table_name TEXT NOT NULL, output TEXT NOT NULL, hour TIMESTAMPTZ NOT NULL, tokens INT8 NOT NULL, cost FLOAT8 NOT NULL, PRIMARY KEY (table_name, output, hour));
+
 -- create_vector_columns_table: Create the metadata table of vector columns.
 CREATE TABLE IF NOT EXISTS "public"."crdbvec_vector_columns" (table_name TEXT NOT NULL, output TEXT NOT NULL, inputs TEXT NOT NULL, fingerprint TEXT, staleness TEXT NOT NULL, models TEXT NOT NULL, changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output));
 
@@ -614,6 +620,9 @@ DELETE FROM "public"."crdbvec_migrations" AS crdbvec_migration WHERE crdbvec_mig
 -- delete_old_lags: Delete the lags that were measured before a period until now.
 DELETE FROM "public"."crdbvec_lags" AS crdbvec_lag WHERE crdbvec_lag.table_name = %(table_name)s::text AND crdbvec_lag.output = %(output)s::text AND crdbvec_lag.measured_at <= now() - %(period)s::interval;
 
+-- delete_old_usage: Delete the hours before a period until now.
+DELETE FROM "public"."crdbvec_usage" AS crdbvec_hour WHERE crdbvec_hour.table_name = %(table_name)s::text AND crdbvec_hour.output = %(output)s::text AND crdbvec_hour.hour <= now() - %(period)s::interval;
+
 -- delete_resolved_errors: Delete the failures of rows that were deleted, edited or embedded after the failure.
 --   one text
 DELETE FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text AND NOT EXISTS (SELECT 1 FROM "public"."passage" AS "crdbvec_row" WHERE "crdbvec_row"."id" = (crdbvec_error.key::jsonb ->> 0)::uuid AND pg_catalog.md5(%(seed)s::text || "crdbvec_row"."passage"::text) = crdbvec_error.fingerprint AND ("crdbvec_row"."v" IS NULL OR "crdbvec_row"."v_fingerprint" IS DISTINCT FROM crdbvec_error.fingerprint));
@@ -637,6 +646,9 @@ DELETE FROM "order"."lines_v_chunks" AS "crdbvec_chunk" WHERE "crdbvec_chunk"."r
 
 -- delete_table_limits: Delete the limits of a table.
 DELETE FROM "public"."crdbvec_limits" AS crdbvec_limit WHERE crdbvec_limit.table_name = %(table_name)s::text;
+
+-- delete_usage: Delete the tokens of a vector column.
+DELETE FROM "public"."crdbvec_usage" AS crdbvec_hour WHERE crdbvec_hour.table_name = %(table_name)s::text AND crdbvec_hour.output = %(output)s::text;
 
 -- describe_indexes: Return the indexes of a table, including its vector indexes.
 --   one text
@@ -703,7 +715,7 @@ DROP INDEX IF EXISTS "order"."lines"@"lines_v_pending";
 DROP INDEX IF EXISTS "public"."picture"@"picture_v_pending";
 
 -- drop_metadata_tables: Drop the metadata tables of a schema in which no vector column is left.
-DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_limits", "public"."crdbvec_connections", "public"."crdbvec_lags", "public"."crdbvec_migrations", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
+DROP TABLE IF EXISTS "public"."crdbvec_row_errors", "public"."crdbvec_claims", "public"."crdbvec_limits", "public"."crdbvec_connections", "public"."crdbvec_lags", "public"."crdbvec_usage", "public"."crdbvec_migrations", "public"."crdbvec_vector_columns", "public"."crdbvec_metadata_version";
 
 -- drop_trigger: Drop the trigger.
 --   one text
@@ -1836,6 +1848,9 @@ SELECT crdbvec_bounds.crdbvec_position FROM (SELECT 0, "crdbvec_row"."realm", "c
 --   bytea, nulls_only, bounds=2
 SELECT crdbvec_bounds.crdbvec_position FROM (SELECT 0, "crdbvec_row"."id" FROM "public"."picture" AS "crdbvec_row" WHERE false UNION ALL VALUES (0, %(bound_0_0)s::text), (1, %(bound_1_0)s::text)) AS crdbvec_bounds (crdbvec_position, "crdbvec_key_0") ORDER BY "crdbvec_bounds"."crdbvec_key_0";
 
+-- sum_usage: Read the tokens and their price in the hours that ended in a period until now.
+SELECT coalesce(sum(crdbvec_hour.tokens), 0)::int8, coalesce(sum(crdbvec_hour.cost), 0)::float8 FROM "public"."crdbvec_usage" AS crdbvec_hour WHERE crdbvec_hour.table_name = %(table_name)s::text AND crdbvec_hour.output = %(output)s::text AND crdbvec_hour.hour > now() - %(period)s::interval;
+
 -- table_indexes: List the indexes of a table: name, whether it is valid or being built, columns, predicate.
 SELECT crdbvec_class.relname, crdbvec_index.indisvalid OR false, ARRAY(SELECT crdbvec_attribute.attname::text FROM pg_catalog.pg_attribute AS crdbvec_attribute WHERE crdbvec_attribute.attrelid = crdbvec_index.indrelid AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum)), pg_get_expr(crdbvec_index.indpred, crdbvec_index.indrelid) FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_index.indexrelid WHERE crdbvec_index.indrelid = %(oid)s ORDER BY crdbvec_class.relname;
 
@@ -1973,5 +1988,5 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::vector, "v_finger
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::vector WHERE "crdbvec_row"."id" = %(key_0)s::text AND pg_catalog.md5(%(seed)s::text || pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) = %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = 'picture'::text AND crdbvec_column.output = 'v'::text), pg_catalog.length(%(model)s::text)::int) = %(model)s::text, true);
 
 -- write_version: Record that a version is installed.
---   version=6
-INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (6, now()) ON CONFLICT (version) DO NOTHING;
+--   version=7
+INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (7, now()) ON CONFLICT (version) DO NOTHING;

@@ -62,7 +62,9 @@ UPGRADE = (
     "first_column INT8 NOT NULL, phase TEXT NOT NULL, started_at TIMESTAMPTZ NOT NULL, "
     "changed_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (table_name, output))",
     'ALTER TABLE {schema}."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT',
-    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (6, now()) '
+    'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_usage" (table_name TEXT NOT NULL, output TEXT NOT NULL, '
+    "hour TIMESTAMPTZ NOT NULL, tokens INT8 NOT NULL, cost FLOAT8 NOT NULL, PRIMARY KEY (table_name, output, hour))",
+    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (7, now()) '
     "ON CONFLICT (version) DO NOTHING",
 )
 

@@ -20,6 +20,7 @@ from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMI
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
 from crdbvec_pipelines.database.rows.lag import LAGS_TABLE
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE
+from crdbvec_pipelines.database.rows.usage import USAGE_TABLE
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.column_metadata import VECTOR_COLUMNS_TABLE
 from crdbvec_pipelines.database.schema.metadata_version import VERSION_TABLE
@@ -36,6 +37,7 @@ METADATA_TABLES = (
     LIMITS_TABLE,
     CONNECTIONS_TABLE,
     LAGS_TABLE,
+    USAGE_TABLE,
     VERSION_TABLE,
 )
 _CHANGES = ("SELECT", "INSERT", "UPDATE", "DELETE")

@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.limits.statements import create_connections_table, create_limits_table
 from crdbvec_pipelines.database.rows.claim_statements import create_claims_table
 from crdbvec_pipelines.database.rows.lag import create_lags_table
+from crdbvec_pipelines.database.rows.usage import create_usage_table
 from crdbvec_pipelines.database.schema.column_metadata import add_metrics, add_suspended_at, add_table_oid
 from crdbvec_pipelines.database.schema.migration_statements import create_migrations_table
 from crdbvec_pipelines.database.statement import Statement, statement
@@ -27,6 +28,7 @@ _ADDED: Sequence[tuple[int, Sequence[Callable[[str], Statement]]]] = (
     (4, (create_limits_table, create_connections_table, create_lags_table, add_suspended_at)),
     (5, (create_migrations_table,)),
     (6, (add_metrics,)),
+    (7, (create_usage_table,)),
 )
 CURRENT_VERSION = _ADDED[-1][0]
 

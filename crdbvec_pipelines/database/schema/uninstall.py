@@ -22,6 +22,7 @@ from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
 from crdbvec_pipelines.database.rows.lag import LAGS_TABLE, delete_lags
 from crdbvec_pipelines.database.rows.predicates import unembedded_predicate
 from crdbvec_pipelines.database.rows.row_error_statements import ERRORS_TABLE
+from crdbvec_pipelines.database.rows.usage import USAGE_TABLE, delete_usage
 from crdbvec_pipelines.database.schema.column_metadata import (
     VECTOR_COLUMNS_TABLE,
     read_column_metadata,
@@ -113,6 +114,7 @@ def drop_metadata_tables(schema: str) -> sql.Composable:
         LIMITS_TABLE,
         CONNECTIONS_TABLE,
         LAGS_TABLE,
+        USAGE_TABLE,
         MIGRATIONS_TABLE,
         VECTOR_COLUMNS_TABLE,
         VERSION_TABLE,
@@ -246,6 +248,7 @@ def _metadata(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> I
         (ERRORS_TABLE, "its failed rows", delete_row_errors),
         (CLAIMS_TABLE, "its claims", delete_column_claims),
         (LAGS_TABLE, "its measured lags", delete_lags),
+        (USAGE_TABLE, "its tokens", delete_usage),
         *([(LIMITS_TABLE, "the limits of the table", delete_table_limits)] if is_last else []),
         (MIGRATIONS_TABLE, "its migration", delete_migration),
         # The last one, so that an interrupted removal is continued.

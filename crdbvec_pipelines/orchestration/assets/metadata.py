@@ -143,7 +143,7 @@ def _chunk_numbers(state: RangeState, spec: VectorColumn) -> Mapping[str, int | 
     return {"chunks": state.chunks, "chunks_per_row": round(state.chunks / state.vectors, 2) if state.vectors else 0.0}
 
 
-def summary(report: RefreshReport, state: RangeState, rows_embedded: int) -> str:
+def summary(report: RefreshReport, state: RangeState, rows_embedded: int, cost: float | None) -> str:
     """Return what was done and what the partition contains, as a table in Markdown; without texts of rows."""
     numbers = {
         "rows read": report.rows_read,
@@ -166,6 +166,7 @@ def summary(report: RefreshReport, state: RangeState, rows_embedded: int) -> str
     ]
     if report.tokens_encoded:
         lines[0] += f"; {report.tokens_encoded:,} tokens encoded"
+        lines[0] += "" if cost is None else f" at a cost of {cost:,.6f}"
     if report.failed_keys:
         keys = "; ".join(key_text(key) for key in report.failed_keys)
         lines.append(f"Failed rows, for example those with the keys `{keys}`: run `crdbvec errors list`.")
@@ -197,7 +198,9 @@ def materialization(
         partition=partition,
         metadata={
             **run_metadata(done, embedded, column.spec),
-            "summary": dg.MetadataValue.md(summary(done.report, done.state, embedded)),
+            "summary": dg.MetadataValue.md(
+                summary(done.report, done.state, embedded, column.spec.price_of(done.report.tokens_encoded))
+            ),
             "server": column.database.server,
             "dagster/column_schema": column_schema(column),
         },

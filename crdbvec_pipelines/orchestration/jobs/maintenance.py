@@ -9,6 +9,7 @@ from crdbvec_pipelines.database.rows.claims import delete_expired_claims
 from crdbvec_pipelines.database.rows.health import oldest_pending_seconds
 from crdbvec_pipelines.database.rows.lag import delete_expired_lags, measure_lag
 from crdbvec_pipelines.database.rows.range_state import RangeState
+from crdbvec_pipelines.database.rows.usage import delete_expired_usage
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
@@ -18,7 +19,7 @@ from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.check_results import report_checks
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
-from crdbvec_pipelines.orchestration.assets.usage import usage_of_last_day
+from crdbvec_pipelines.orchestration.assets.usage import usage_observation
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
 from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions, version_tags
@@ -90,7 +91,8 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             delete_expired_lags(column)
             for name, passed in report_checks(context.instance, names, spec, total, sample, extra, lag).items():
                 context.log.info(f"check {name}: {'passed' if passed else 'warns'}")
-            context.log_event(usage_of_last_day(context.instance, names, spec))
+            context.log_event(usage_observation(column, names))
+            delete_expired_usage(column)
             prune_runs(context, names, spec.keep_runs_days)
 
     @dg.job(

@@ -16,7 +16,7 @@ def make_version_1(connection: psycopg.Connection) -> None:
     """Remove what versions after that of release 0.1.0 added."""
     connection.execute(
         "DROP TABLE crdbvec_metadata_version, crdbvec_claims, crdbvec_limits, crdbvec_connections, crdbvec_lags, "
-        "crdbvec_migrations"
+        "crdbvec_migrations, crdbvec_usage"
     )
     connection.execute(
         "ALTER TABLE crdbvec_vector_columns DROP COLUMN table_oid, DROP COLUMN suspended_at, DROP COLUMN metrics"
@@ -45,6 +45,7 @@ def test_a_table_of_release_0_1_0_is_read_and_upgraded(database: Database, conne
         "add_suspended_at",
         "create_migrations_table",
         "add_metrics",
+        "create_usage_table",
         "write_version",
     ]
     prepared(database, column())
