@@ -37,8 +37,8 @@ class ShortRun:
 
 
 RECALL = Printed(("hnsw.ef_search", "recall@10", "worst", "p50 ms", "p95 ms"), ("10", "20", "40", "80", "160"))
-# Daemon, broker and workers; and processes that wait for each other. Other tests run both.
-LONG_FORMS = ("celery_workers", "limits", "limits_in_dagster", "ui_queries")
+# Daemon, broker and workers; processes that wait for each other; long texts. Other tests run all of that.
+LONG_FORMS = ("celery_workers", "limits", "limits_in_dagster", "long_texts", "ui_queries")
 KINDS_OF_TEXT = ("glosses", "half_repeated", "long_texts")
 SHORT_RUNS = {
     "backfill": ShortRun(
@@ -177,6 +177,13 @@ SHORT_RUNS = {
             ),
         ),
         (rf"index built in {NUMBER} s: {NUMBER} MB; vectors in full precision: {NUMBER} MB",),
+    ),
+    "long_texts": ShortRun(
+        ("--texts", "4"),
+        (
+            Printed(("long_inputs", "vectors", "hybrid", "processor s"), ("truncate", "chunks", "mean")),
+            Printed(("encoding", "divided and encoded", "alone", "ratio"), ("chunks",)),
+        ),
     ),
     "retrieval": ShortRun(
         ("--rows", "100", "--queries", "10"),
