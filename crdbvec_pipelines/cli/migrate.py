@@ -1,10 +1,11 @@
 """`crdbvec migrate`: another model for a vector column while applications continue to use it."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
+from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.cli.databases import Databases
 from crdbvec_pipelines.cli.migrate_output import (
     comparison_json,
@@ -16,25 +17,24 @@ from crdbvec_pipelines.cli.migrate_output import (
 )
 from crdbvec_pipelines.cli.output import print_info, print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
-from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.column import BoundColumn, bind_column, open_existing_column
-from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.schema.exchange import exchange_columns, finish_migration, start_migration
-from crdbvec_pipelines.database.schema.migrations import Migration, find_migration, present_column
+from crdbvec_pipelines.config import MigrationSpec, ProjectConfig
+from crdbvec_pipelines.config.migration_file import FileChange, write_migration, write_model
+from crdbvec_pipelines.database.schema.migrations import find_migration
 from crdbvec_pipelines.errors import ConfigurationError
-from crdbvec_pipelines.search.comparison import DEFAULT_K, DEFAULT_SAMPLE, compare_columns
-from crdbvec_pipelines.search.migration import read_readiness, wait_until_ready
-
-_WAIT_SECONDS = 30.0
+from crdbvec_pipelines.search.comparison import DEFAULT_K, DEFAULT_SAMPLE
+from crdbvec_pipelines.search.model_migration import DEFAULT_WAIT_SECONDS, ModelMigration
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 wait_option = click.option(
     "--wait",
     metavar="SECONDS",
     type=click.FloatRange(0),
-    default=_WAIT_SECONDS,
+    default=DEFAULT_WAIT_SECONDS,
     show_default=True,
     help="How long to wait for rows that have only one of the two vectors.",
+)
+keep_config_option = click.option(
+    "--keep-config", is_flag=True, help="Print what belongs into crdbvec.yaml, and do not change it."
 )
 
 
@@ -43,70 +43,51 @@ def command() -> None:
     """Change the model of a vector column without an outage."""
 
 
-@dataclass(frozen=True)
-class _Migrated:
-    """The migration that a command works on, with both columns as they are now."""
-
-    database: Database
-    target: Target
-    migration: Migration
-    own: VectorColumn
-    other: VectorColumn
-
-    def bound(self, column: VectorColumn) -> BoundColumn:
-        working = self.database.with_quality_of_service(column.quality_of_service)
-        return open_existing_column(working, column, self.target.registry.encoder_of(column))
-
-
 @command.command("start", epilog="Example: crdbvec migrate start -t article -m another_model --plan")
 @column_options
 @click.option("--second", help="The name of the second column.  [default: <output>_second]")
 @click.option("--old-model", help="The present model, if there is no configuration file.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print the estimate, and change nothing.")
+@keep_config_option
 @json_option
-def start(selection: Selection, second: str | None, old_model: str | None, only_plan: bool, as_json: bool) -> None:
+def start(
+    selection: Selection, second: str | None, old_model: str | None, only_plan: bool, keep_config: bool, as_json: bool
+) -> None:
     """Open a migration to the model that -m names.
 
     Adds a second vector column, which `crdbvec embed` and the follow process fill and keep fresh from then on, as they
-    do the first one. Run `crdbvec migrate status` to see what comes next.
+    do the first one, and writes it into crdbvec.yaml, so that Dagster shows it after a reload. `crdbvec migrate status`
+    shows what comes next.
     """
     if selection.model is None:
         raise click.UsageError("Name the new model with -m.")
     target = replace(selection, model=old_model).resolve()
     entry = target.column
-    if entry.chunking is not None:
-        raise ConfigurationError(
-            f"{entry} has long_inputs: chunks, and migrations exchange vector columns of the same table only. Add an "
-            "entry with another output and the new model, embed it, and search it in place of the old one."
-        )
     target.registry.find(selection.model)
     with target.open() as databases:
         database = databases.of(entry)
-        column = present_column(database, entry)
-        if column.model == selection.model:
-            raise ConfigurationError(f"The model of {column} is {column.model} already. Name another one with -m.")
-        index = column.index.model_copy(update={"metric": None}) if column.index else None
-        changes = {"output": second or f"{column.output}_second", "model": selection.model, "index": index}
-        wanted = VectorColumn.model_validate({**column.model_dump(exclude_defaults=True), "table": str(column.table)})
-        wanted = wanted.model_copy(update=changes)
-        encoder = target.registry.encoder_of(wanted)
+        migrated = ModelMigration(database, entry, target.registry)
+        wanted = migrated.wanted(selection.model, second)
         if only_plan:
             # Imported here, because the other commands need no estimate.
             from crdbvec_pipelines.estimate import estimate_refresh
 
+            encoder = target.registry.load(wanted.model)
             estimate = estimate_refresh(database.with_quality_of_service(wanted.quality_of_service), wanted, encoder)
             if as_json:
                 print_json({"second": wanted.output, "model": wanted.model, **asdict(estimate)})
             else:
                 print_text("\n".join(estimate_lines(wanted, estimate)))
             return
-        bound = open_existing_column(database, column, target.registry.encoder_of(column))
-        migration = start_migration(bound, wanted, encoder)
+        migration = migrated.start(wanted)
+    spec = MigrationSpec(model=wanted.model, second=wanted.output)
+    change = write_migration(_file_to_change(target.config, keep_config), entry, spec)
     if as_json:
-        print_json(migration_json(migration))
+        print_json({**migration_json(migration), **_change_json(change)})
     else:
         print_text("\n".join(state_lines(migration)))
         print_text(next_step(migration, None))
+        print_text(str(change))
 
 
 @command.command("status", epilog="Example: crdbvec migrate status --json")
@@ -125,12 +106,7 @@ def status(selection: Selection, as_json: bool) -> None:
             migration = find_migration(database, entry.table, target.output or entry.output)
             if migration is None:
                 continue
-            readiness = None
-            if migration.is_active and not migration.is_exchanging:
-                migrated = _migrated(databases, replace(target, columns=(entry,)), migration)
-                other = bind_column(database, migrated.other, target.registry.encoder_of(migrated.other))
-                if other.exists:
-                    readiness = read_readiness(migrated.bound(migrated.own), migrated.bound(migrated.other))
+            readiness = ModelMigration(database, entry, target.registry, target.output).readiness()
             found.append((migration, readiness))
     if as_json:
         print_json([{**migration_json(each), **(asdict(ready) if ready else {})} for each, ready in found])
@@ -169,12 +145,11 @@ def compare(
             raise ConfigurationError(f"{queries_file} contains no question. Write one per line.")
     target = selection.resolve(also_second=True)
     with target.open() as databases:
-        migrated = _active(databases, target)
-        columns = migrated.bound(migrated.own), migrated.bound(migrated.other)
-        encoders = target.registry.encoder_of(migrated.own), target.registry.encoder_of(migrated.other)
-        compared = compare_columns(columns, encoders, questions=questions, sample=queries, k=k)
+        migrated = _of_target(databases, target)
+        first, second = (each.spec for each in migrated.columns())
+        compared = migrated.compare(questions=questions, sample=queries, k=k)
     texts = compared.inputs if show_text else {}
-    names = (migrated.own, migrated.other)
+    names = (first, second)
     if as_json:
         print_json(comparison_json(names, compared, with_inputs=show_text))
         return
@@ -209,67 +184,43 @@ def rollback(selection: Selection, wait: float, as_json: bool) -> None:
 @command.command("finish", epilog="Example: crdbvec migrate finish -t article")
 @column_options
 @click.option("--abandon", is_flag=True, help="Before a switch: drop the new vectors, and keep the old ones.")
+@keep_config_option
 @json_option
-def finish(selection: Selection, abandon: bool, as_json: bool) -> None:
+def finish(selection: Selection, abandon: bool, keep_config: bool, as_json: bool) -> None:
     """Remove the column that is no longer used, with its index.
 
-    After a switch, it is the column with the old vectors; then write the new model into crdbvec.yaml.
+    After a switch, it is the column with the old vectors. Then the new model is written into crdbvec.yaml.
     """
     target = selection.resolve(also_second=True)
+    entry = target.column
     with target.open() as databases:
-        entry = target.column
-        database = databases.of(entry)
-        migration = _find(database, entry, target.output)
-        if migration.phase == "finished":
-            raise ConfigurationError(f"The migration of {entry} is finished. There is nothing to remove.")
-        if abandon and migration.phase != "started":
-            raise ConfigurationError(
-                f"The migration of {entry} is {migration.phase}. Run `crdbvec migrate rollback` before --abandon."
-            )
-        if not abandon and migration.phase not in ("switched", "finishing"):
-            raise ConfigurationError(
-                f"The migration of {entry} is {migration.phase}, so the old vectors are in use. Run `crdbvec migrate "
-                "switch` first, or give --abandon to drop the new vectors."
-            )
-        model = migration.second_model if abandon else migration.first_model
-        second = entry.model_copy(update={"output": migration.second, "model": model})
-        finish_migration(bind_column(database, second, target.registry.load(model)), migration, abandon=abandon)
-        after = None if abandon else find_migration(database, migration.table, migration.output)
+        migration = _of_target(databases, target).finish(abandon=abandon)
+    model = migration.first_model if abandon else migration.second_model
+    entry = entry.model_copy(update={"output": migration.output})
+    change = write_model(_file_to_change(target.config, keep_config), entry, model)
     if as_json:
-        print_json({**migration_json(migration), "phase": "abandoned" if after is None else after.phase})
+        phase = "abandoned" if abandon else "finished"
+        print_json({**migration_json(migration), "phase": phase, **_change_json(change)})
         return
-    print_text(f"The column {migration.second} of {migration.table} was dropped with its index and its records.")
-    if not abandon:
-        print_text(f"Write `model: {migration.second_model}` into the entry of {migration.output}.")
+    if migration.phase == "finished":
+        print_text(f"The column {migration.second} of {migration.table} was dropped before.")
+    else:
+        print_text(f"The column {migration.second} of {migration.table} was dropped with its index and its records.")
+    print_text(str(change))
 
 
 def _exchange(selection: Selection, wait: float, as_json: bool, *, back: bool) -> None:
     target = selection.resolve(also_second=True)
+    is_noted: list[int] = []
+
+    def on_wait(behind: int) -> None:
+        if not is_noted:
+            print_info(f"Waiting for {behind:,} rows that have only one of the two vectors.")
+        is_noted.append(behind)
+
     with target.open() as databases:
-        entry = target.column
-        database = databases.of(entry)
-        migration = _find(database, entry, target.output)
-        before, after, interim = (
-            ("switched", "started", "rolling back") if back else ("started", "switched", "switching")
-        )
-        if migration.phase not in (before, interim):
-            raise ConfigurationError(
-                f"The migration of {entry} is {migration.phase}; it must be {before}. Run `crdbvec migrate status`."
-            )
-        if migration.phase == before:
-            migrated = _migrated(databases, target, migration)
-            is_noted: list[int] = []
-
-            def on_wait(behind: int) -> None:
-                if not is_noted:
-                    print_info(f"Waiting for {behind:,} rows that have only one of the two vectors.")
-                is_noted.append(behind)
-
-            wait_until_ready(migrated.bound(migrated.own), migrated.bound(migrated.other), wait, on_wait)
-        done = exchange_columns(database, migration, back=back)
-        found = find_migration(database, migration.table, migration.output)
-    if found is None or found.phase != after:
-        raise ConfigurationError(f"Another process works on the migration of {entry}. Run `crdbvec migrate status`.")
+        done = _of_target(databases, target).exchange(back=back, wait_seconds=wait, on_wait=on_wait)
+    found = done.migration
     if as_json:
         print_json({**migration_json(found), "seconds": round(done.seconds, 4)})
         return
@@ -278,25 +229,16 @@ def _exchange(selection: Selection, wait: float, as_json: bool, *, back: bool) -
     print_text(next_step(found, None))
 
 
-def _find(database: Database, entry: VectorColumn, output: str | None) -> Migration:
-    migration = find_migration(database, entry.table, output or entry.output)
-    if migration is None:
-        raise ConfigurationError(f"{entry} is not being migrated. Run `crdbvec migrate start -m <new model>`.")
-    return migration
-
-
-def _active(databases: Databases, target: Target) -> _Migrated:
+def _of_target(databases: Databases, target: Target) -> ModelMigration:
     entry = target.column
-    migration = _find(databases.of(entry), entry, target.output)
-    if not migration.is_active or migration.is_exchanging:
-        raise ConfigurationError(
-            f"The migration of {entry} is {migration.phase}, so there are no two columns to compare. Run "
-            "`crdbvec migrate status`."
-        )
-    return _migrated(databases, target, migration)
+    return ModelMigration(databases.of(entry), entry, target.registry, target.output)
 
 
-def _migrated(databases: Databases, target: Target, migration: Migration) -> _Migrated:
-    entry = target.column.model_copy(update={"output": migration.output})
-    own, other = migration.columns_of(entry)
-    return _Migrated(databases.of(entry), target, migration, own, other)
+def _file_to_change(config: ProjectConfig | None, keep_config: bool) -> ProjectConfig | None:
+    """Return the configuration whose file a command may change: not that of the demo, which is part of the package."""
+    is_own = config is not None and config.file is not None and config.file != bundled("crdbvec.yaml")
+    return config if is_own and not keep_config else None
+
+
+def _change_json(change: FileChange) -> dict[str, object]:
+    return {"config_file": str(change.file) if change.is_written else None}

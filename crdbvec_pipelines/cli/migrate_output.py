@@ -52,7 +52,7 @@ def next_step(migration: Migration, readiness: Readiness | None) -> str:
     of_second = f"-t {migration.table} -o {migration.second}"
     own = f"-t {migration.table}"
     if migration.phase == "finished":
-        return f"Write `model: {migration.second_model}` into the entry of {migration.output}."
+        return f"The entry of {migration.output} in crdbvec.yaml needs `model: {migration.second_model}`."
     if migration.phase == "finishing":
         return f"The removal was interrupted. Run `crdbvec migrate finish {own}` to continue."
     if migration.is_exchanging:
@@ -88,6 +88,7 @@ def comparison_json(
     """Return a comparison as JSON."""
     values = asdict(compared)
     inputs = values.pop("inputs")
+    del values["overlaps"]
     shown = [{"key": jsonable(list(key)), "input": jsonable(value)} for key, value in inputs.items()]
     return {
         "columns": [{"output": each.output, "model": each.model} for each in columns],

@@ -8,6 +8,7 @@ from crdbvec_pipelines.config.load import (
     parse_config,
     vector_column,
 )
+from crdbvec_pipelines.config.migration import MigrationSpec
 from crdbvec_pipelines.config.schema import (
     DEFAULT_DATABASE,
     MAX_BATCH_SIZE,
@@ -57,6 +58,7 @@ __all__ = [
     "IndexSpec",
     "LongInputs",
     "Metric",
+    "MigrationSpec",
     "ModelsSpec",
     "PartitionsSpec",
     "ProjectConfig",

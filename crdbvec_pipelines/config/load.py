@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from crdbvec_pipelines.config.messages import validation_messages
+from crdbvec_pipelines.config.migration import MigrationSpec
 from crdbvec_pipelines.config.schema import DatabaseSpec, ModelsSpec, ProjectConfig, VectorColumn
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
@@ -148,4 +149,5 @@ _SPECS: dict[str, type[BaseModel]] = {
     "checks": ChecksSpec,
     "index": IndexSpec,
     "text_index": TextIndexSpec,
+    "migration": MigrationSpec,
 }

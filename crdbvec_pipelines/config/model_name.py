@@ -15,6 +15,28 @@ PROVIDER_PREFIX = "litellm/"
 _SAFE = " /:|,"
 
 
+MODEL_SCHEMA = {
+    "anyOf": [{"type": "string"}, {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}]
+}
+"""A model in the JSON schema of the file."""
+
+
+def model_text(value: object) -> object:
+    """Return a model of the file, a name or a name with settings, as one text; other values as they are.
+
+    Raises:
+        ValueError: The settings do not belong to the name.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    name, settings = value.get("name"), {key: part for key, part in value.items() if key != "name"}
+    if not isinstance(name, str) or not all(isinstance(key, str) for key in settings):
+        raise ValueError("must be a name, or {name: organization/model, <setting>: <value>}")
+    if not is_named_model(name):
+        raise ValueError(f"settings of the model wrapper {name} belong under models.settings.{name}")
+    return join_model(name, settings)
+
+
 def is_named_model(model: str) -> bool:
     """Return whether a model is given by the name of a repository or a folder, and not by that of a wrapper."""
     return "/" in model

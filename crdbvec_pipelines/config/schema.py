@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJs
 
 from crdbvec_pipelines.config.cron import check_cron
 from crdbvec_pipelines.config.duration import check_duration, duration_seconds
-from crdbvec_pipelines.config.model_name import is_named_model, join_model
+from crdbvec_pipelines.config.migration import MigrationSpec
+from crdbvec_pipelines.config.model_name import MODEL_SCHEMA, model_text
 from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
@@ -161,21 +162,6 @@ def _table_name(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-def _model(value: object) -> object:
-    """Return a model and its settings as one text."""
-    if not isinstance(value, Mapping):
-        return value
-    name, settings = value.get("name"), {key: part for key, part in value.items() if key != "name"}
-    if not isinstance(name, str) or not all(isinstance(key, str) for key in settings):
-        raise ValueError("must be a name, or {name: organization/model, <setting>: <value>}")
-    if not is_named_model(name):
-        raise ValueError(f"settings of the model wrapper {name} belong under models.settings.{name}")
-    return join_model(name, settings)
-
-
-_MODEL_SCHEMA = {
-    "anyOf": [{"type": "string"}, {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}]
-}
 _INPUT_SCHEMA = {
     "anyOf": [
         {"type": "string"},
@@ -233,7 +219,7 @@ class VectorColumn(Spec):
     output: str = Field(
         min_length=1, max_length=50, description="The vector column, created if it is missing; 1 to 50 characters."
     )
-    model: Annotated[str, BeforeValidator(_model), WithJsonSchema(_MODEL_SCHEMA)] = Field(
+    model: Annotated[str, BeforeValidator(model_text), WithJsonSchema(MODEL_SCHEMA)] = Field(
         min_length=1,
         description="The model: a name that `crdbvec model list` shows, or a repository of the Hugging Face hub "
         "(`organization/model`) or a folder, with its settings as `{name: organization/model, dimensions: 256}`.",
@@ -380,9 +366,15 @@ class VectorColumn(Spec):
     text_index: TextIndexSpec | None = Field(
         default=None, description="The text index on the input, for keyword and hybrid searches."
     )
+    migration: MigrationSpec | None = Field(
+        default=None,
+        description="The change of the model that is in progress, for Dagster, which then shows the second column; "
+        "`crdbvec migrate` writes it and removes it.",
+    )
     origin: str = Field(
         default="the command line", exclude=True, description="Where the values come from; for messages only."
     )
+    _second_of: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -471,6 +463,27 @@ class VectorColumn(Spec):
         return None if self.target_lag is None else duration_seconds(self.target_lag)
 
     @property
+    def second_of(self) -> str | None:
+        """The column next to which this one is filled by a model migration; None for an entry of the file."""
+        return self._second_of
+
+    def with_model(self, model: str) -> Self:
+        """Return the entry with a model; the metric of another model is its own, not that of the entry."""
+        if self.model == model:
+            return self
+        index = self.index.model_copy(update={"metric": None}) if self.index else None
+        return self.model_copy(update={"model": model, "index": index})
+
+    def second_column(self) -> Self | None:
+        """Return the second column of the model migration in progress, as an entry; None without one."""
+        if self.migration is None:
+            return None
+        changes = {"output": self.migration.second, "migration": None}
+        second = self.with_model(self.migration.model).model_copy(update=changes)
+        second._second_of = self.output
+        return second
+
+    @property
     def fingerprint_column(self) -> str | None:
         """The column with the fingerprint of the vector; None if `staleness` does not use fingerprints."""
         return None if self.staleness == "nulls_only" else f"{self.output}_fingerprint"
@@ -525,6 +538,20 @@ class ProjectConfig(Spec):
         self._lines = lines
         return self
 
+    def with_second_columns(self) -> Self:
+        """Return the configuration in which the second column of each model migration is an entry after its own."""
+        if any(vector.second_of is not None for vector in self.vectors):
+            return self
+        columns: list[VectorColumn] = []
+        lines: list[int] = []
+        for position, vector in enumerate(self.vectors):
+            added = [vector, *filter(None, [vector.second_column()])]
+            columns += added
+            lines += len(added) * list(self._lines[position : position + 1])
+        expanded = self.model_copy(update={"vectors": tuple(columns)})
+        expanded._lines = lines
+        return expanded
+
     def database_named(self, name: str | None) -> DatabaseSpec:
         """Return a database of `databases` by its name; without a name, `database`.
 
@@ -566,7 +593,7 @@ class ProjectConfig(Spec):
     @model_validator(mode="after")
     def _check_unique(self) -> Self:
         seen: set[tuple[str | None, TableName, str]] = set()
-        for vector in self.vectors:
+        for vector in self.with_second_columns().vectors:
             for output in filter(None, (vector.output, vector.fingerprint_column)):
                 if (vector.database, vector.table, output) in seen:
                     raise ValueError(

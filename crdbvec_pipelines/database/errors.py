@@ -96,6 +96,20 @@ class TableError(ConfigurationError):
     remedy = "Correct the entry of the table in crdbvec.yaml, or run the statement that the message names."
 
 
+class NotMigrated(TableError):
+    """A second column of a model migration that is not in progress; it is not created by anything but `start`."""
+
+    remedy = (
+        "Run `crdbvec migrate status`. After the end of a migration, remove `migration` from the entry in crdbvec.yaml "
+        "and reload the code location."
+    )
+
+    def __init__(self, table: str, output: str, second: str) -> None:
+        super().__init__(
+            f"{table}.{output} is not being migrated with the second column {second} in this database. {self.remedy}"
+        )
+
+
 class TableRejectsVectors(TableError):
     """The table rejects every vector, whatever the row; no row is recorded as failed."""
 

@@ -31,6 +31,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
     Raises:
         ConfigurationError: An entry names a model that does not exist.
     """
+    given, config = config, config.with_second_columns()
     registry = load_registry(config)
     check_models(config, registry)
     names = asset_names(config)
@@ -50,7 +51,6 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
             dg.Definitions(
                 assets=[build_vector_asset(vector, own, registry)], asset_checks=[build_checks(vector, own, registry)]
             ),
-            build_jobs(vector, own, registry),
             build_maintenance(vector, own, registry),
             build_index_definitions(vector, own, registry),
             build_search_quality(vector, own, registry),
@@ -60,5 +60,7 @@ def build_definitions(config: ProjectConfig, *, cockroach: CockroachResource | N
         resources=resources,
         executor=dg.in_process_executor,
     )
-    definitions = with_freshness(dg.Definitions.merge(shared, *parts), config, names)
+    definitions = with_freshness(
+        dg.Definitions.merge(shared, build_jobs(given, names, registry), *parts), config, names
+    )
     return with_code_references(definitions, config, names, registry)

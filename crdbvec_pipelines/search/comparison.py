@@ -80,6 +80,7 @@ class Comparison:
         rank_correlation: Spearman's correlation of the ranks; a row that only one column found has the rank k + 1.
         first: The measures of the first column.
         second: Those of the second column.
+        overlaps: The overlap of each query.
         most_different: The queries with the lowest overlap.
         inputs: The inputs of the rows that these queries found, by key.
     """
@@ -90,6 +91,7 @@ class Comparison:
     rank_correlation: Interval
     first: ColumnMeasures
     second: ColumnMeasures
+    overlaps: list[float] = field(repr=False)
     most_different: list[ComparedQuery]
     inputs: dict[tuple[Any, ...], Any] = field(repr=False)
 
@@ -150,6 +152,7 @@ def compare_columns(
         _interval([each.rank_correlation for each in compared]),
         first,
         second,
+        [each.overlap for each in compared],
         [compared[number] for number in different],
         {key: value for number in different for of_column in found for key, value in of_column[number].inputs.items()},
     )

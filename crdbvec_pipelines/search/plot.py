@@ -8,6 +8,8 @@ from crdbvec_pipelines.search.recall import RecallCurve
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crdbvec_pipelines.config import VectorColumn
+    from crdbvec_pipelines.search.comparison import Comparison
     from crdbvec_pipelines.search.evaluation import Quality
     from crdbvec_pipelines.search.index_prediction import PredictedIndex
 
@@ -62,6 +64,29 @@ def quality_plot(qualities: "Sequence[Quality]", title: str, k: int) -> bytes:
     axes.set_xticks(range(len(kinds)), [kind or "all" for kind in kinds])
     axes.set(xlabel="questions of", ylabel=f"nDCG@{k}", title=title)
     return _png(figure, axes, min(each.ndcg.low for each in qualities))
+
+
+def comparison_plot(columns: "tuple[VectorColumn, VectorColumn]", compared: "Comparison") -> bytes:
+    """Return how many queries have which overlap in two columns, and the latencies of both, as a small PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 3.2), dpi=90, layout="constrained")
+    of_overlap, of_latency = figure.subplots(1, 2)
+    edges = [(number - 0.5) / compared.k for number in range(compared.k + 2)]
+    of_overlap.hist(compared.overlaps, bins=edges, color="#4f43dd")
+    of_overlap.axvline(compared.overlap.mean, color="#c0392b", linewidth=1, linestyle="--", label="mean")
+    of_overlap.set(xlabel=f"overlap at {compared.k}", ylabel=f"queries of {compared.queries}")
+    of_overlap.legend(fontsize=8)
+    both = (compared.first, compared.second)
+    for name, shift, color in (("p50_ms", -0.2, "#4f43dd"), ("p95_ms", 0.2, "#a9a3f0")):
+        places = [place + shift for place in range(2)]
+        of_latency.bar(places, [getattr(each, name) for each in both], 0.4, color=color, label=name.partition("_")[0])
+    of_latency.set_xticks(range(2), [f"{each.output}\n{each.model}" for each in columns], fontsize=7)
+    of_latency.set(ylabel="latency of a search, ms")
+    of_latency.legend(fontsize=8)
+    stream = BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
 
 
 def _new_figure() -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from crdbvec_pipelines.config import MigrationSpec, load_config
 from crdbvec_pipelines.database.connection import Database
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import stub
@@ -63,10 +64,13 @@ def prepare_switch(invoke: Invoke, model: str = "stub_wide") -> None:
 def test_migration_from_start_to_finish(
     embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json, model: str
 ) -> None:
+    (before_start,) = load_config(project / "crdbvec.yaml").vectors
     plan = read_json("migrate", "start", "-m", model, "--plan")
     assert (plan["second"], plan["reasons"]["never_embedded"]) == (SECOND, 60)
     started = read_json("migrate", "start", "-m", model)
     assert (started["phase"], started["old_model"], started["new_model"]) == ("started", "stub_hash", model)
+    (entry,) = load_config(project / "crdbvec.yaml").vectors
+    assert entry.migration == MigrationSpec(model=model, second=SECOND)
     assert read_json("migrate", "status")[0]["rows_behind"] == 60
     assert {each["output"]: each["rows_embedded"] for each in read_json("embed")["vectors"]} == {
         "passage_vector": 0,
@@ -99,9 +103,11 @@ def test_migration_from_start_to_finish(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'passage'::regclass AND attnum > 0 AND NOT attisdropped"
     ).fetchall()
     assert sorted(name for (name,) in names) == ["id", "passage", "passage_vector", "passage_vector_fingerprint"]
-    # The entry still names the old model, and stands for the column with the new one.
+    # The command has written the new model into the entry. One with the old model stands for the new column, too.
+    assert load_config(project / "crdbvec.yaml").vectors == (before_start.with_model(model),)
+    configure(project)
     assert read_json("embed")["rows_embedded"] == 0
-    configure(project, model)
+    assert invoke("migrate", "finish").exit_code == 0
     assert (read_json("embed")["rows_embedded"], read_json("index", "status")["differences"]) == (0, [])
 
 
@@ -155,6 +161,16 @@ def test_migration_can_be_abandoned(embedded: psycopg.Connection, invoke: Invoke
     prepare_switch(invoke, "stub_other")
 
 
+def test_configuration_file_is_kept(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:
+    file = project / "crdbvec.yaml"
+    before = file.read_text(encoding="utf-8")
+    started = invoke("migrate", "start", "-m", "stub_other", "--keep-config").stdout
+    assert f"Write `migration: {{model: stub_other, second: {SECOND}}}` into the entry of passage_vector" in started
+    abandoned = invoke("migrate", "finish", "--abandon", "--keep-config").stdout
+    assert "Write `model: stub_hash` into the entry of passage_vector, without `migration`." in abandoned
+    assert file.read_text(encoding="utf-8") == before
+
+
 def test_interrupted_finish_is_named_and_continued(
     embedded: psycopg.Connection, invoke: Invoke, read_json: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +187,7 @@ def test_interrupted_finish_is_named_and_continued(
     assert "The removal was interrupted. Run `crdbvec migrate finish" in invoke("migrate", "status").stdout
     assert invoke("embed").exit_code == 0
     assert read_json("migrate", "finish")["phase"] == "finished"
-    assert "There is nothing to remove." in error(invoke, "migrate", "finish")
+    assert "was dropped before." in invoke("migrate", "finish").stdout
 
 
 def test_process_with_the_old_model_writes_no_vector_after_the_switch(

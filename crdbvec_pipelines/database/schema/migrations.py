@@ -12,7 +12,7 @@ from typing import Literal
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.errors import ColumnExchanged, MissingPrivilege
+from crdbvec_pipelines.database.errors import ColumnExchanged, MissingPrivilege, NotMigrated
 from crdbvec_pipelines.database.schema.migration_statements import MIGRATIONS_TABLE, select_migrations
 from crdbvec_pipelines.database.table import read_table_oid
 from crdbvec_pipelines.naming import TableName
@@ -75,19 +75,12 @@ class Migration:
 
     def columns_of(self, entry: VectorColumn) -> list[VectorColumn]:
         """Return the vector columns of an entry, or of one of the second column, that which applications use first."""
-        own = self._with_model(entry, self.second_model if self.is_switched else self.first_model)
+        own = entry.with_model(self.second_model if self.is_switched else self.first_model)
         own = own.model_copy(update={"output": self.output})
         if not self.is_active:
             return [own]
-        other = self._with_model(entry, self.first_model if self.is_switched else self.second_model)
+        other = entry.with_model(self.first_model if self.is_switched else self.second_model)
         return [own, other.model_copy(update={"output": self.second})]
-
-    def _with_model(self, entry: VectorColumn, model: str) -> VectorColumn:
-        """Return an entry with a model. The metric of an index is that of the model, unless the entry names both."""
-        if entry.model == model:
-            return entry
-        index = entry.index.model_copy(update={"metric": None}) if entry.index else None
-        return entry.model_copy(update={"model": model, "index": index})
 
 
 def read_migrations(database: Database, schema: str) -> list[Migration]:
@@ -118,8 +111,14 @@ def present_columns(database: Database, entry: VectorColumn) -> list[VectorColum
     Args:
         database: The database of the entry.
         entry: An entry of a configuration, or one made from options, which may also be that of the second column.
+
+    Raises:
+        NotMigrated: The entry is the second column of a migration that has not been started, or is finished. It must
+            not be prepared, which would create it.
     """
     migration = find_migration(database, entry.table, entry.output)
+    if entry.second_of is not None and (migration is None or entry.output != migration.second):
+        raise NotMigrated(str(entry.table), entry.second_of, entry.output)
     if migration is None:
         return [entry]
     if entry.output == migration.second:

@@ -59,6 +59,7 @@ __all__ = [
     "WorkerStatus",
     "all_unfinished_backfills",
     "check_alembic_revision",
+    "current_partitions",
     "execute_run_in_process",
     "last_check_result",
     "last_event_id",
@@ -250,6 +251,18 @@ def materialized_partitions(instance: dg.DagsterInstance, names: AssetNames, key
     definition = dg.DynamicPartitionsDefinition(name=names.partitions)
     found = instance.get_status_by_partition(dg.AssetKey(names.asset), keys, definition) or {}
     return frozenset(key for key, status in found.items() if status == AssetPartitionStatus.MATERIALIZED)
+
+
+def current_partitions(instance: dg.DagsterInstance, names: AssetNames, keys: Sequence[str]) -> frozenset[str]:
+    """Return those partitions whose latest materialization has the data version of the present code and source.
+
+    Dagster's storage finds materializations by this tag, and not by that of the code version.
+    """
+    present = version_tags(instance, names)[DATA_VERSION_TAG]
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(names.asset), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG], keys
+    )
+    return frozenset(key for key, found in tags.items() if found.get(DATA_VERSION_TAG) == present)
 
 
 def version_tags(instance: dg.DagsterInstance, names: AssetNames) -> Mapping[str, str]:

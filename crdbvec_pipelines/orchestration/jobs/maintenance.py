@@ -22,7 +22,11 @@ from crdbvec_pipelines.orchestration.assets.metadata import materialization
 from crdbvec_pipelines.orchestration.assets.usage import usage_observation
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
-from crdbvec_pipelines.orchestration.instance.dagster_internals import materialized_partitions, version_tags
+from crdbvec_pipelines.orchestration.instance.dagster_internals import (
+    current_partitions,
+    materialized_partitions,
+    version_tags,
+)
 from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import background_database
@@ -56,7 +60,9 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
             rows = VectorRows(column)
             plan = sync_partitions(context.instance, column, names, code_location(context.run))
             context.log.info(str(plan))
-            materialized = materialized_partitions(context.instance, names, plan.keys)
+            shown = materialized_partitions(context.instance, names, plan.keys)
+            # The model in the configuration has changed: the vectors of a finished migration are those of the new one.
+            current = shown & current_partitions(context.instance, names, plan.keys)
             versions = version_tags(context.instance, names)
             total = RangeState()
             options = options_for(spec)
@@ -68,9 +74,10 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
                     metrics.add_report(spec, done.report)
                 total += done.state
                 changed = done.report.rows_read or done.report.rows_cleared
-                # A partition may be complete and not materialized: the command line embedded it, its run was canceled
-                # after the last row, or it was split. The last one's is logged in any case, for the freshness policy.
-                if done.is_done and (changed or key not in materialized or key == plan.keys[-1]):
+                # A partition may be complete and not materialized, or by another model: the command line embedded it,
+                # its run was canceled after the last row, or it was split. The last one's is logged in any case, for
+                # the freshness policy.
+                if done.is_done and (changed or key not in current or key == plan.keys[-1]):
                     context.log_event(materialization(names, column, key, done, versions=versions))
                 elif done.rows_locked:
                     context.log.warning(

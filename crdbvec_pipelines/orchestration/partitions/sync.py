@@ -6,6 +6,7 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.claims import claimed_partition_plan
 from crdbvec_pipelines.database.rows.keys import TableKeys
 from crdbvec_pipelines.database.rows.range_state import range_state
+from crdbvec_pipelines.database.schema.migrations import find_migration
 from crdbvec_pipelines.keyspace import KeyRange, PartitionKeyError, parse_partition_key
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
@@ -44,6 +45,7 @@ def sync_partitions(
         DatabaseError: The server rejected a statement.
     """
     with claimed_partition_plan(column):
+        _forget_former_column(instance, column, names)
         existing = instance.get_dynamic_partitions(names.partitions)
         claim_ownership(instance, column, names, location, is_new=not existing)
         in_use = targeted_partitions(instance, names, existing)
@@ -74,6 +76,17 @@ def _materialize_complete(
         if state.is_complete:
             done = Completion(RefreshReport(), state, is_claimed=False, is_done=True)
             instance.report_runless_asset_event(materialization(names, column, key, done, versions=versions))
+
+
+def _forget_former_column(instance: dg.DagsterInstance, column: BoundColumn, names: AssetNames) -> None:
+    """Delete the history of a second column of the same name that an earlier model migration has dropped."""
+    if column.spec.second_of is None:
+        return
+    migration = find_migration(column.database, column.table.name, column.spec.output)
+    for key in (dg.AssetKey(names.asset), dg.AssetKey(names.index)):
+        event = instance.get_latest_materialization_event(key)
+        if migration is not None and event is not None and event.timestamp < migration.started_at.timestamp():
+            instance.wipe_assets([key])
 
 
 def key_range_or_none(key: str, table: TableName) -> KeyRange | None:

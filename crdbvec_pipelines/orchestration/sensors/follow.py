@@ -7,6 +7,7 @@ reading and the requests; what a tick does is decided in `decision`.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.database.suspension import suspended_since
 from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.assets.check_results import lag_evaluation
@@ -68,6 +70,7 @@ class TickCursor(BaseModel):
     is_lag_kept: bool | None = None
     lag_reported_at: FiniteFloat = 0.0
     next_partition: int = 0
+    second: "TickCursor | None" = None
 
     @classmethod
     def read(cls, text: str | None) -> "TickCursor | None":
@@ -80,16 +83,36 @@ class TickCursor(BaseModel):
             return None
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What the tick of one column does.
+
+    Attributes:
+        skip_reason: Why no run is requested; None if runs are requested.
+        run_requests: The requested runs.
+        events: What it reports about the asset.
+    """
+
+    skip_reason: str | None
+    run_requests: Sequence[dg.RunRequest]
+    events: Sequence[dg.AssetObservation | dg.AssetCheckEvaluation]
+
+
 def build_follow_sensor(
-    spec: VectorColumn, names: AssetNames, registry: ModelRegistry, jobs: Sequence[Any]
+    spec: VectorColumn,
+    names: AssetNames,
+    registry: ModelRegistry,
+    jobs: Sequence[Any],
+    second: tuple[VectorColumn, AssetNames] | None = None,
 ) -> dg.SensorDefinition:
-    """Return the follow sensor of a vector column.
+    """Return the follow sensor of a vector column, which also follows the second column of its model migration.
 
     Args:
         spec: The vector column.
         names: Its names in Dagster.
         registry: The models.
         jobs: The jobs that it may request. What `define_asset_job` returns has no public type.
+        second: The second column of its model migration, with its names; None without one.
     """
 
     @dg.sensor(
@@ -100,10 +123,45 @@ def build_follow_sensor(
         description=f"Embeds rows of {spec.table} as they become pending. Switch it on to follow the table.",
     )
     def follow_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        tick = _Tick(context, spec, names, registry, database_of(context.resources, names.resource_for_ticks))
-        return tick.run()
+        database = database_of(context.resources, names.resource_for_ticks)
+        deadline = time.monotonic() + _TICK_SECONDS
+        read = TickCursor.read(context.cursor)
+        cursor = read or TickCursor()
+        outcomes = [_Tick(context, spec, names, registry, database, cursor, deadline).run()]
+        if second is not None:
+            cursor.second = cursor.second or TickCursor()
+            outcomes.append(_second_outcome(context, *second, registry, database, cursor.second, deadline))
+        requests = [request for each in outcomes for request in each.run_requests]
+        events = [event for each in outcomes for event in each.events]
+        reasons = [each.skip_reason for each in outcomes if each.skip_reason is not None]
+        if read is None:
+            context.log.warning(f"{names.job('follow_sensor')}: {_CURSOR_RESET}.")
+            reasons.append(_CURSOR_RESET)
+        if requests:
+            return dg.SensorResult(run_requests=requests, cursor=cursor.model_dump_json(), asset_events=events)
+        return dg.SensorResult(skip_reason="; ".join(reasons), cursor=cursor.model_dump_json(), asset_events=events)
 
     return follow_sensor
+
+
+def _second_outcome(
+    context: dg.SensorEvaluationContext,
+    spec: VectorColumn,
+    names: AssetNames,
+    registry: ModelRegistry,
+    database: Database,
+    cursor: TickCursor,
+    deadline: float,
+) -> _Outcome:
+    """Run the tick of a second column, whose errors must not stop the first one from being followed."""
+    try:
+        outcome = _Tick(context, spec, names, registry, database, cursor, deadline).run()
+    except CrdbvecError as error:
+        context.log.warning(str(error))
+        return _Outcome(f"{spec.output}: {error}", (), ())
+    if outcome.skip_reason is None:
+        return outcome
+    return replace(outcome, skip_reason=f"{spec.output}: {outcome.skip_reason}")
 
 
 class _Tick:
@@ -114,21 +172,21 @@ class _Tick:
         names: AssetNames,
         registry: ModelRegistry,
         database: Database,
+        cursor: TickCursor,
+        deadline: float,
     ) -> None:
-        self._deadline = time.monotonic() + _TICK_SECONDS
+        self._deadline = deadline
         self._context = context
         self._spec = spec
         self._names = names
         self._database = database
         self._registry = registry
-        cursor = TickCursor.read(context.cursor)
-        self._is_cursor_reset = cursor is None
-        self._cursor = cursor or TickCursor()
+        self._cursor = cursor
         self._events: list[dg.AssetObservation | dg.AssetCheckEvaluation] = []
         self._edited_since: datetime | None = None
         self._edited_lag_seconds = 0.0
 
-    def run(self) -> dg.SensorResult:
+    def run(self) -> _Outcome:
         spec = self._spec
         keys = self._context.instance.get_dynamic_partitions(self._names.partitions)
         work = find_work_in_progress(
@@ -300,15 +358,11 @@ class _Tick:
             metadata |= {f"lag_p{share}_seconds": round(lag.percentile(share / 100), 3) for share in (50, 99)}
         self._events.append(dg.AssetObservation(dg.AssetKey(self._names.asset), metadata=metadata))
 
-    def _result(self, decision: Decision, partition_runs: Sequence[dg.RunRequest]) -> dg.SensorResult:
-        cursor = self._cursor.model_dump_json()
-        if self._is_cursor_reset:
-            self._context.log.warning(f"{self._names.job('follow_sensor')}: {_CURSOR_RESET}.")
+    def _result(self, decision: Decision, partition_runs: Sequence[dg.RunRequest]) -> _Outcome:
         if decision.action == "skip":
-            reason = f"{decision.reason}; {_CURSOR_RESET}" if self._is_cursor_reset else decision.reason
-            return dg.SensorResult(skip_reason=reason, cursor=cursor, asset_events=self._events)
+            return _Outcome(decision.reason, (), self._events)
         requests = partition_runs if decision.action == "encode" else [self._job_run(decision.action)]
-        return dg.SensorResult(run_requests=requests, cursor=cursor, asset_events=self._events)
+        return _Outcome(None, requests, self._events)
 
     def _job_run(self, action: str) -> dg.RunRequest:
         config = {"edited_since": self._edited_since.isoformat()} if action == "follow" and self._edited_since else None
