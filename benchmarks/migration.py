@@ -1,7 +1,8 @@
 """How long the switch of a model migration locks the table, and how long searches and writes of applications wait.
 
 One connection searches and one writes without a pause, while the two vector columns of a table are exchanged several
-times. The longest wait of a statement during an exchange is compared with the longest one without exchanges.
+times. A third one reads when the exclusive lock of the table is held. The longest wait of a statement during an
+exchange is compared with the longest one without exchanges.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 import psycopg
 
 from benchmarks.bench_tables import own_database, show
+from benchmarks.table_locks import LockWatch
 from crdbvec_pipelines.config import Metric, VectorColumn, vector_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
@@ -105,7 +107,12 @@ def main() -> None:
                 time.sleep(0.1)
 
         idle = _during(url, lambda: time.sleep(0.1 * arguments.exchanges))
-        busy = _during(url, exchange)
+        locks = LockWatch(url, "passage")
+        locks.start()
+        try:
+            busy = _during(url, exchange)
+        finally:
+            locks.end()
     show(
         f"{len(seconds)} exchanges of a table of {arguments.rows:,} rows",
         ["", "p50 ms", "max ms"],
@@ -113,6 +120,7 @@ def main() -> None:
             [name, f"{statistics.median(values) * 1_000:.2f}", f"{max(values) * 1_000:.2f}"]
             for name, values in (
                 ("transaction of the switch", seconds),
+                ("exclusive lock of the table", [each.seconds for each in locks.held]),
                 ("search, no switch", idle[0]),
                 ("search, during switches", busy[0]),
                 ("write, no switch", idle[1]),

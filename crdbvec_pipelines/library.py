@@ -24,9 +24,11 @@ from crdbvec_pipelines.config import (
 from crdbvec_pipelines.database.column import bind_column
 from crdbvec_pipelines.database.column import open_column as bind_and_check
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.rows.documents import Documents
 from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.database.search.query import SearchMode
 from crdbvec_pipelines.encoding.encoder import Encoder
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 class Column:
     """A vector column on an open database. `open_column` makes it; as a context manager it closes the connections.
 
-    It can be used by several threads. The table is read again by each call, so a changed schema is noticed.
+    It can be used by several threads. The table is read again by each call, so a changed schema is noticed. During and
+    after a model migration (`crdbvec migrate`), the model is that whose vectors the column has at that moment.
 
     Attributes:
         spec: The configuration entry, with its defaults.
@@ -62,7 +65,8 @@ class Column:
         self.spec = spec
         self._load = load
         self._database = database
-        self._encoder = encoder
+        # The column as it was last seen, and its model; replaced together, because several threads use them.
+        self._seen = spec, encoder
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +98,10 @@ class Column:
             CrdbvecError: The work cannot be done or continued; what was written before is kept.
         """
         database = self._database.with_quality_of_service(self.spec.quality_of_service)
-        rows = VectorRows(prepare_column(database, self.spec, self._encoder))
+        spec, encoder = self._present()
+        rows = VectorRows(prepare_column(database, spec, encoder))
         options = replace(options_for(self.spec, batch_size=batch_size, workers=workers), max_batches=max_batches)
-        report, _ = refresh_and_settle(rows, self._encoder, KeyRange(), options, lambda: None)
+        report, _ = refresh_and_settle(rows, encoder, KeyRange(), options, lambda: None)
         return report
 
     def search(
@@ -173,22 +178,30 @@ class Column:
         max_distance: float | None = None,
         mode: SearchMode = "vector",
     ) -> list[Hit]:
-        """Return the rows nearest to a text or to a vector as objects, for code that needs no pandas."""
+        """Return the rows nearest to a text or to a vector as objects, for code that needs no pandas.
+
+        Raises:
+            ColumnExchanged: The argument is a vector, and the column has the vectors of another model since. Encode the
+                text again with `encode_query`, which then uses that model.
+            CrdbvecError: As for `search`.
+        """
         query = SearchQuery(limit, filters, max_distance=max_distance, columns=tuple(columns), mode=mode)
-        searcher = self._searcher()
         if isinstance(text, str):
-            (result,) = searcher.search_texts([text], query)
-        else:
-            result = searcher.search_vector(np.asarray(text, np.float32), query)
-        return result.hits
+            (result,) = self._searcher().search_texts([text], query)
+            return result.hits
+        try:
+            return Searcher(self._database, *self._seen).search_vector(np.asarray(text, np.float32), query).hits
+        except ColumnExchanged:
+            self._present()
+            raise
 
     def status(self) -> RowCounts:
         """Return the numbers of all, embedded, pending, blank, failed and deferred rows."""
-        return column_counts(bind_and_check(self._database, self.spec, self._encoder))
+        return column_counts(bind_and_check(self._database, *self._present()))
 
     def encode_query(self, text: str) -> NDArray[np.float32]:
         """Return the vector of a text as a search uses it."""
-        return self._encoder.encode_query(text)
+        return self._seen[1].encode_query(text)
 
     def encode_inputs(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts as those of rows are made.
@@ -197,12 +210,12 @@ class Column:
             ConfigurationError: The entry has `long_inputs: chunks`, so a row has several vectors.
         """
         self._check_one_vector()
-        return self._encoder.encode(list(enumerate(texts))).vectors
+        return self._seen[1].encode(list(enumerate(texts))).vectors
 
     @property
     def metric(self) -> str:
         """The metric of searches: `cosine`, `l2` or `ip`."""
-        return bind_column(self._database, self.spec, self._encoder).metric
+        return bind_column(self._database, *self._present()).metric
 
     def documents(self, metadata_column: str | None = None) -> Documents:
         """Return the rows as documents that can be written, for the vector stores of other libraries.
@@ -211,7 +224,7 @@ class Column:
             ConfigurationError: The entry has `long_inputs: chunks`, which these stores cannot write.
         """
         self._check_one_vector()
-        return Documents(bind_column(self._database, self.spec, self._encoder), metadata_column)
+        return Documents(bind_column(self._database, *self._present()), metadata_column)
 
     def _check_one_vector(self) -> None:
         if self.spec.chunking is not None:
@@ -221,10 +234,22 @@ class Column:
             )
 
     def _searcher(self) -> Searcher:
-        searcher = Searcher(self._database, self.spec, self._encoder, self._load)
+        spec, encoder = self._seen
+        searcher = Searcher(self._database, spec, encoder, self._load)
+        if searcher.column.spec.model != spec.model:
+            # So that the next call finds the present model at once.
+            self._present()
         # Issued for the line that calls the method of this class.
         warn_of_mixed_models(searcher, stacklevel=4)
         return searcher
+
+    def _present(self) -> tuple[VectorColumn, Encoder]:
+        """Return the column with the model whose vectors it has now."""
+        spec, encoder = self._seen
+        present = present_column(self._database, self.spec)
+        if present.model != spec.model and self._load is not None:
+            spec, encoder = self._seen = present, self._load(present)
+        return spec, encoder
 
 
 def open_column(

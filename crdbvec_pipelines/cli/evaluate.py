@@ -10,7 +10,10 @@ from crdbvec_pipelines.cli.output import print_info, print_json, print_table, pr
 from crdbvec_pipelines.cli.target import Selection, column_options
 
 if TYPE_CHECKING:
-    from crdbvec_pipelines.search.evaluation import Quality, Tuned
+    from collections.abc import Sequence
+
+    from crdbvec_pipelines.config import VectorColumn
+    from crdbvec_pipelines.search.evaluation import Evaluation, Quality, Tuned
 
 _MEASURES = ("recall", "mrr", "ndcg")
 _MIN_QUESTIONS_TO_TUNE = 20
@@ -21,6 +24,7 @@ _MIN_QUESTIONS_TO_TUNE = 20
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--make", "count", type=click.IntRange(1, 10_000), help="Make this many questions from the table.")
 @click.option("--tune", is_flag=True, help="Find the weights of a hybrid search on half of the questions.")
+@click.option("--both", is_flag=True, help="Evaluate both columns of a model migration (crdbvec migrate).")
 @click.option("-k", "k", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Hits that count.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a plot as PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -29,6 +33,7 @@ def command(
     file: Path | None,
     count: int | None,
     tune: bool,
+    both: bool,
     k: int,
     plot_file: Path | None,
     as_json: bool,
@@ -48,6 +53,8 @@ def command(
         raise click.UsageError("Give a file of questions, or --make to make some from the table.")
     target = selection.resolve(also_second=True)
     column = target.column
+    if tune and both:
+        raise click.UsageError("Give one of --tune and --both.")
     if tune and column.text_index is None:
         raise click.UsageError(
             "--tune finds the weights of a hybrid search, which needs text_index in the configuration."
@@ -55,14 +62,19 @@ def command(
     questions = read_questions(file) if file is not None and count is None else []
     target.registry.encoder_of(column).load_in_background()
     with target.open() as databases:
-        column = target.present(databases).column
-        searcher = Searcher(
-            databases.of(column), column, target.registry.encoder_of(column), target.registry.encoder_of
-        )
-        if searcher.warning is not None:
-            print_info(f"Warning: {searcher.warning}")
+        columns = target.present(databases, with_second=both).columns
+        if both and len(columns) < 2:
+            raise click.UsageError(f"{column} is not being migrated, so it has no second column. Leave out --both.")
+        column = columns[0]
+        searchers = [
+            Searcher(databases.of(each), each, target.registry.encoder_of(each), target.registry.encoder_of)
+            for each in columns
+        ]
+        for searcher in searchers:
+            if searcher.warning is not None:
+                print_info(f"Warning: {searcher.warning}")
         if count is not None:
-            questions = make_questions(searcher.column, count)
+            questions = make_questions(searchers[0].column, count)
             if file is not None:
                 write_questions(file, questions)
                 print_info(f"{len(questions):,} questions written to {file}.")
@@ -70,13 +82,17 @@ def command(
             raise click.UsageError(
                 f"--tune needs at least {_MIN_QUESTIONS_TO_TUNE} questions, and there are {len(questions)}."
             )
-        evaluation = Evaluation(searcher, questions, k)
+        evaluations = [Evaluation(searcher, questions, k) for searcher in searchers]
+    evaluation = evaluations[0]
+    if both:
+        _show_both(columns, evaluations, k, plot_file, as_json=as_json)
+        return
     qualities = evaluation.qualities()
     tuned = evaluation.tune() if tune else None
     if plot_file is not None:
-        from crdbvec_pipelines.search.plot import quality_plot
+        from crdbvec_pipelines.search.plot import by_mode, quality_plot
 
-        plot_file.write_bytes(quality_plot(qualities, str(column), k))
+        plot_file.write_bytes(quality_plot(by_mode(qualities), str(column), k))
     if as_json:
         print_json(
             {
@@ -98,11 +114,59 @@ def command(
 
 
 def _print(qualities: "list[Quality]", k: int) -> None:
+    print_table(_heads(k), [_cells(each) for each in qualities])
+
+
+def _heads(k: int) -> list[str]:
+    return ["mode", "questions of", "number", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}"]
+
+
+def _cells(quality: "Quality") -> list[str]:
+    measures = [str(getattr(quality, name)) for name in _MEASURES]
+    return [quality.mode, quality.kind or "all", f"{quality.questions:,}", *measures]
+
+
+def _show_both(
+    columns: "Sequence[VectorColumn]",
+    evaluations: "Sequence[Evaluation]",
+    k: int,
+    plot_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the quality of two columns side by side, and how much better the second one is in each mode."""
+    from crdbvec_pipelines.search.evaluation import difference
+
+    first, second = evaluations
+    qualities = [first.qualities(), second.qualities()]
+    differences = {mode: difference(first, second, mode) for mode in first.modes}
+    if plot_file is not None:
+        from crdbvec_pipelines.search.plot import by_mode, quality_plot
+
+        series = {
+            f"{column.model}, {mode}": of_mode
+            for column, found in zip(columns, qualities, strict=True)
+            for mode, of_mode in by_mode(found).items()
+        }
+        plot_file.write_bytes(quality_plot(series, str(columns[0]), k))
+    if as_json:
+        shown = [
+            {"output": column.output, "model": column.model, "qualities": [asdict(each) for each in found]}
+            for column, found in zip(columns, qualities, strict=True)
+        ]
+        gained = {mode: asdict(each) for mode, each in differences.items()}
+        print_json({"k": k, "questions": qualities[0][0].questions, "columns": shown, "differences": gained})
+        return
     rows = [
-        [each.mode, each.kind or "all", f"{each.questions:,}", *(str(getattr(each, name)) for name in _MEASURES)]
-        for each in qualities
+        [column.output, column.model, *_cells(each)]
+        for of_both in zip(*qualities, strict=True)
+        for column, each in zip(columns, of_both, strict=True)
     ]
-    print_table(["mode", "questions of", "number", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}"], rows)
+    rows += [
+        ["difference", "", mode, "all", "", *(str(getattr(each, name)) for name in _MEASURES)]
+        for mode, each in differences.items()
+    ]
+    print_table(["column", "model", *_heads(k)], rows)
 
 
 def _print_tuned(tuned: "Tuned", k: int) -> None:

@@ -13,6 +13,7 @@ from crdbvec_pipelines.cli.migrate_output import (
     estimate_lines,
     migration_json,
     next_step,
+    print_judged,
     state_lines,
 )
 from crdbvec_pipelines.cli.output import print_info, print_json, print_text
@@ -72,7 +73,7 @@ def start(
             # Imported here, because the other commands need no estimate.
             from crdbvec_pipelines.estimate import estimate_refresh
 
-            encoder = target.registry.load(wanted.model)
+            encoder = target.registry.encoder_of(wanted)
             estimate = estimate_refresh(database.with_quality_of_service(wanted.quality_of_service), wanted, encoder)
             if as_json:
                 print_json({"second": wanted.output, "model": wanted.model, **asdict(estimate)})
@@ -125,20 +126,41 @@ def status(selection: Selection, as_json: bool) -> None:
     help="Compare the answers to these questions, one per line, not the neighbors of rows.",
 )
 @click.option(
+    "--judged",
+    "judged_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Questions with their relevant rows, as for `crdbvec evaluate`: measure recall and nDCG, too.",
+)
+@click.option(
     "-q", "--queries", type=click.IntRange(2), default=DEFAULT_SAMPLE, show_default=True, help="Rows of the sample."
 )
 @click.option("-k", "k", type=click.IntRange(1), default=DEFAULT_K, show_default=True, help="Nearest rows to compare.")
 @click.option("--show-text", is_flag=True, help="Print the inputs of the rows, too, not only their keys.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a plot as PNG.")
 @json_option
 def compare(
-    selection: Selection, queries_file: Path | None, queries: int, k: int, show_text: bool, as_json: bool
+    selection: Selection,
+    queries_file: Path | None,
+    judged_file: Path | None,
+    queries: int,
+    k: int,
+    show_text: bool,
+    plot_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure how searches of the two columns differ.
 
     Prints the overlap of the nearest rows and the correlation of their ranks with confidence intervals, latency,
-    distances and storage, and the queries that differ most.
+    distances and storage, and the queries that differ most. With --judged, also recall, MRR and nDCG of both columns,
+    and their difference.
     """
-    questions = []
+    # Imported here, because the other commands need no questions.
+    from crdbvec_pipelines.search.questions import read_questions
+
+    if queries_file is not None and judged_file is not None:
+        raise click.UsageError("Give one of --queries-file and --judged.")
+    judgements = read_questions(judged_file) if judged_file is not None else []
+    questions = [each.query for each in judgements]
     if queries_file is not None:
         questions = [line for line in queries_file.read_text(encoding="utf-8").splitlines() if line.strip()]
         if not questions:
@@ -148,12 +170,20 @@ def compare(
         migrated = _of_target(databases, target)
         first, second = (each.spec for each in migrated.columns())
         compared = migrated.compare(questions=questions, sample=queries, k=k)
+        judged = migrated.judge(judgements, k) if judgements else None
     texts = compared.inputs if show_text else {}
     names = (first, second)
+    if plot_file is not None:
+        from crdbvec_pipelines.search.plot import comparison_plot
+
+        plot_file.write_bytes(comparison_plot(names, compared, judged))
     if as_json:
-        print_json(comparison_json(names, compared, with_inputs=show_text))
+        shown = comparison_json(names, compared, with_inputs=show_text)
+        print_json(shown if judged is None else {**shown, "judged": asdict(judged)})
         return
     print_text("\n".join(comparison_lines(names, compared, texts)))
+    if judged is not None:
+        print_judged(names, judged)
 
 
 @command.command("switch", epilog="Example: crdbvec migrate switch -t article")

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from crdbvec_pipelines.cli.output import bytes_text, seconds_text
+from crdbvec_pipelines.cli.output import bytes_text, print_table, seconds_text
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.schema.migrations import Migration
 from crdbvec_pipelines.estimate import Estimate
 from crdbvec_pipelines.search.comparison import Comparison, Interval
+from crdbvec_pipelines.search.evaluation import MEASURES
+from crdbvec_pipelines.search.judged import Judged
 from crdbvec_pipelines.search.migration import Readiness
 from crdbvec_pipelines.value_text import jsonable, key_text
 
@@ -117,6 +119,17 @@ def comparison_lines(
             yield f"    {column.output}: {'; '.join(map(key_text, keys))}"
             for key in keys if texts else ():
                 yield f"      {key_text(key)}: {str(texts.get(key))[:_SHOWN_CHARACTERS]}"
+
+
+def print_judged(columns: tuple[VectorColumn, VectorColumn], judged: Judged) -> None:
+    """Print how good searches of two columns are."""
+    rows = [
+        [column.output, column.model, f"{quality.questions:,}", *(str(getattr(quality, name)) for name in MEASURES)]
+        for column, quality in zip(columns, (judged.first, judged.second), strict=True)
+    ]
+    rows.append(["difference", "", "", *(str(getattr(judged.difference, name)) for name in MEASURES)])
+    k = judged.k
+    print_table(["column", "model", "questions", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}"], rows)
 
 
 def _interval_text(interval: Interval) -> str:

@@ -17,5 +17,6 @@ class MigrationSpec(Spec):
     second: str = Field(
         min_length=1,
         max_length=50,
-        description="The second vector column; it has the new vectors until the switch, and the old ones after it.",
+        description="The second vector column; it has the new vectors until the switch, and the old ones after it; "
+        "1 to 50 characters.",
     )

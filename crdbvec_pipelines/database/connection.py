@@ -8,7 +8,7 @@ import logging
 import selectors
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ipaddress import ip_address
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -330,8 +330,9 @@ class Database:
     ) -> bool:
         """Run statements as one transaction if the first one changes a row, and return whether it did.
 
-        If the connection is lost at the commit, the transaction is sent again, and then changes nothing if the first
-        one took effect. The statements of a schema change have a short lock timeout, so that no other session waits.
+        The others are sent without waiting for the reply to each, so that locks are held for a short time. If the
+        connection is lost at the commit, the transaction is sent again, and then changes nothing if the first one took
+        effect. The statements of a schema change have a short lock timeout, so that no other session waits.
 
         Raises:
             DatabaseError: The server rejected a statement, or could not be reached. Nothing is changed.
@@ -342,8 +343,9 @@ class Database:
                 statement, parameters = first
                 if not connection.execute(statement.query, parameters).rowcount:
                     return False
-                for statement, given in others:
-                    connection.execute(statement.query, given or {}, prepare=False)
+                with connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
+                    for statement, given in others:
+                        connection.execute(statement.query, given or {}, prepare=False)
             return True
 
         return self._run(run, first[0])

@@ -11,6 +11,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
+from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.rows.documents import Document as StoredDocument
 from crdbvec_pipelines.database.search.filters import Filters
 from crdbvec_pipelines.errors import ConfigurationError
@@ -115,8 +116,16 @@ class CrdbvecVectorStore(VectorStore):
         **_: Any,
     ) -> list[Document]:
         """Return documents near a text that differ from each other."""
-        vector = self._column.encode_query(query).tolist()
-        return self.max_marginal_relevance_search_by_vector(vector, k, fetch_k, lambda_mult, filter=filter)
+
+        def search() -> list[Document]:
+            vector = self._column.encode_query(query).tolist()
+            return self.max_marginal_relevance_search_by_vector(vector, k, fetch_k, lambda_mult, filter=filter)
+
+        try:
+            return search()
+        except ColumnExchanged:
+            # The column has the vectors of another model since, which the column then encodes with.
+            return search()
 
     def max_marginal_relevance_search_by_vector(
         self,

@@ -62,6 +62,21 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How much higher the measures of one search are than those of another one, for the same questions.
+
+    Attributes:
+        recall: The difference of recall.
+        mrr: The difference of the reciprocal rank.
+        ndcg: The difference of nDCG.
+    """
+
+    recall: Estimate
+    mrr: Estimate
+    ndcg: Estimate
+
+
+@dataclass(frozen=True)
 class Tuned:
     """The weights that are best for half of the questions, and what they are worth for the other half.
 
@@ -113,10 +128,22 @@ class Evaluation:
         """The modes that can be compared; without a text index only vectors."""
         return ("vector",) if self._spec.text_index is None else ("vector", "keyword", "hybrid")
 
-    def qualities(self) -> list[Quality]:
-        """Return the quality of each mode for all questions, then for those of each kind if there are several."""
+    def qualities(self, modes: Sequence[SearchMode] = ()) -> list[Quality]:
+        """Return the quality of each mode for all questions, then for those of each kind if there are several.
+
+        Args:
+            modes: The modes; by default all that can be compared.
+        """
         kinds = sorted({each.kind for each in self._questions})
-        return [self._quality(mode, kind) for kind in ("", *(kinds if len(kinds) > 1 else ())) for mode in self.modes]
+        return [
+            self._quality(mode, kind)
+            for kind in ("", *(kinds if len(kinds) > 1 else ()))
+            for mode in modes or self.modes
+        ]
+
+    def measured(self, mode: SearchMode) -> NDArray[np.float64]:
+        """Return the measures of each question: one row of recall, reciprocal rank and nDCG for each."""
+        return self._values(mode, range(len(self._questions)), self._spec.text_index or TextIndexSpec())
 
     def tune(self) -> Tuned:
         """Return the weights of a hybrid search that are best for one half of the questions, measured on the other.
@@ -173,10 +200,21 @@ class Evaluation:
         return [tuple(map(value_text, row[2 : 2 + self._key_columns])) for row in rows]
 
 
+def difference(first: Evaluation, second: Evaluation, mode: SearchMode) -> Difference:
+    """Return how much better the second of two evaluations of the same questions is.
+
+    The differences are those of each question, so the interval is narrower than those of the two means.
+    """
+    return Difference(*_estimates(second.measured(mode) - first.measured(mode)))
+
+
 def _quality(mode: SearchMode, kind: str, values: NDArray[np.float64]) -> Quality:
+    return Quality(mode, kind, len(values), *_estimates(values))
+
+
+def _estimates(values: NDArray[np.float64]) -> list[Estimate]:
     random_numbers = np.random.default_rng(_SEED)
     samples = random_numbers.integers(0, len(values), (_RESAMPLES, len(values)))
     means = values[samples].mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
-    estimates = [Estimate(*map(float, each)) for each in zip(values.mean(axis=0), low, high, strict=True)]
-    return Quality(mode, kind, len(values), *estimates)
+    return [Estimate(*map(float, each)) for each in zip(values.mean(axis=0), low, high, strict=True)]

@@ -11,7 +11,9 @@ from crdbvec_pipelines.database.schema.migrations import Migration, find_migrati
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.comparison import DEFAULT_K, DEFAULT_SAMPLE, Comparison, compare_columns
+from crdbvec_pipelines.search.judged import Judged, judge_columns
 from crdbvec_pipelines.search.migration import Readiness, read_readiness, wait_until_ready
+from crdbvec_pipelines.search.questions import Question
 
 DEFAULT_WAIT_SECONDS = 30.0
 """How long an exchange waits for rows that have only one of the two vectors; a follow process embeds them sooner."""
@@ -54,6 +56,11 @@ class ModelMigration:
         Raises:
             ConfigurationError: The column has that model already, or the model or the name is not valid.
         """
+        if self._entry.chunking is not None:
+            raise ConfigurationError(
+                f"{self._entry} has long_inputs: chunks, and migrations exchange columns of one table only. "
+                "Add an entry with another output and the new model, embed it, and search it in place of the old one."
+            )
         column = present_column(self._database, self._entry)
         self._registry.find(model)
         if column.model == model:
@@ -72,7 +79,7 @@ class ModelMigration:
             TableError: The column is not prepared, is being migrated already, or the second column exists.
         """
         column = present_column(self._database, self._entry)
-        return start_migration(self._bound(column), wanted, self._registry.load(wanted.model))
+        return start_migration(self._bound(column), wanted, self._registry.encoder_of(wanted))
 
     def find(self) -> Migration:
         """Return the migration.
@@ -108,7 +115,7 @@ class ModelMigration:
         if not migration.is_active or migration.is_exchanging:
             return None
         own, other = migration.columns_of(self._entry)
-        if not bind_column(self._database, other, self._registry.load(other.model)).exists:
+        if not bind_column(self._database, other, self._registry.encoder_of(other)).exists:
             # `start` was interrupted before it added the column.
             return None
         return read_readiness(self._bound(own), self._bound(other))
@@ -116,8 +123,14 @@ class ModelMigration:
     def compare(self, *, questions: Sequence[str] = (), sample: int = DEFAULT_SAMPLE, k: int = DEFAULT_K) -> Comparison:
         """Compare searches of the two columns."""
         own, other = self.columns()
-        encoders = self._registry.load(own.spec.model), self._registry.load(other.spec.model)
+        encoders = self._registry.encoder_of(own.spec), self._registry.encoder_of(other.spec)
         return compare_columns((own, other), encoders, questions=questions, sample=sample, k=k)
+
+    def judge(self, questions: Sequence[Question], k: int = DEFAULT_K) -> Judged:
+        """Return how good searches of the two columns are for questions with known answers."""
+        own, other = self.columns()
+        encoders = self._registry.encoder_of(own.spec), self._registry.encoder_of(other.spec)
+        return judge_columns((own, other), encoders, questions, k)
 
     def exchange(
         self,
@@ -182,9 +195,9 @@ class ModelMigration:
         if migration.phase != "finished":
             model = migration.second_model if abandon else migration.first_model
             second = self._entry.with_model(model).model_copy(update={"output": migration.second, "migration": None})
-            column = bind_column(self._database, second, self._registry.load(model))
+            column = bind_column(self._database, second, self._registry.encoder_of(second))
             finish_migration(column, migration, abandon=abandon)
         return migration
 
     def _bound(self, column: VectorColumn) -> BoundColumn:
-        return open_existing_column(self._database, column, self._registry.load(column.model))
+        return open_existing_column(self._database, column, self._registry.encoder_of(column))

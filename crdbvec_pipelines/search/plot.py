@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 from crdbvec_pipelines.search.recall import RecallCurve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from crdbvec_pipelines.config import VectorColumn
     from crdbvec_pipelines.search.comparison import Comparison
     from crdbvec_pipelines.search.evaluation import Quality
     from crdbvec_pipelines.search.index_prediction import PredictedIndex
+    from crdbvec_pipelines.search.judged import Judged
 
 
 def recall_plot(curve: RecallCurve, title: str, target_recall: float) -> bytes:
@@ -49,29 +50,41 @@ def prediction_plot(predicted: "PredictedIndex", title: str) -> bytes:
     return _png(figure, axes, min(lowest, target), "partition size / build beam")
 
 
-def quality_plot(qualities: "Sequence[Quality]", title: str, k: int) -> bytes:
-    """Return the nDCG of each mode for each kind of question, with confidence intervals, as a small PNG."""
+def by_mode(qualities: "Sequence[Quality]") -> "dict[str, list[Quality]]":
+    """Return the qualities of each mode."""
+    modes: dict[str, list[Quality]] = {}
+    for each in qualities:
+        modes.setdefault(each.mode, []).append(each)
+    return modes
+
+
+def quality_plot(series: "Mapping[str, Sequence[Quality]]", title: str, k: int) -> bytes:
+    """Return the nDCG of each series for each kind of question, with confidence intervals, as a small PNG."""
     figure, axes = _new_figure()
-    kinds = list(dict.fromkeys(each.kind for each in qualities))
-    modes = list(dict.fromkeys(each.mode for each in qualities))
-    for number, mode in enumerate(modes):
-        shown = [each for each in qualities if each.mode == mode]
-        places = [kinds.index(each.kind) + (number - (len(modes) - 1) / 2) * 0.2 for each in shown]
+    kinds = list(dict.fromkeys(each.kind for shown in series.values() for each in shown))
+    for number, (label, shown) in enumerate(series.items()):
+        places = [kinds.index(each.kind) + (number - (len(series) - 1) / 2) * 0.2 for each in shown]
         values = [each.ndcg.value for each in shown]
         below = [each.ndcg.value - each.ndcg.low for each in shown]
         above = [each.ndcg.high - each.ndcg.value for each in shown]
-        axes.errorbar(places, values, yerr=[below, above], fmt="o", capsize=3, label=mode)
+        axes.errorbar(places, values, yerr=[below, above], fmt="o", capsize=3, label=label)
     axes.set_xticks(range(len(kinds)), [kind or "all" for kind in kinds])
     axes.set(xlabel="questions of", ylabel=f"nDCG@{k}", title=title)
-    return _png(figure, axes, min(each.ndcg.low for each in qualities))
+    return _png(figure, axes, min(each.ndcg.low for shown in series.values() for each in shown))
 
 
-def comparison_plot(columns: "tuple[VectorColumn, VectorColumn]", compared: "Comparison") -> bytes:
-    """Return how many queries have which overlap in two columns, and the latencies of both, as a small PNG."""
+def comparison_plot(
+    columns: "tuple[VectorColumn, VectorColumn]", compared: "Comparison", judged: "Judged | None" = None
+) -> bytes:
+    """Return how many queries have which overlap in two columns, and the latencies of both, as a small PNG.
+
+    With judged questions, it also has their recall and nDCG with confidence intervals.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 3.2), dpi=90, layout="constrained")
-    of_overlap, of_latency = figure.subplots(1, 2)
+    count = 2 if judged is None else 3
+    figure = Figure(figsize=(3.5 * count, 3.2), dpi=90, layout="constrained")
+    of_overlap, of_latency, *of_quality = figure.subplots(1, count)
     edges = [(number - 0.5) / compared.k for number in range(compared.k + 2)]
     of_overlap.hist(compared.overlaps, bins=edges, color="#4f43dd")
     of_overlap.axvline(compared.overlap.mean, color="#c0392b", linewidth=1, linestyle="--", label="mean")
@@ -84,9 +97,23 @@ def comparison_plot(columns: "tuple[VectorColumn, VectorColumn]", compared: "Com
     of_latency.set_xticks(range(2), [f"{each.output}\n{each.model}" for each in columns], fontsize=7)
     of_latency.set(ylabel="latency of a search, ms")
     of_latency.legend(fontsize=8)
+    if judged is not None:
+        _plot_judged(of_quality[0], columns, judged)
     stream = BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def _plot_judged(axes: Any, columns: "tuple[VectorColumn, VectorColumn]", judged: "Judged") -> None:
+    for number, (column, quality) in enumerate(zip(columns, (judged.first, judged.second), strict=True)):
+        found = (quality.recall, quality.ndcg)
+        places = [place + (number - 0.5) * 0.2 for place in range(2)]
+        errors = [[each.value - each.low for each in found], [each.high - each.value for each in found]]
+        axes.errorbar(places, [each.value for each in found], yerr=errors, fmt="o", capsize=3, label=column.model)
+    axes.set_xticks(range(2), [f"recall@{judged.k}", f"nDCG@{judged.k}"])
+    axes.set(ylim=(-0.02, 1.02), ylabel=f"{judged.first.questions} questions")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=7)
 
 
 def _new_figure() -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.content import has_content
 from crdbvec_pipelines.database.column import open_existing_column
 from crdbvec_pipelines.database.connection import Database, Row
-from crdbvec_pipelines.database.errors import ColumnExchanged
+from crdbvec_pipelines.database.errors import ColumnExchanged, TableError
 from crdbvec_pipelines.database.schema.column_metadata import models_beginning_with
 from crdbvec_pipelines.database.schema.migrations import find_migration, present_column
 from crdbvec_pipelines.database.search.chunk_neighbors import neighbors_of
@@ -141,9 +141,12 @@ class Searcher:
         self._database = database
         self._entry = spec
         self._load = load
+        self._given = encoder
         try:
             self._use(spec, encoder)
         except ColumnExchanged:
+            if load is None:
+                raise
             self._present(lambda: None, attempt=1)
 
     def _use(self, spec: VectorColumn, encoder: Encoder) -> None:
@@ -152,16 +155,24 @@ class Searcher:
         Raises:
             ColumnExchanged: The vectors of the column are those of the other model of a migration.
         """
-        self.column = open_existing_column(self._database, spec, encoder)
+        try:
+            self.column = open_existing_column(self._database, spec, encoder)
+        except TableError:
+            # The vectors of the other model have another dimension.
+            self._check_model(spec)
+            raise
         self._encoder = encoder
         self._nearest = neighbors_of(self.column)
         # That of the column before an exchange.
         vars(self).pop("_hybrid", None)
-        if self._load is not None and self._nearest.models.ids is not None and not self._has_own_model(encoder):
-            migration = find_migration(self._database, spec.table, spec.output)
-            if migration is not None and present_column(self._database, spec).model != spec.model:
-                raise ColumnExchanged(str(spec.table), spec.output)
+        if self._nearest.models.ids is not None and not self._has_own_model(encoder):
+            self._check_model(spec)
         self.warning: str | None = mixed_models(self.column, self._nearest.models.ids)
+
+    def _check_model(self, spec: VectorColumn) -> None:
+        migration = find_migration(self._database, spec.table, spec.output)
+        if migration is not None and present_column(self._database, spec).model != spec.model:
+            raise ColumnExchanged(str(spec.table), spec.output)
 
     def _has_own_model(self, encoder: Encoder) -> bool:
         return str(self._nearest.models.ids).startswith(models_beginning_with(encoder.model_id))
@@ -200,14 +211,17 @@ class Searcher:
         return self._present(partial(self._candidates, text, query))
 
     def search_vector(self, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
-        """Return the rows nearest to a vector of the model.
+        """Return the rows nearest to a vector of the model that was given when this object was created.
 
         Raises:
+            ColumnExchanged: The column has the vectors of another model now (`crdbvec migrate`).
             TableError: A column of the query does not exist.
             ConfigurationError: The vector has another dimension, or no direction and the metric compares directions.
         """
         _check_mode(query)
         self._check_chunks(query)
+        if self._encoder is not self._given:
+            raise ColumnExchanged(str(self._entry.table), self._entry.output)
         if vector.shape != (self._encoder.dim,):
             raise ConfigurationError(
                 f"The vector has the shape {vector.shape}, but those of {self.column} have {self._encoder.dim} numbers."

@@ -1,5 +1,6 @@
 """`crdbvec migrate`: from start to finish, with errors, and continued after each step."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,50 @@ def test_migration_can_be_abandoned(embedded: psycopg.Connection, invoke: Invoke
     assert wrong_vectors(embedded, "passage_vector", "stub_hash") == []
     assert read_json("index", "status")["exists"]
     prepare_switch(invoke, "stub_other")
+
+
+def test_judged_questions_show_which_column_is_better(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    """The relevant rows are those that the old model finds, so it is the better one."""
+    file = project / "questions.jsonl"
+    questions = []
+    for number in range(12):
+        hits = read_json("search", f"text {number}", "-l", 3, "--exact")
+        relevant = [hit["key"]["id"] for hit in hits]
+        questions.append(json.dumps({"query": f"text {number}", "relevant": relevant, "kind": str(number % 2)}))
+    file.write_text("\n".join(questions), encoding="utf-8")
+    assert "has no second column" in error(invoke, "evaluate", "questions.jsonl", "--both")
+    prepare_switch(invoke)
+
+    compared = read_json("migrate", "compare", "--judged", "questions.jsonl", "-k", 3)
+    judged = compared["judged"]
+    assert (compared["queries"], judged["k"], judged["first"]["questions"]) == (12, 3, 12)
+    assert judged["first"]["ndcg"]["value"] == pytest.approx(1)
+    assert judged["second"]["recall"]["value"] < 0.9
+    gained = judged["difference"]["ndcg"]
+    assert gained["value"] == pytest.approx(judged["second"]["ndcg"]["value"] - 1)
+    assert gained["low"] <= gained["value"] <= gained["high"] < 0
+    shown = invoke("migrate", "compare", "--judged", "questions.jsonl", "-k", 3, "--plot", "compared.png").stdout
+    assert "nDCG@3" in shown
+    assert (project / "compared.png").read_bytes().startswith(b"\x89PNG")
+    assert "Give one of" in error(
+        invoke, "migrate", "compare", "--judged", "questions.jsonl", "--queries-file", "questions.jsonl"
+    )
+
+    both = read_json("evaluate", "questions.jsonl", "--both", "-k", 3)
+    assert [each["model"] for each in both["columns"]] == ["stub_hash", "stub_wide"]
+    assert [each["qualities"][0]["ndcg"] for each in both["columns"]] == [
+        judged["first"]["ndcg"],
+        judged["second"]["ndcg"],
+    ]
+    assert both["differences"] == {"vector": judged["difference"]}
+    table = invoke("evaluate", "questions.jsonl", "--both", "-k", 3, "--plot", "both.png").stdout
+    assert [line.split()[0] for line in table.splitlines() if "passage_vector" in line or "difference" in line] == [
+        *3 * ["passage_vector", SECOND],
+        "difference",
+    ]
+    assert (project / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_configuration_file_is_kept(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:

@@ -16,6 +16,7 @@ ORCHESTRATION = ROOT / "crdbvec_pipelines" / "orchestration"
 SOURCES = [
     *sorted((ORCHESTRATION / "assets").glob("*.py")),
     ORCHESTRATION / "jobs" / "maintenance.py",
+    ORCHESTRATION / "jobs" / "migrate.py",
     ORCHESTRATION / "sensors" / "follow.py",
 ]
 # Other dictionaries of these modules.
@@ -28,6 +29,7 @@ TAGS_AND_CONFIGURATION = {
     "dagster/asset_partition_range_end",
     "dagster/asset_partition_range_start",
     "edited_since",
+    "migration",
     "ops",
     "result",
     "source",

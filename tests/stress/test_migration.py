@@ -62,7 +62,7 @@ class Searches(threading.Thread):
 
     def run(self) -> None:
         with Database(self._url) as database:
-            searcher = Searcher(database, column(model=self._model, index={}), stub(self._model), registry().load)
+            searcher = Searcher(database, column(model=self._model, index={}), stub(self._model), registry().encoder_of)
             opened = 0
             open_again = searcher._use
 

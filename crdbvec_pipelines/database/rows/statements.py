@@ -50,6 +50,7 @@ def read_pending(
 
     The page ends before its inputs exceed `max_bytes`. The first row that does not fit is returned without input and
     fingerprint. Only the length of an input that is not returned is read, which on PostgreSQL does not load the value.
+    The page is empty if the vectors of the column are those of another model since.
 
     `excluded` says of each range to leave out whether it has a lower and an upper bound.
     """
@@ -62,7 +63,7 @@ def read_pending(
         "SELECT {key}, {size}, CASE WHEN {fits} THEN {value} END, CASE WHEN {fits} THEN {fingerprint} END "
         "FROM (SELECT {columns}, {octets} AS {size_name}, sum({octets}) "
         "OVER (ORDER BY {key} ROWS UNBOUNDED PRECEDING) AS {total_name} FROM ({rows}) AS {row}) AS {row}{past} "
-        "WHERE {total} - {size} <= %(max_bytes)s::bigint ORDER BY {key}"
+        "WHERE {total} - {size} <= %(max_bytes)s::bigint AND {is_own} ORDER BY {key}"
     ).format(
         key=key_list(table),
         size=reference(size),
@@ -74,6 +75,7 @@ def read_pending(
         columns=columns,
         octets=input_octets(column),
         total=reference(total),
+        is_own=has_own_model(column),
         total_name=sql.Identifier(total),
         past=follower_read_clause(table),
         rows=_pending_rows(

@@ -207,10 +207,10 @@ class VectorRows:
                 changes nothing that is not current.
 
         Raises:
+            ColumnExchanged: The vectors of the column are those of another model since.
             DatabaseError: The page cannot be read. If `is_unreadable_row` is true for the error, one of its rows may be
                 the reason.
         """
-        self.check_model()
         build = statements.read_pending(
             self.column,
             pass_.kind,
@@ -221,6 +221,8 @@ class VectorRows:
         )
         parameters = {**self._read_parameters(key_range, pass_, after, excluded), "limit": limit}
         found = self._database.fetch(build.as_of(as_of), {**parameters, "max_bytes": max_bytes})
+        if not found:
+            self.check_model()
         next_bytes = None
         if found and found[-1][-1] is None:
             next_bytes = int(found.pop()[-3])

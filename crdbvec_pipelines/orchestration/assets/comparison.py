@@ -7,19 +7,25 @@ import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.search.comparison import Comparison
+from crdbvec_pipelines.search.evaluation import MEASURES
+from crdbvec_pipelines.search.judged import Judged
 from crdbvec_pipelines.search.plot import comparison_plot
 from crdbvec_pipelines.value_text import key_text
 
 
-def comparison_metadata(columns: tuple[VectorColumn, VectorColumn], compared: Comparison) -> dict[str, Any]:
+def comparison_metadata(
+    columns: tuple[VectorColumn, VectorColumn], compared: Comparison, judged: Judged | None = None
+) -> dict[str, Any]:
     """Return the metadata of a comparison; it contains keys of rows, and no texts.
 
     Args:
         columns: The columns, that which applications use first.
         compared: Their comparison.
+        judged: How good their searches are; None without judged questions.
     """
     rows = []
-    for column, measures in zip(columns, (compared.first, compared.second), strict=True):
+    qualities = (None, None) if judged is None else (judged.first, judged.second)
+    for column, measures, quality in zip(columns, (compared.first, compared.second), qualities, strict=True):
         values: dict[str, str | float | int | None] = {
             "column": column.output,
             "model": column.model,
@@ -29,8 +35,10 @@ def comparison_metadata(columns: tuple[VectorColumn, VectorColumn], compared: Co
             "vector_bytes": measures.vector_bytes,
             "index_bytes": measures.index_bytes or 0,
         }
+        if quality is not None:
+            values |= {name: str(getattr(quality, name)) for name in MEASURES}
         rows.append(dg.TableRecord(values))
-    png = base64.b64encode(comparison_plot(columns, compared)).decode()
+    png = base64.b64encode(comparison_plot(columns, compared, judged)).decode()
     examples = "\n".join(
         f"| {_query_text(each.query)} | {each.overlap:.2f} | {'; '.join(map(key_text, each.first))} "
         f"| {'; '.join(map(key_text, each.second))} |"
@@ -42,9 +50,19 @@ def comparison_metadata(columns: tuple[VectorColumn, VectorColumn], compared: Co
         f"overlap_at_{compared.k}": round(compared.overlap.mean, 4),
         f"overlap_at_{compared.k}_interval": f"{compared.overlap.low:.3f} to {compared.overlap.high:.3f}",
         "rank_correlation": round(compared.rank_correlation.mean, 4),
+        **({} if judged is None else _difference(judged)),
         "columns": dg.MetadataValue.table(rows),
         "lowest_overlap": dg.MetadataValue.md(f"| query | overlap | {heads} |\n|---|---|---|---|\n{examples}"),
         "plot": dg.MetadataValue.md(f"![overlap and latency](data:image/png;base64,{png})"),
+    }
+
+
+def _difference(judged: Judged) -> dict[str, float | str]:
+    gained = judged.difference.ndcg
+    return {
+        "questions": judged.first.questions,
+        "ndcg_difference": round(gained.value, 4),
+        "ndcg_difference_interval": f"{gained.low:.3f} to {gained.high:.3f}",
     }
 
 

@@ -10,7 +10,7 @@ from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.search.evaluation import DEFAULT_K, Evaluation
-from crdbvec_pipelines.search.plot import quality_plot
+from crdbvec_pipelines.search.plot import by_mode, quality_plot
 from crdbvec_pipelines.search.questions import read_questions
 from crdbvec_pipelines.search.searcher import Searcher
 
@@ -42,7 +42,7 @@ def build_search_quality(spec: VectorColumn, names: AssetNames, registry: ModelR
         of_all = {each.mode: each for each in qualities if not each.kind}
         # What an application of a column with a text index uses.
         checked = of_all.get("hybrid", of_all["vector"])
-        plot = base64.b64encode(quality_plot(qualities, str(spec), DEFAULT_K)).decode()
+        plot = base64.b64encode(quality_plot(by_mode(qualities), str(spec), DEFAULT_K)).decode()
         return dg.AssetCheckResult(
             passed=checked.ndcg.value >= spec.checks.ndcg,
             severity=dg.AssetCheckSeverity.WARN,

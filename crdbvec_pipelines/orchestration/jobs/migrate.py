@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,7 @@ from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_
 from crdbvec_pipelines.orchestration.resources import background_database, database_of
 from crdbvec_pipelines.search.comparison import DEFAULT_K, DEFAULT_SAMPLE
 from crdbvec_pipelines.search.model_migration import DEFAULT_WAIT_SECONDS, ModelMigration
+from crdbvec_pipelines.search.questions import read_questions
 
 Metadata = dict[str, Any]
 
@@ -37,6 +39,11 @@ class CompareConfig(dg.Config):
 
     queries: int = Field(default=DEFAULT_SAMPLE, ge=2, description="The rows of the sample.")
     k: int = Field(default=DEFAULT_K, ge=1, description="The number of nearest rows that are compared.")
+    questions: str | None = Field(
+        default=None,
+        description="A file of questions with their relevant rows, for recall and nDCG; by default `checks.questions` "
+        "of the entry.",
+    )
 
 
 class ExchangeConfig(dg.Config):
@@ -155,15 +162,18 @@ class MigrationJobs:
         expanded = self._config.model_copy(update={"vectors": vectors}).with_second_columns()
         (second,) = [each for each in expanded.vectors if each.second_of and str(each) == str(entry.second_column())]
         database = background_database(context.resources, self._names.resource, second)
-        column = prepare_column(database, second, self._registry.load(second.model))
+        column = prepare_column(database, second, self._registry.encoder_of(second))
         plan = sync_partitions(context.instance, column, asset_names(expanded)[str(second)], code_location(context.run))
         return {"second": wanted.output, "partitions": len(plan.keys), **_changed(context, change)}
 
     def _compare(self, context: dg.OpExecutionContext, config: CompareConfig) -> Metadata:
         steps = self._steps(context)
         own, other = (each.spec for each in steps.columns())
-        compared = steps.compare(sample=config.queries, k=config.k)
-        return comparison_metadata((own, other), compared)
+        file = Path(config.questions) if config.questions else self._spec.checks.questions
+        questions = read_questions(file) if file else []
+        compared = steps.compare(questions=[each.query for each in questions], sample=config.queries, k=config.k)
+        judged = steps.judge(questions, config.k) if questions else None
+        return comparison_metadata((own, other), compared, judged)
 
     def _exchange(self, context: dg.OpExecutionContext, config: ExchangeConfig, *, back: bool) -> Metadata:
         done = self._steps(context).exchange(back=back, wait_seconds=config.wait_seconds)

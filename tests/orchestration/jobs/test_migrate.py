@@ -1,5 +1,6 @@
 """The jobs of a model migration: the second column as an asset, what each step shows, and the assets after it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,12 @@ def test_second_column_is_an_asset_from_start_to_finish(
     assert 0 <= compared["overlap_at_10"] < 1
     assert compared["plot"].startswith("![overlap and latency](data:image/png;base64,")
     assert [record.data["model"] for record in compared["columns"].records] == ["stub_hash", "stub_wide"]
+    questions = file.parent / "questions.jsonl"
+    key = INT_SHAPE.key(7)
+    questions.write_text(json.dumps({"query": "text 7", "relevant": [key]}), encoding="utf-8")
+    judged = during.step("compare", questions=str(questions))
+    assert (judged["queries"], judged["questions"], judged["ndcg_difference"]) == (1, 1, 0)
+    assert {record.data["ndcg"] for record in judged["columns"].records} == {"1.000 (1.00-1.00)"}
     assert during.step("switch")["phase"] == "switched"
     assert during.step("rollback")["phase"] == "started"
     assert during.step("switch")["phase"] == "switched"
