@@ -22,7 +22,7 @@ _sources: dict[str, str] = {}
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Give headings the anchors that code hosts give them, so that links to sections work on both."""
-    config.mdx_configs.setdefault("toc", {})["slugify"] = slugify(case="lower")  # type: ignore[no-untyped-call]
+    config.mdx_configs.setdefault("toc", {})["slugify"] = slugify(case="lower")
     return config
 
 
