@@ -8,13 +8,15 @@ import ast
 import random
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench_tables import GLOSSES, read_rows
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"*])")
+# About the model's window of 256 tokens.
+_MIN_MANUAL_CHARACTERS = 1_500
 _MIN_SENTENCE_CHARACTERS, _MAX_SENTENCE_CHARACTERS = 50, 250
 
 
@@ -77,14 +79,9 @@ def _functions(count: int, random_numbers: random.Random) -> Iterator[tuple[str,
     found: dict[str, tuple[str, str]] = {}
     files = list(_library())
     random_numbers.shuffle(files)
-    for file in files:
+    for source, tree in _trees(files):
         if len(found) > count:
             break
-        source = file.read_text(encoding="utf-8", errors="ignore")
-        try:
-            tree = ast.parse(source)
-        except (SyntaxError, ValueError):
-            continue
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)) and len(doc) > 40:
                 found.setdefault(node.name, (doc, ast.get_source_segment(source, node) or ""))
@@ -110,12 +107,29 @@ def _dedented(source: str) -> str:
 
 
 def _documents(count: int) -> list[str]:
-    """Return the topics of Python's reference and the long docstrings and comments of its modules, longest first."""
+    """Return the topics of Python's reference and the longest docstrings of its library, longest first."""
     from pydoc_data.topics import topics
 
-    texts = [" ".join(text.split()) for text in topics.values()]
-    texts = sorted({text for text in texts if len(text) > 600}, key=len, reverse=True)
-    return texts[: 2 * count]
+    texts = [*topics.values(), *_long_docstrings()]
+    whole = {" ".join(text.split()) for text in texts}
+    return sorted((text for text in whole if len(text) > _MIN_MANUAL_CHARACTERS), key=len, reverse=True)[: 2 * count]
+
+
+def _long_docstrings() -> Iterator[str]:
+    for _, tree in _trees(_library()):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (doc := ast.get_docstring(node)):
+                yield doc
+
+
+def _trees(files: Iterable[Path]) -> Iterator[tuple[str, ast.Module]]:
+    """Yield the text of each file and its syntax tree; a file for another Python is left out."""
+    for file in files:
+        source = file.read_text(encoding="utf-8", errors="ignore")
+        try:
+            yield source, ast.parse(source)
+        except (SyntaxError, ValueError):
+            continue
 
 
 def _sentences(texts: list[str], start: float, end: float, random_numbers: random.Random) -> list[Question]:

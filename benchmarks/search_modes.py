@@ -62,11 +62,12 @@ def main() -> None:
     """Print one line per kind and mode."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--questions", type=int, default=100, help="questions of each kind")
+    parser.add_argument("--seed", type=int, default=7, help="the seed of the random choice of texts and questions")
     options = parser.parse_args()
     encoder = ModelRegistry().load(MODEL)
     table: list[list[object]] = []
     with own_database() as url, Database(url) as database:
-        for number, kind in enumerate(all_kinds(options.questions)):
+        for number, kind in enumerate(all_kinds(options.questions, options.seed)):
             started = time.perf_counter()
             table += rows(kind.name, measure(database, url, f"kind_{number}", kind, encoder))
             print(f"{kind.name}: {len(kind.texts):,} texts, {time.perf_counter() - started:.0f} s", flush=True)

@@ -31,6 +31,7 @@ _COMMANDS = {
     "migrate": "Change the model of a vector column without an outage.",
     "model": "List and describe the models.",
     "plan": "Estimate what embedding the pending rows would do and cost.",
+    "profile": "Show what the texts of a table are like, and give advice.",
     "resume": "Embed the rows of vector columns again after `crdbvec suspend`.",
     "search": "Find the rows whose input is nearest to a text.",
     "shell": "Find rows by one text after the other.",

@@ -73,7 +73,7 @@ def ranks_text(ranks: Ranks | None) -> str:
         return ""
     found = (("vector", ranks.vector), ("keyword", ranks.keyword))
     parts = [f"{name} {rank}" for name, rank in found if rank is not None]
-    return f"({', '.join([*parts, *(['exact'] if ranks.exactness == 1 else [])])})"
+    return f"({', '.join([*parts, *(['exact'] if ranks.is_exact else [])])})"
 
 
 def distance_text(distance: float) -> str:
@@ -107,7 +107,7 @@ def _hit_json(hit: Hit, is_full: bool) -> dict[str, object]:
     values = {"distance": distance, "key": hit.key, "input": _value_json(hit.input, is_full)}
     if hit.ranks is not None:
         values |= {f"{name}_rank": getattr(hit.ranks, name) for name in ("vector", "keyword")}
-        values |= {"exactness": hit.ranks.exactness, "score": hit.ranks.score}
+        values |= {name: getattr(hit.ranks, name) for name in ("exactness", "is_exact", "score")}
     if hit.chunk is not None:
         values["chunk"] = asdict(hit.chunk)
     return {**values, "columns": columns} if columns else values

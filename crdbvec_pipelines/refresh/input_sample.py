@@ -68,8 +68,11 @@ def measure_inputs(reader: TokenReader, inputs: Sequence[object], max_unknown: f
         ModelError: The model cannot be loaded, or an input is not text.
     """
     counts = reader.read_tokens(inputs)
-    if counts is None:
-        return None
+    return None if counts is None else summarize(counts, max_unknown)
+
+
+def summarize(counts: Sequence[TokenCount], max_unknown: float) -> InputSample:
+    """Return the measured values of inputs whose tokens are counted."""
     windows = [(count.total, count.encoded) for count in counts if count.encoded is not None]
     shares = [
         (count.encoded or count.total, count.unknown_share) for count in counts if count.unknown_share is not None
@@ -96,17 +99,27 @@ def sample_column(column: BoundColumn, reader: TokenReader, ranges: Sequence[Key
     Returns:
         The measured values; None if the model does not count tokens or is unavailable.
     """
-    chosen = random.sample(list(ranges), min(len(ranges), _MAX_RANGES))
-    rows = -(-SAMPLE_ROWS // max(1, len(chosen)))
     try:
-        # Asked first, so that the inputs of a model that does not count tokens, such as pictures, are not read.
-        if reader.read_tokens([]) is None:
-            return None
-        inputs = [value for key_range in chosen for value in embedded_inputs(column, key_range, rows)]
-        return measure_inputs(reader, inputs, column.spec.checks.unknown_tokens)
+        inputs = read_sample(column, reader, ranges)
+        return None if inputs is None else measure_inputs(reader, inputs, column.spec.checks.unknown_tokens)
     except (ModelError, EncoderUnavailable):
         # A model without a tokenizer, or for inputs that are not text; whether it works is not what is measured here.
         return None
+
+
+def read_sample(column: BoundColumn, reader: TokenReader, ranges: Sequence[KeyRange]) -> list[object] | None:
+    """Return a sample of the embedded inputs of key ranges; None if the model does not count tokens.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+        EncoderUnavailable: The model is temporarily unavailable.
+    """
+    # Asked first, so that the inputs of a model that does not count tokens, such as pictures, are not read.
+    if reader.read_tokens([]) is None:
+        return None
+    chosen = random.sample(list(ranges), min(len(ranges), _MAX_RANGES))
+    rows = -(-SAMPLE_ROWS // max(1, len(chosen)))
+    return [value for key_range in chosen for value in embedded_inputs(column, key_range, rows)]
 
 
 def _mean(values: Sequence[float], weights: Sequence[float] | None = None) -> float:

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from crdbvec_pipelines.config import TextIndexSpec
+from crdbvec_pipelines.search.evidence import NO_EVIDENCE, Evidence
 
 K = TypeVar("K", bound=Hashable)
 
-RANK_CONSTANT = 60
-"""What is added to each rank: the constant of Cormack, Clarke and Buettcher (2009), who measured 60 to be robust."""
+RANK_CONSTANT = 10
+"""What is added to each rank.
+
+Cormack, Clarke and Buettcher (2009) use 60 for lists of 1,000 rows. With 60, a row at the end of two lists of 50 has a
+higher score than the first row of one list, so that what only one search finds has no chance.
+"""
+
+# The weight of the keyword rank of a text in which only other forms of the words are found.
+_MIN_KEYWORD_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -19,36 +27,41 @@ class Ranks:
     Attributes:
         vector: The rank by vectors, from 1; None if it is not among the candidates.
         keyword: The rank by keywords, from 1; None if it is not among the candidates.
-        exactness: How much of the query stands verbatim in the row, from 0 to 1.
+        exactness: How much of the query's information stands verbatim in the row, from 0 to 1.
+        is_exact: Whether all that is exact in the query does.
         score: The weighted sum by which hits are sorted; higher is better.
     """
 
     vector: int | None
     keyword: int | None
     exactness: float
+    is_exact: bool
     score: float
 
 
 def fuse(
-    by_vectors: Sequence[K], by_keywords: Sequence[K], exactness: Mapping[K, float], weights: TextIndexSpec
+    by_vectors: Sequence[K], by_keywords: Sequence[K], evidence: Mapping[K, Evidence], weights: TextIndexSpec
 ) -> dict[K, Ranks]:
     """Return the ranks of all candidates, best first.
 
-    An exact match adds as much as a first rank with its weight. Candidates with the same score are in the order of the
-    keywords, then of the vectors.
+    A rank by keywords counts as much as the square of the share of the query's information that the row contains. What
+    stands verbatim in the row adds as much as a first rank with its weight. Candidates with the same score are in the
+    order of the keywords, then of the vectors.
 
     Args:
         by_vectors: The candidates of the vectors, nearest first.
         by_keywords: The candidates of the keywords, best first.
-        exactness: How much of the query stands verbatim in each of them.
+        evidence: What each of them contains of the query; nothing for one that is missing.
         weights: The weights of the two ranks and of exact matches.
     """
     vector = {key: rank for rank, key in enumerate(by_vectors, start=1)}
     keyword = {key: rank for rank, key in enumerate(by_keywords, start=1)}
     ranks = {}
     for key in dict.fromkeys([*by_keywords, *by_vectors]):
-        score = weights.exact_weight * exactness.get(key, 0.0) / (RANK_CONSTANT + 1)
-        for weight, rank in ((weights.vector_weight, vector.get(key)), (weights.keyword_weight, keyword.get(key))):
+        found = evidence.get(key, NO_EVIDENCE)
+        keyword_weight = weights.keyword_weight * max(found.coverage**2, _MIN_KEYWORD_SHARE)
+        score = weights.exact_weight * found.exactness / (RANK_CONSTANT + 1)
+        for weight, rank in ((weights.vector_weight, vector.get(key)), (keyword_weight, keyword.get(key))):
             score += 0.0 if rank is None else weight / (RANK_CONSTANT + rank)
-        ranks[key] = Ranks(vector.get(key), keyword.get(key), exactness.get(key, 0.0), score)
+        ranks[key] = Ranks(vector.get(key), keyword.get(key), found.exactness, found.is_exact, score)
     return dict(sorted(ranks.items(), key=lambda item: -item[1].score))

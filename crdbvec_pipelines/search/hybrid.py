@@ -14,6 +14,7 @@ from crdbvec_pipelines.database.index.text_document import text_index_spec
 from crdbvec_pipelines.database.search.keywords import KeywordSearch
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors, NearestResult
 from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.search.evidence import Evidence, find_evidence
 from crdbvec_pipelines.search.fusion import Ranks, fuse
 from crdbvec_pipelines.search.text_query import QueryText
 
@@ -31,25 +32,25 @@ class Candidates:
         rows: Distance, which is None without a vector, then input, key and further columns of each row, by its key.
         by_vectors: The keys of those that the vectors found, nearest first.
         by_keywords: The keys of those that the keywords found, best first.
-        exactness: How much of the text stands verbatim in each row.
+        evidence: What each row contains of the text.
         nearest: The search by vectors; None for a keyword search.
     """
 
     rows: Mapping[str, Row]
     by_vectors: Sequence[str]
     by_keywords: Sequence[str]
-    exactness: Mapping[str, float]
+    evidence: Mapping[str, Evidence]
     nearest: NearestResult | None
 
     def ordered(self, weights: TextIndexSpec) -> dict[str, Ranks]:
         """Return the ranks of the rows by their key, best first."""
-        return fuse(self.by_vectors, self.by_keywords, self.exactness, weights)
+        return fuse(self.by_vectors, self.by_keywords, self.evidence, weights)
 
     def only_keywords(self) -> "Candidates":
         """Return what a keyword search finds."""
         rows = {key: self.rows[key] for key in self.by_keywords}
-        exactness = {key: self.exactness[key] for key in self.by_keywords}
-        return Candidates(rows, [], self.by_keywords, exactness, None)
+        evidence = {key: self.evidence[key] for key in self.by_keywords}
+        return Candidates(rows, [], self.by_keywords, evidence, None)
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,9 @@ class HybridSearch:
         by_keywords = {self._key(row[3:]): (row[0], *row[3:]) for row in matches}
         by_vectors = {self._key(row[1:]): row for row in (nearest.rows if nearest else ())}
         rows = {**by_keywords, **by_vectors}
-        exactness = {key: words.exactness(str(row[1])) for key, row in rows.items()}
-        return Candidates(rows, list(by_vectors), list(by_keywords), exactness, nearest)
+        evidence = find_evidence(words, [str(row[1]) for row in rows.values()])
+        found = dict(zip(rows, evidence, strict=True))
+        return Candidates(rows, list(by_vectors), list(by_keywords), found, nearest)
 
     def sql(self, text: str, vector: Vector | None, query: SearchQuery) -> list[str]:
         """Return the searches for the candidates as SQL text."""

@@ -1,4 +1,4 @@
-"""Plots of recall, measured over latency and predicted over the bytes that a search reads, and of search quality."""
+"""Plots of recall, measured over latency and predicted over bytes read, of search quality, and of texts."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -116,17 +116,44 @@ def _plot_judged(axes: Any, columns: "tuple[VectorColumn, VectorColumn]", judged
     axes.legend(loc="lower right", fontsize=7)
 
 
-def _new_figure() -> tuple[Any, Any]:
+def profile_plot(lengths: "Sequence[int]", window: int | None, distances: "Sequence[float]", title: str) -> bytes:
+    """Return the distributions of tokens per text and of distances to the nearest row, as a small PNG."""
+    figure, (above, below) = _new_figure(rows=2)
+    if lengths:
+        above.hist(lengths, bins=_logarithmic_bins(lengths), color="#4f43dd")
+        above.set_xscale("log")
+    if window is not None:
+        above.axvline(window, color="#c0392b", linewidth=1, linestyle="--", label=f"the model reads {window:,}")
+        above.legend(loc="upper right", fontsize=8)
+    if distances:
+        below.hist(distances, bins=40, color="#4f43dd")
+    above.set(xlabel="tokens of a text", ylabel="rows", title=title)
+    below.set(xlabel="distance to the nearest other row", ylabel="rows")
+    return _saved(figure)
+
+
+def _logarithmic_bins(lengths: "Sequence[int]") -> "Sequence[float]":
+    import numpy as np
+
+    first, last = max(1, min(lengths)), max(2, *lengths)
+    return [float(each) for each in np.geomspace(first, last + 1, 40)]
+
+
+def _new_figure(rows: int = 1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 3.4), dpi=90, layout="constrained")
-    return figure, figure.subplots()
+    figure = Figure(figsize=(5.2, 3.4 if rows == 1 else 4.6), dpi=90, layout="constrained")
+    return figure, figure.subplots(rows)
 
 
 def _png(figure: Any, axes: Any, lowest_recall: float, legend: str | None = None) -> bytes:
     axes.set_ylim(lowest_recall - 0.05, 1.02)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8, title=legend, title_fontsize=8)
+    return _saved(figure)
+
+
+def _saved(figure: Any) -> bytes:
     stream = BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()

@@ -1,20 +1,18 @@
 """The words of a query: which a keyword search looks for, and which must stand verbatim to count as an exact match."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from crdbvec_pipelines.database.index.text_document import DOCUMENT_CHARACTERS
 from crdbvec_pipelines.database.search.keywords import TextQuery
 
 # More words of a query add time and few rows.
 _MAX_TERMS = 64
 # More phrases than a question has; each costs one comparison for each row.
 _MAX_PHRASES = 4
-# Shorter sequences of words are frequent, so they say little about a text.
-_MIN_RUN_WORDS = 3
-_MIN_RUN_SHARE = 0.5
+# A shorter query is not a phrase.
+_MIN_PHRASE_WORDS = 3
 
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 _WORD = re.compile(r"\w+")
@@ -64,28 +62,17 @@ class QueryText:
                 terms.setdefault(_quoted(term.lower()))
         if not terms:
             return None
-        phrases = [*self.exact, *([self.text] if len(self.words) >= _MIN_RUN_WORDS else [])]
+        phrases = [*self.exact, *([self.text] if len(self.words) >= _MIN_PHRASE_WORDS else [])]
         return TextQuery(
             " | ".join(list(terms)[:_MAX_TERMS]),
             tuple(" <-> ".join(map(_quoted, _tokens(phrase))) for phrase in phrases[:_MAX_PHRASES]),
         )
 
-    def exactness(self, text: str) -> float:
-        """Return how much of the query stands verbatim in a text, from 0 to 1.
-
-        It is the share of the quoted words and identifiers, or of the longest sequence of words that both contain.
-        White space, and upper and lower case, make no difference.
-        """
-        text = " ".join(text[:DOCUMENT_CHARACTERS].split()).casefold()
-        matches = [pattern.search(text) is not None for pattern in self._patterns]
-        run = _longest_run(self.words, _WORD.findall(text)) if len(self.words) >= _MIN_RUN_WORDS else 0
-        share = run / len(self.words) if run >= _MIN_RUN_WORDS else 0.0
-        return max(sum(matches) / len(matches) if matches else 0.0, share if share >= _MIN_RUN_SHARE else 0.0)
-
     @cached_property
-    def _patterns(self) -> list[re.Pattern[str]]:
-        texts = (" ".join(each.split()).casefold() for each in self.exact)
-        return [re.compile(rf"(?<!\w){re.escape(each)}(?!\w)") for each in texts]
+    def exact_patterns(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
+        """Each exact part, without capital letters and repeated spaces, and what finds it in a text without them."""
+        parts = (" ".join(each.split()).casefold() for each in self.exact)
+        return tuple((part, re.compile(rf"(?<!\w){re.escape(part)}(?!\w)")) for part in parts)
 
 
 def identifiers(text: str) -> list[str]:
@@ -108,20 +95,3 @@ def _quoted(word: str) -> str:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.casefold() for word in _WORD.findall(text))
-
-
-def _longest_run(words: tuple[str, ...], text: Iterable[str]) -> int:
-    """Return the number of words of the longest sequence that is in both."""
-    positions: dict[str, list[int]] = {}
-    for position, word in enumerate(words):
-        positions.setdefault(word, []).append(position)
-    longest = 0
-    previous: dict[int, int] = {}
-    for word in text:
-        found = positions.get(word)
-        if found is None:
-            previous = {}
-            continue
-        previous = {position: previous.get(position - 1, 0) + 1 for position in found}
-        longest = max(longest, *previous.values())
-    return longest

@@ -68,6 +68,10 @@ METADATA: Mapping[str, Mapping[str, str]] = {
         "lag_p99_seconds": "The 99th percentile of the lag in the last day.",
         "tokens_last_day": "The tokens of the materializations of the last day; from maintenance.",
         "cost_last_day": "Their price.",
+        "profile": "What the texts of a sample are like, and which settings that suggests; from maintenance.",
+        "tokens_median": "The median number of tokens of these texts, untruncated.",
+        "tokens_lost": "The share of their tokens that are in no vector.",
+        "truncated": "The share of these texts that are longer than the window of the model.",
         "rows_embedded_before_retry": "Rows by partition that an attempt had embedded before the run was retried.",
     },
     "Observation of both vector columns by the jobs of a model migration": {

@@ -37,7 +37,8 @@ def test_text_index_is_built_shown_searched_and_removed(
     status = read_json("status")[0]
     assert (status["text_index"], status["text_index_state"]) == (built["text_index"], "built")
     hits = read_json("search", "--hybrid", "which text has the code x007z", "-l", 3)
-    assert [hits[0]["input"], hits[0]["keyword_rank"], hits[0]["exactness"]] == [TEXTS[7], 1, 1]
+    assert [hits[0]["input"], hits[0]["keyword_rank"], hits[0]["is_exact"]] == [TEXTS[7], 1, True]
+    assert 0 < hits[0]["exactness"] <= 1
     assert hits[0]["score"] > hits[1]["score"]
     assert f"keyword 1, exact) --> {key_text(INT_SHAPE.key(7))}\n" in invoke("search", "--hybrid", "x007z").stdout
     (hit,) = read_json("search", "--keyword", "x007z")

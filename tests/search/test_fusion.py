@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdbvec_pipelines.config import TextIndexSpec
+from crdbvec_pipelines.search.evidence import Evidence
 from crdbvec_pipelines.search.fusion import RANK_CONSTANT, fuse
 
 DEFAULT = TextIndexSpec()
@@ -13,9 +14,9 @@ ROWS = st.lists(st.integers(0, 30), unique=True, max_size=20)
 
 def test_score_is_the_weighted_sum_of_the_reciprocal_ranks() -> None:
     weights = TextIndexSpec(vector_weight=2, keyword_weight=3, exact_weight=4)
-    ranks = fuse(["a", "b"], ["c", "a"], {"a": 0.5}, weights)
+    ranks = fuse(["a", "b"], ["c", "a"], {"a": Evidence(coverage=0.8, exactness=0.5), "c": Evidence(1.0)}, weights)
     assert ranks["a"].score == pytest.approx(
-        2 / (RANK_CONSTANT + 1) + 3 / (RANK_CONSTANT + 2) + 2 / (RANK_CONSTANT + 1)
+        2 / (RANK_CONSTANT + 1) + 0.8**2 * 3 / (RANK_CONSTANT + 2) + 2 / (RANK_CONSTANT + 1)
     )
     assert (ranks["b"].vector, ranks["b"].keyword, ranks["c"].keyword) == (2, None, 1)
     assert list(ranks) == ["a", "c", "b"]
@@ -23,8 +24,20 @@ def test_score_is_the_weighted_sum_of_the_reciprocal_ranks() -> None:
 
 def test_an_exact_match_comes_before_every_row_without_one() -> None:
     others = [f"row {number}" for number in range(40)]
-    ranks = fuse(others, [*others, "exact"], {"exact": 1.0}, DEFAULT)
+    ranks = fuse(others, [*others, "exact"], {"exact": Evidence(1.0, 1.0)}, DEFAULT)
     assert next(iter(ranks)) == "exact"
+
+
+def test_the_first_row_of_one_search_comes_before_the_last_rows_of_both() -> None:
+    last = [f"row {number}" for number in range(48)]
+    ranks = list(fuse(["first", *last], last, {key: Evidence(1.0) for key in last}, DEFAULT))
+    assert ranks.index("first") < ranks.index("row 47")
+
+
+def test_a_keyword_rank_counts_by_what_the_row_contains_of_the_query() -> None:
+    evidence = {"frequent": Evidence(0.2), "rare": Evidence(0.8)}
+    assert list(fuse([], ["frequent", "rare"], evidence, DEFAULT)) == ["rare", "frequent"]
+    assert next(iter(fuse(["near"], ["frequent"], evidence, DEFAULT))) == "near"
 
 
 @given(ROWS, ROWS)

@@ -1,4 +1,4 @@
-"""Words, identifiers and phrases of a query, and how much of it stands verbatim in a text."""
+"""Words, identifiers and phrases of a query."""
 
 import pytest
 
@@ -39,20 +39,3 @@ def test_long_queries_are_limited_and_blank_ones_find_nothing() -> None:
     assert found is not None
     assert (found.terms.count("|"), len(found.phrases)) == (63, 4)
     assert QueryText("?! …").for_server() is None
-
-
-@pytest.mark.parametrize(
-    ("query", "text", "exactness"),
-    [
-        ("why did ab12cd fail", "request AB12CD was rejected", 1),
-        ("why did ab12cd fail", "request ab12cde was rejected", 0),
-        ("ab12cd or ef34", "request ab12cd", 0.5),
-        ('"vector index"', "a vector\n  index", 1),
-        ('"vector index"', "an index of a vector", 0),
-        ("the beam of the search", "It widens the beam of\nthe search.", 1),
-        ("the beam of the wide search", "the beam of the narrow search", 4 / 6),
-        ("a bird that cannot fly", "a plane that can", 0),
-    ],
-)
-def test_exactness(query: str, text: str, exactness: float) -> None:
-    assert QueryText(query).exactness(text) == pytest.approx(exactness)

@@ -132,6 +132,11 @@ class NearestNeighbors:
         return self._column
 
     @property
+    def has_index(self) -> bool:
+        """Whether there is a vector index that some searches may use."""
+        return bool(self._indexes)
+
+    @property
     def effort(self) -> SearchEffort:
         """The search effort of the index that a search for all rows uses; the server's default kind without one."""
         index = self._indexes.get(self._choose(SearchQuery()).index or "")

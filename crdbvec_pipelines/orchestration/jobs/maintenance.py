@@ -19,6 +19,7 @@ from crdbvec_pipelines.keyspace import parse_partition_key
 from crdbvec_pipelines.orchestration.asset_names import AssetNames, run_tags
 from crdbvec_pipelines.orchestration.assets.check_results import report_checks
 from crdbvec_pipelines.orchestration.assets.metadata import materialization
+from crdbvec_pipelines.orchestration.assets.profile import profile_observation
 from crdbvec_pipelines.orchestration.assets.usage import usage_observation
 from crdbvec_pipelines.orchestration.failures import as_dagster_failures
 from crdbvec_pipelines.orchestration.instance.connections import keep_connections_open
@@ -30,8 +31,8 @@ from crdbvec_pipelines.orchestration.instance.dagster_internals import (
 from crdbvec_pipelines.orchestration.instance.prune import prune_runs
 from crdbvec_pipelines.orchestration.partitions.sync import code_location, sync_partitions
 from crdbvec_pipelines.orchestration.resources import background_database
+from crdbvec_pipelines.profile.table import profile_ranges
 from crdbvec_pipelines.refresh.completion import complete_range
-from crdbvec_pipelines.refresh.input_sample import sample_column
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.telemetry.runs import run_metrics
 from crdbvec_pipelines.telemetry.state import read_gauges
@@ -93,11 +94,14 @@ def build_maintenance(spec: VectorColumn, names: AssetNames, registry: ModelRegi
                 read_gauges(metrics, rows)
             age = oldest_pending_seconds(column)
             extra = {} if age is None else {"oldest_pending_seconds": round(age, 3)}
-            sample = sample_column(column, encoder, [parse_partition_key(key, spec.table) for key in plan.keys])
+            profile = profile_ranges(column, encoder, [parse_partition_key(key, spec.table) for key in plan.keys])
+            sample = None if profile is None else profile.texts.sample
             lag = measure_lag(column, with_edited=True)
             delete_expired_lags(column)
             for name, passed in report_checks(context.instance, names, spec, total, sample, extra, lag).items():
                 context.log.info(f"check {name}: {'passed' if passed else 'warns'}")
+            if profile is not None and profile.texts.rows:
+                context.log_event(profile_observation(names, spec, profile))
             context.log_event(usage_observation(column, names))
             delete_expired_usage(column)
             prune_runs(context, names, spec.keep_runs_days)

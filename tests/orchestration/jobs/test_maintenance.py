@@ -89,6 +89,22 @@ def materializations(project: Project) -> int:
     return len(project.instance.fetch_materializations(project.asset, limit=1_000).records)
 
 
+def test_asset_has_the_profile_of_its_texts(
+    url: str, connection: psycopg.Connection, build_project: BuildProject
+) -> None:
+    create_table(connection, INT_SHAPE, ["a kakapo", "a kakapo", "many words " * 300])
+    project = build_project(url, model="hf_st_all_minilm_l6")
+    assert project.run("maintain").success
+    events = project.instance.fetch_observations(project.asset, limit=10).records
+    observed = [each.asset_observation.metadata for each in events if each.asset_observation]
+    (metadata,) = [each for each in observed if "profile" in each]
+    assert 0.5 < float(str(metadata["tokens_lost"].value)) < 1
+    assert metadata["truncated"].value == pytest.approx(1 / 3, abs=1e-4)
+    text = str(metadata["profile"].value)
+    assert "- `search --distinct`: 66.7% of the rows have the same input" in text
+    assert "kakapo" not in text
+
+
 def test_checks_that_warn_do_not_fail_the_run(
     url: str, connection: psycopg.Connection, build_project: BuildProject
 ) -> None:
