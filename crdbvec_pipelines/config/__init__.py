@@ -1,5 +1,6 @@
 """The configuration: crdbvec.yaml as typed, validated values. This module contains the public names."""
 
+from crdbvec_pipelines.config.database import DEFAULT_DATABASE, URL_VARIABLE, DatabaseSpec, EnvironmentVariable
 from crdbvec_pipelines.config.load import (
     CONFIG_VARIABLE,
     DEFAULT_FILE,
@@ -9,22 +10,7 @@ from crdbvec_pipelines.config.load import (
     vector_column,
 )
 from crdbvec_pipelines.config.migration import MigrationSpec
-from crdbvec_pipelines.config.schema import (
-    DEFAULT_DATABASE,
-    MAX_BATCH_SIZE,
-    MAX_WORKERS,
-    URL_VARIABLE,
-    DatabaseSpec,
-    EnvironmentVariable,
-    Executor,
-    ExistingVectors,
-    ModelsSpec,
-    ProjectConfig,
-    QualityOfService,
-    Staleness,
-    TemplateParts,
-    VectorColumn,
-)
+from crdbvec_pipelines.config.project import ModelsSpec, ProjectConfig
 from crdbvec_pipelines.config.sections import (
     METRICS,
     ChecksSpec,
@@ -37,6 +23,16 @@ from crdbvec_pipelines.config.sections import (
     PartitionsSpec,
     Splitter,
     TextIndexSpec,
+)
+from crdbvec_pipelines.config.template import TemplateParts
+from crdbvec_pipelines.config.vector_column import (
+    MAX_BATCH_SIZE,
+    MAX_WORKERS,
+    Executor,
+    ExistingVectors,
+    QualityOfService,
+    Staleness,
+    VectorColumn,
 )
 
 __all__ = [

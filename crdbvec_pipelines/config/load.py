@@ -1,4 +1,4 @@
-"""Reading crdbvec.yaml, or values from another source, into the models of `schema`."""
+"""Reading crdbvec.yaml, or values from another source, into the models of `project` and `vector_column`."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from crdbvec_pipelines.config.database import DatabaseSpec
 from crdbvec_pipelines.config.messages import validation_messages
 from crdbvec_pipelines.config.migration import MigrationSpec
-from crdbvec_pipelines.config.schema import DatabaseSpec, ModelsSpec, ProjectConfig, VectorColumn
+from crdbvec_pipelines.config.project import ModelsSpec, ProjectConfig
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
     FollowSpec,
@@ -18,6 +19,7 @@ from crdbvec_pipelines.config.sections import (
     PartitionsSpec,
     TextIndexSpec,
 )
+from crdbvec_pipelines.config.vector_column import VectorColumn
 from crdbvec_pipelines.config.yaml_file import read_yaml
 from crdbvec_pipelines.errors import ConfigurationError
 

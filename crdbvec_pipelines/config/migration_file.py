@@ -11,7 +11,8 @@ import yaml
 from crdbvec_pipelines.config.entry_edit import EntryNotEditable, remove_key, set_key
 from crdbvec_pipelines.config.load import load_config, parse_config
 from crdbvec_pipelines.config.migration import MigrationSpec
-from crdbvec_pipelines.config.schema import ProjectConfig, VectorColumn
+from crdbvec_pipelines.config.project import ProjectConfig
+from crdbvec_pipelines.config.vector_column import VectorColumn
 from crdbvec_pipelines.config.yaml_file import read_yaml
 from crdbvec_pipelines.errors import ConfigurationError
 

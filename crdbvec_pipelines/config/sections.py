@@ -1,7 +1,7 @@
 """The nested parts of an entry of `vectors`: partitions, follow sensor, freshness, checks, indexes, chunks."""
 
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -38,6 +38,10 @@ Splitter = Literal["text", "markdown", "code"]
 
 Severity = Literal["error", "warn"]
 """How serious it is that a check does not pass."""
+
+
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+"""A name that Dagster accepts as a part of its names."""
 
 
 class Spec(BaseModel):

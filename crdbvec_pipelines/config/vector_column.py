@@ -1,17 +1,13 @@
-"""crdbvec.yaml as pydantic models: the whole file, its database and models, and an entry of `vectors`.
+"""An entry of `vectors` in crdbvec.yaml: one vector column.
 
-`sections` contains the nested parts of an entry; `load` reads the file, and `messages` formats the errors. Nothing here
-connects to a database, imports a model wrapper or imports Dagster. What can only be checked on the server, such as
-whether a column exists, is checked in `database.table`.
+`sections` contains the nested parts of an entry. Nothing here connects to a database, imports a model wrapper or
+imports Dagster. What can only be checked on the server, such as whether a column exists, is checked in
+`database.table`.
 """
 
-import os
 import re
-import string
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
@@ -31,14 +27,11 @@ from crdbvec_pipelines.config.sections import (
     PartitionsSpec,
     Spec,
     TextIndexSpec,
+    Word,
 )
+from crdbvec_pipelines.config.template import TemplateParts, template_parts
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.naming import TableName
-
-URL_VARIABLE = "CRDBVEC_URL"
-
-DEFAULT_DATABASE = "default"
-"""What commands call the database of the key `database`, which has no name in the file."""
 
 Staleness = Literal["fingerprint", "trigger", "nulls_only"]
 """How edited rows are found: by comparing fingerprints, by a trigger as well, or not at all."""
@@ -56,83 +49,6 @@ MAX_BATCH_SIZE = 10_000
 """Rows per batch. The vectors of the largest batch take about 160 MB at 4,096 dimensions."""
 MAX_WORKERS = 64
 """Batches encoded at the same time: as many as there are cores in a large server."""
-
-
-# A URL in place of a name contains other characters. It may contain a password, so no message repeats it.
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NO_VARIABLE = "must be {env: <the variable that contains the URL>}, or a URL without a password"
-
-
-class EnvironmentVariable(Spec):
-    """A value that is read from the environment when it is needed, so that no file contains it."""
-
-    env: str = Field(min_length=1, description="The name of the environment variable.")
-
-    def read(self) -> str:
-        """Return the variable's value.
-
-        Raises:
-            ConfigurationError: The variable is not set.
-        """
-        value = os.environ.get(self.env)
-        if not value:
-            if _VARIABLE.fullmatch(self.env) is None:
-                raise ConfigurationError(f"database.url: {_NO_VARIABLE}.")
-            raise ConfigurationError(
-                f"The environment variable {self.env} is not set; set it to the database's URL, "
-                "for example postgresql://user:password@host:26257/database?sslmode=verify-full."
-            )
-        return value
-
-
-# In a URL's query or in the form `host=... password=...`; libpq accepts both.
-_PASSWORD = re.compile(r"(?:^|[?&\s])(?:ssl)?password\s*=", re.IGNORECASE)
-
-
-def _url_without_password(value: object) -> object:
-    if isinstance(value, EnvironmentVariable):
-        return value
-    if isinstance(value, str):
-        if urlsplit(value).password or _PASSWORD.search(value):
-            raise ValueError("contains a password; write {env: CRDBVEC_URL} here and set that variable to the URL")
-        return value
-    if isinstance(value, Mapping) and set(value) == {"env"} and _VARIABLE.fullmatch(str(value["env"])):
-        return EnvironmentVariable(env=value["env"])
-    raise ValueError(_NO_VARIABLE)
-
-
-class DatabaseSpec(Spec):
-    """The database that contains the tables."""
-
-    url: Annotated[EnvironmentVariable | str, BeforeValidator(_url_without_password)] = Field(
-        default=EnvironmentVariable(env=URL_VARIABLE),
-        description="The URL of the database, with any scheme of CockroachDB, PostgreSQL or SQLAlchemy "
-        "(`cockroachdb://`, `postgresql+psycopg://`). `{env: NAME}` reads it from an environment variable; a URL may "
-        "also be written here, but not with a password.",
-    )
-    reply_timeout_seconds: float = Field(
-        default=60,
-        ge=1,
-        description="Seconds without a reply after which a connection counts as lost, unless the server is still "
-        "executing the statement; 1 or more.",
-    )
-
-    def read_url(self) -> str:
-        """Return the URL, from the environment if the file refers to a variable.
-
-        Raises:
-            ConfigurationError: The environment variable is not set.
-        """
-        return self.url if isinstance(self.url, str) else self.url.read()
-
-
-class ModelsSpec(Spec):
-    """The folders of model wrappers besides the built-in ones, and the settings of the models."""
-
-    directories: tuple[Path, ...] = Field(default=(), description="Folders with your own model wrappers.")
-    settings: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=dict, description="The settings of each model, by its name."
-    )
 
 
 def _columns(value: object) -> object:
@@ -169,25 +85,6 @@ _INPUT_SCHEMA = {
         {"type": "object", "properties": {"template": {"type": "string"}}, "required": ["template"]},
     ]
 }
-_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-
-
-TemplateParts = tuple[tuple[str, str | None], ...]
-"""A template as (literal text, following column or None), in order."""
-
-
-def _template_parts(template: str | None, key: str) -> TemplateParts:
-    unsupported = ValueError(f"{key} supports plain {{column}} placeholders only; write {{{{ and }}}} for braces")
-    parts = []
-    try:
-        for literal, field, format_spec, conversion in string.Formatter().parse(template or ""):
-            if field is not None and (not field or format_spec or conversion):
-                raise unsupported
-            parts.append((literal, field))
-    except ValueError:
-        # A brace without its counterpart.
-        raise unsupported from None
-    return tuple(parts)
 
 
 def _check_owner(owner: str) -> str:
@@ -342,14 +239,14 @@ class VectorColumn(Spec):
         description="The key of an asset of your project that is the table, such as `[analytics, passage]`, for the "
         "lineage; by default an asset is made for the table.",
     )
-    group: _Word | None = Field(
+    group: Word | None = Field(
         default=None, description="The group of the assets in Dagster; by default the name of the table."
     )
     owners: tuple[Annotated[str, AfterValidator(_check_owner)], ...] = Field(
         default=(), description="The owners of the assets in Dagster: e-mail addresses, or `team:name`."
     )
     tags: Mapping[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster.")
-    pool: _Word | None = Field(
+    pool: Word | None = Field(
         default=None,
         description="The concurrency pool of Dagster of the assets' steps, of which as many run at the same time as "
         "the pool has slots; by default none.",
@@ -419,7 +316,7 @@ class VectorColumn(Spec):
     @property
     def template_parts(self) -> TemplateParts:
         """The template as (literal text, following column or None), in order; empty without a template."""
-        return _template_parts(self.template, "template")
+        return template_parts(self.template, "template")
 
     @property
     def chunking(self) -> ChunksSpec | None:
@@ -429,7 +326,7 @@ class VectorColumn(Spec):
     @property
     def chunk_prefix_parts(self) -> TemplateParts:
         """The text before each chunk as `template_parts`; empty without one."""
-        return _template_parts(self.chunking.prefix if self.chunking else None, "chunks.prefix")
+        return template_parts(self.chunking.prefix if self.chunking else None, "chunks.prefix")
 
     @property
     def encoded_columns(self) -> tuple[str, ...]:
@@ -491,118 +388,3 @@ class VectorColumn(Spec):
     def __str__(self) -> str:
         name = f"{self.table}.{self.output}"
         return f"{self.database}/{name}" if self.database else name
-
-
-class ProjectConfig(Spec):
-    """The whole of crdbvec.yaml."""
-
-    database: DatabaseSpec = Field(default=DatabaseSpec(), description="The database that contains the tables.")
-    databases: Mapping[_Word, DatabaseSpec] = Field(
-        default_factory=dict,
-        description="Further databases by their names, each with the keys of `database`; an entry of `vectors` names "
-        "the one of its table.",
-    )
-    models: ModelsSpec = Field(default=ModelsSpec(), description="Your own model wrappers, and the models' settings.")
-    asset_prefix: tuple[_Word, ...] = Field(
-        default=(),
-        description="The first parts of every asset key in Dagster, such as `[warehouse]`; letters, digits and `_`.",
-    )
-    name_prefix: _Word | None = Field(
-        default=None,
-        description="The first part of the names of jobs, sensors and schedules in Dagster, for a project with several "
-        "configurations that have outputs of the same name.",
-    )
-    resource_key: _Word = Field(
-        default="cockroach",
-        description="The key of the database's resource in Dagster, for a project with several databases.",
-    )
-    vectors: tuple[VectorColumn, ...] = Field(
-        min_length=1, description="A list with one entry per vector column; at least one."
-    )
-    _file: Path | None = PrivateAttr(default=None)
-    _lines: Sequence[int] = PrivateAttr(default=())
-
-    @property
-    def file(self) -> Path | None:
-        """The file that the configuration was read from; None if it comes from another source."""
-        return self._file
-
-    @property
-    def lines(self) -> Sequence[int]:
-        """The lines of the file, from 1, in which the entries of `vectors` begin; empty without a file."""
-        return self._lines
-
-    def read_from(self, file: Path, lines: Sequence[int]) -> Self:
-        """Set the file that the configuration was read from and the lines of its entries; return the configuration."""
-        self._file = file
-        self._lines = lines
-        return self
-
-    def with_second_columns(self) -> Self:
-        """Return the configuration in which the second column of each model migration is an entry after its own."""
-        if any(vector.second_of is not None for vector in self.vectors):
-            return self
-        columns: list[VectorColumn] = []
-        lines: list[int] = []
-        for position, vector in enumerate(self.vectors):
-            added = [vector, *filter(None, [vector.second_column()])]
-            columns += added
-            lines += len(added) * list(self._lines[position : position + 1])
-        expanded = self.model_copy(update={"vectors": tuple(columns)})
-        expanded._lines = lines
-        return expanded
-
-    def database_named(self, name: str | None) -> DatabaseSpec:
-        """Return a database of `databases` by its name; without a name, `database`.
-
-        Raises:
-            ConfigurationError: There is no database of this name.
-        """
-        if name is None:
-            return self.database
-        if name not in self.databases:
-            raise ConfigurationError(_unknown_database(name, self.databases))
-        return self.databases[name]
-
-    def resource_key_of(self, name: str | None) -> str:
-        """Return the key of the resource in Dagster of a database, which is the name of one of `databases`."""
-        return name or self.resource_key
-
-    @model_validator(mode="after")
-    def _check_databases(self) -> Self:
-        for taken, what in ((self.resource_key, "resource_key"), (DEFAULT_DATABASE, "the database of `database`")):
-            if taken in self.databases:
-                raise ValueError(f"the database {taken} of databases has the name of {what}; choose another one")
-        for vector in self.vectors:
-            if vector.database is not None and vector.database not in self.databases:
-                raise ValueError(f"{vector}: {_unknown_database(vector.database, self.databases)}".rstrip("."))
-        return self
-
-    @model_validator(mode="after")
-    def _check_limits(self) -> Self:
-        for limit in ("max_rows_per_second", "max_connections"):
-            of_table: dict[tuple[str | None, TableName], int | None] = {}
-            for vector in self.vectors:
-                value = getattr(vector, limit)
-                if of_table.setdefault((vector.database, vector.table), value) != value:
-                    raise ValueError(
-                        f"{limit} limits the table {vector.table}; write the same value in all of its entries"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _check_unique(self) -> Self:
-        seen: set[tuple[str | None, TableName, str]] = set()
-        for vector in self.with_second_columns().vectors:
-            for output in filter(None, (vector.output, vector.fingerprint_column)):
-                if (vector.database, vector.table, output) in seen:
-                    raise ValueError(
-                        f"two entries of vectors write {vector.table}.{output}; change the output of one of them"
-                    )
-                seen.add((vector.database, vector.table, output))
-        return self
-
-
-def _unknown_database(name: str, databases: Mapping[str, DatabaseSpec]) -> str:
-    known = f"the names there are {', '.join(databases)}" if databases else "there are none"
-    return f"databases has no database {name}; {known}. Add it, or change the name."
