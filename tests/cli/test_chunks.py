@@ -88,3 +88,14 @@ def test_what_chunks_do_not_support_is_rejected(configured: Path, invoke: Invoke
     assert "reuse_vectors is for one vector a row" in invoke("embed").stderr
     write_config(configured, {**ENTRY, "long_inputs": "truncate"})
     assert "write long_inputs: chunks" in invoke("embed").stderr
+
+
+def test_evaluate_and_profile_count_rows(configured: Path, invoke: Invoke, read_json: Json) -> None:
+    invoke("embed")
+    evaluated = read_json("evaluate", "--make", 8, "-k", 11)
+    assert evaluated["questions"] > 0
+    # All rows are among the hits, each once: a row that is missing or counted twice would change the recall.
+    assert {each["recall"]["value"] for each in evaluated["qualities"] if each["mode"] == "vector"} == {1.0}
+    (profile,) = read_json("profile")
+    # The row without content has nothing to profile.
+    assert profile["rows"] == 11
