@@ -83,4 +83,6 @@ def cost_of(reports: Iterable[tuple[VectorColumn, RefreshReport]]) -> float | No
 
 def numbers(report: RefreshReport, cost: float | None) -> dict[str, object]:
     """Return the counts of a report and the price of its tokens for JSON output."""
-    return {**asdict(report), "rows_per_second": round(report.rows_per_second, 1), "cost": cost}
+    counts = {**asdict(report), "rows_per_second": round(report.rows_per_second, 1), "cost": cost}
+    del counts["pictures"]
+    return {**counts, "pictures": report.pictures.numbers} if report.pictures else counts

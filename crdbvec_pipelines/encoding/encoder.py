@@ -20,6 +20,7 @@ from crdbvec_pipelines.encoding.backends import Backend, EncodedTexts, TokenCoun
 from crdbvec_pipelines.encoding.contract import ModelModule
 from crdbvec_pipelines.encoding.error_translation import translate_encoding_errors, translate_wrapper_errors
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError, RowsRejected
+from crdbvec_pipelines.encoding.picture_summary import PictureSummary
 from crdbvec_pipelines.encoding.reasons import Reason
 from crdbvec_pipelines.encoding.validation import (
     check_flags,
@@ -42,6 +43,7 @@ class EncodedBatch:
             (rows,); None if the model does not report it.
         tokens: How many tokens the model has read; 0 if it does not report it.
         chunks: For each row, its chunks with their vectors, in place of `vectors`; None for one vector a row.
+        pictures: The pictures that the model has read; None if the inputs are no pictures.
     """
 
     vectors: Vectors
@@ -49,6 +51,7 @@ class EncodedBatch:
     unknown_shares: NDArray[np.float32] | None = None
     tokens: int = 0
     chunks: tuple[ChunkSet, ...] | None = None
+    pictures: PictureSummary | None = None
 
     @property
     def embeddings(self) -> Sequence[Embedding]:
@@ -61,7 +64,7 @@ class EncodedBatch:
         shares = self.unknown_shares
         kept_shares = None if shares is None else shares[kept]
         chunks = self.chunks and tuple(each for each, is_kept in zip(self.chunks, kept, strict=True) if is_kept)
-        return EncodedBatch(self.vectors[kept], self.truncated[kept], kept_shares, self.tokens, chunks)
+        return EncodedBatch(self.vectors[kept], self.truncated[kept], kept_shares, self.tokens, chunks, self.pictures)
 
 
 class Encoder:
@@ -200,6 +203,7 @@ class Encoder:
                 check_flags(texts.truncated, len(batch), where),
                 check_unknown_shares(texts.unknown_shares, len(batch), where),
                 texts.tokens,
+                pictures=texts.pictures,
             )
             return _accepted(encoded, {**self._zero_vectors(vectors, where), **unusable, **texts.failures}, where)
         with translate_encoding_errors(where), self._call_lock:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.errors import InputRejected
+from crdbvec_pipelines.encoding.picture_summary import PictureSize
 from crdbvec_pipelines.encoding.reasons import Reason
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ def decode_picture(data: object, *, side: int = DEFAULT_SIDE, max_pixels: int = 
     Raises:
         InputRejected: The data is not a picture, is damaged, or has too many pixels.
     """
+    return read_picture(data, side=side, max_pixels=max_pixels)[0]
+
+
+def read_picture(
+    data: object, *, side: int = DEFAULT_SIDE, max_pixels: int = MAX_PIXELS
+) -> "tuple[Image, str, PictureSize]":
+    """Decode a picture as `decode_picture` does, and return its format and its size, too."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InputRejected(reason=Reason.WRONG_TYPE, detail=type(data).__name__)
     content = bytes(data)
@@ -61,8 +69,10 @@ def decode_picture(data: object, *, side: int = DEFAULT_SIDE, max_pixels: int = 
         # The number of pixels is checked here, by `max_pixels`.
         warnings.simplefilter("ignore")
         with _open(content) as opened:
+            size = PictureSize(len(content), opened.width * opened.height)
             _judge(opened, side, max_pixels)
-            return _upright(_reduced(opened, side), _orientation(opened))
+            file_format = str(opened.format)
+            return _upright(_reduced(opened, side), _orientation(opened)), file_format, size
 
 
 def _open(content: bytes) -> "ImageFile":

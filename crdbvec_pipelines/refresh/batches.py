@@ -13,8 +13,9 @@ from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
 from crdbvec_pipelines.database.sqlstate import FailureStatus
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
+from crdbvec_pipelines.encoding.picture_summary import NO_PICTURES, PictureSummary
 from crdbvec_pipelines.errors import CrdbvecError
-from crdbvec_pipelines.refresh.bisect import PartSize, bisect_batch, classify_database_error, encode_parts
+from crdbvec_pipelines.refresh.bisect import BisectResult, PartSize, bisect_batch, classify_database_error, encode_parts
 from crdbvec_pipelines.refresh.cache import CachedVector, VectorCache
 from crdbvec_pipelines.refresh.model_check import FailureRun, KnownInput, Pair
 from crdbvec_pipelines.refresh.stored_vectors import StoredVectors
@@ -34,6 +35,7 @@ class EncodedRows:
         failures: The rows that the model rejected.
         tokens: How many tokens the model has read; 0 if it does not report it.
         seconds: How long the encoding took.
+        pictures: The pictures among the inputs, with those that the model rejected.
     """
 
     rows: list[PendingRow]
@@ -44,6 +46,7 @@ class EncodedRows:
     failures: list[RowFailure]
     tokens: int
     seconds: float
+    pictures: PictureSummary = NO_PICTURES
 
 
 def encode_rows(
@@ -116,6 +119,18 @@ def encode_rows(
         failures=[_row_failure(row, *errors[row.fingerprint]) for row in rows if row.fingerprint in errors],
         tokens=sum(encoded.tokens for _, encoded in result.results),
         seconds=seconds,
+        pictures=_pictures(rows, result),
+    )
+
+
+def _pictures(rows: Sequence[PendingRow], result: BisectResult[EncodedBatch]) -> PictureSummary:
+    """Return the pictures among the encoded inputs; a binary input counts as one, also if nothing was encoded."""
+    found = [encoded.pictures for _, encoded in result.results if encoded.pictures is not None]
+    summary = sum(found, NO_PICTURES)
+    if not found and not isinstance(rows[0].input, (bytes, memoryview)):
+        return summary
+    return summary.with_rejected(
+        error.reason.value for _, error, _ in result.failures if isinstance(error, EncodingError)
     )
 
 

@@ -270,6 +270,7 @@ class _Refresh:
             rows_deduplicated=encoded.deduplicated,
             rows_failed=len(failures),
             tokens_encoded=encoded.tokens,
+            pictures=encoded.pictures,
             slowest_batch_seconds=encoded.seconds,
             failed_keys=_keys(failures),
         )

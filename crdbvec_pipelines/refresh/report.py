@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from crdbvec_pipelines.database.rows.vector_rows import PendingRow
+from crdbvec_pipelines.encoding.picture_summary import NO_PICTURES, PictureSummary
 from crdbvec_pipelines.keyspace import Bound
 
 _MAX_FAILED_KEYS = 5
@@ -33,6 +34,7 @@ class RefreshReport:
         seconds: Wall-clock time.
         slowest_batch_seconds: The longest time for which a batch was encoded.
         failed_keys: The keys of some failed rows.
+        pictures: The pictures among the inputs that were encoded or rejected by the model.
     """
 
     batches: int = 0
@@ -51,6 +53,7 @@ class RefreshReport:
     seconds: float = 0.0
     slowest_batch_seconds: float = 0.0
     failed_keys: tuple[Bound, ...] = ()
+    pictures: PictureSummary = NO_PICTURES
 
     def __add__(self, other: "RefreshReport") -> "RefreshReport":
         sums = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}

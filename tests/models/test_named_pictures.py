@@ -115,7 +115,12 @@ def test_pictures_of_a_table_are_found_by_text_by_key_and_by_file(
         )
         cursor.execute("INSERT INTO photos VALUES (99, 0, %s), (100, 0, NULL)", [contents[0][:60]])
     # The damaged picture is a failed row.
-    assert invoke("embed").exit_code == 3
+    embedded = invoke("embed", "--json")
+    assert embedded.exit_code == 3
+    pictures = json.loads(embedded.stdout)["pictures"]
+    assert (pictures["formats"], pictures["rejected"]) == ({"PNG": 12}, {"damaged": 1})
+    assert pictures["bytes"]["max"] == max(map(len, contents))
+    assert pictures["pixels"] == {"min": 1_920, "median": 1_920, "p95": 1_920, "max": 1_920}
     (error,) = read_json("errors", "list")
     assert "damaged" in json.dumps(error)
     vectors = clip.encode(list(enumerate(contents))).vectors

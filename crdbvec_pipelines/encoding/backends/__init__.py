@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.errors import InputRejected
+from crdbvec_pipelines.encoding.picture_summary import PictureSummary
 
 Vectors = NDArray[np.float32]
 
@@ -27,6 +28,7 @@ class EncodedTexts(NamedTuple):
         failures: The errors of the texts that the model rejected, by their position.
         tokens: How many tokens the model has read, special tokens included and padding excluded; 0 if the backend does
             not count them.
+        pictures: The pictures that the model has read; None if the inputs are no pictures.
     """
 
     vectors: Vectors
@@ -34,6 +36,7 @@ class EncodedTexts(NamedTuple):
     unknown_shares: NDArray[np.float32] | None = None
     failures: Mapping[int, InputRejected] = {}
     tokens: int = 0
+    pictures: PictureSummary | None = None
 
 
 class TokenCount(NamedTuple):

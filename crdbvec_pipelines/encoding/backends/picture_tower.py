@@ -5,11 +5,11 @@ decoded pictures only: it would open a path or a URL.
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from crdbvec_pipelines.encoding.backends.sentence_model import load_sentence_tra
 from crdbvec_pipelines.encoding.backends.variant import Variant
 from crdbvec_pipelines.encoding.errors import InputRejected
 from crdbvec_pipelines.encoding.picture_locations import PictureLocations
-from crdbvec_pipelines.encoding.pictures import MAX_PIXELS, decode_picture
+from crdbvec_pipelines.encoding.picture_summary import PictureSize, PictureSummary
+from crdbvec_pipelines.encoding.pictures import MAX_PIXELS, read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    _Decoded: TypeAlias = tuple[Image, str, PictureSize]
 
 # Pictures that are encoded at the same time; at 1,024 pixels per side, they take 64 MB while they are prepared.
 _BATCH_PICTURES = 16
@@ -68,12 +71,17 @@ class PictureTower:
         parts: list[tuple[list[int], Any]] = []
         positions: list[int] = []
         pictures: list[Image] = []
+        formats: Counter[str] = Counter()
+        sizes: list[PictureSize] = []
         for position, decoded in enumerate(self._decoded(contents)):
             if isinstance(decoded, InputRejected):
                 failures[position] = decoded
             else:
+                picture, file_format, size = decoded
                 positions.append(position)
-                pictures.append(decoded)
+                pictures.append(picture)
+                formats[file_format] += 1
+                sizes.append(size)
             if len(pictures) == self._batch:
                 parts.append((positions, self._vectors(pictures)))
                 positions, pictures = [], []
@@ -83,11 +91,12 @@ class PictureTower:
         vectors = np.ones((len(contents), self._dim), np.float32)
         for rows, values in parts:
             vectors[rows] = values
-        return EncodedTexts(vectors, np.zeros(len(contents), np.bool_), None, failures)
+        summary = PictureSummary(dict(formats), sizes=tuple(sizes))
+        return EncodedTexts(vectors, np.zeros(len(contents), np.bool_), None, failures, pictures=summary)
 
-    def _decoded(self, contents: Sequence[object]) -> "Iterator[Image | InputRejected]":
+    def _decoded(self, contents: Sequence[object]) -> "Iterator[_Decoded | InputRejected]":
         """Yield the decoded pictures in order, decoded in another thread at most one batch ahead."""
-        waiting: deque[Future[Image | InputRejected]] = deque()
+        waiting: deque[Future[_Decoded | InputRejected]] = deque()
         threads = _DECODING_THREADS if self._locations is None else _READING_THREADS
         with ThreadPoolExecutor(threads, thread_name_prefix="crdbvec-decode") as pool:
             for content in contents:
@@ -97,19 +106,19 @@ class PictureTower:
             while waiting:
                 yield waiting.popleft().result()
 
-    def _decode(self, content: object) -> "Image | InputRejected":
+    def _decode(self, content: object) -> "_Decoded | InputRejected":
         from PIL import Image
 
         try:
             if isinstance(content, str) and self._locations is not None:
                 content = self._locations.read(content)
             with self._decoding:
-                picture = decode_picture(content, max_pixels=self._max_pixels)
+                picture, file_format, size = read_picture(content, max_pixels=self._max_pixels)
         except InputRejected as error:
             return error
         # Models read three channels; transparent areas count as white.
         white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
+        return Image.alpha_composite(white, picture).convert("RGB"), file_format, size
 
     def _vectors(self, pictures: "Sequence[Image]") -> Any:
         import torch

@@ -8,6 +8,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.chunks.table import chunk_definition, chunk_table_name
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
+from crdbvec_pipelines.encoding.picture_summary import PictureSummary
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
 from crdbvec_pipelines.refresh.completion import Completion
 from crdbvec_pipelines.refresh.report import RefreshReport
@@ -18,6 +19,9 @@ ROW_COUNT = "dagster/partition_row_count"
 
 TOKENS = "tokens_encoded"
 """The tokens that the model has read, for a model that counts them."""
+
+PICTURES = "pictures"
+"""The formats and sizes of the pictures that were encoded, and the reasons for which others were rejected, as JSON."""
 
 COUNTS = "counts"
 """The metadata with the numbers that are not plotted, as JSON."""
@@ -113,6 +117,7 @@ def run_metadata(
         "seconds": round(report.seconds, 3),
         **({TOKENS: report.tokens_encoded} if report.tokens_encoded else {}),
         **({} if (cost := spec.price_of(report.tokens_encoded)) is None else {"cost": round(cost, 6)}),
+        **({PICTURES: dg.MetadataValue.json(report.pictures.numbers)} if report.pictures else {}),
         ROW_COUNT: state.rows,
         **_chunk_numbers(state, spec),
         COUNTS: dg.MetadataValue.json(
@@ -167,10 +172,18 @@ def summary(report: RefreshReport, state: RangeState, rows_embedded: int, cost: 
     if report.tokens_encoded:
         lines[0] += f"; {report.tokens_encoded:,} tokens encoded"
         lines[0] += "" if cost is None else f" at a cost of {cost:,.6f}"
+    if report.pictures:
+        lines.append(_pictures_text(report.pictures))
     if report.failed_keys:
         keys = "; ".join(key_text(key) for key in report.failed_keys)
         lines.append(f"Failed rows, for example those with the keys `{keys}`: run `crdbvec errors list`.")
     return f"| | |\n|---|---:|\n{rows}\n\n" + "\n\n".join(lines)
+
+
+def _pictures_text(pictures: PictureSummary) -> str:
+    formats = ", ".join(f"{count:,} {name}" for name, count in sorted(pictures.formats.items())) or "none"
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in sorted(pictures.rejected.items()))
+    return f"Pictures: {formats}." + (f" Rejected: {rejected}." if rejected else "")
 
 
 def materialization(
