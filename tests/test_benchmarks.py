@@ -220,6 +220,15 @@ SHORT_RUNS = {
             rf"definitions of 1 vector column: {NUMBER} s, of 100: {NUMBER} s, ratio {NUMBER}",
         ),
     ),
+    "pictures": ShortRun(
+        ("--pictures", "12", "--side", "60"),
+        (Printed(("rejected by", "files"), ("damaged", "empty", "too_many_pixels", "unsupported_format")),),
+        (
+            r"of 12 pictures: 12 right, 0 rejected",
+            rf"peak memory: {NUMBER} MB, -?{NUMBER} MB above",
+            rf"pictures/s: {NUMBER}",
+        ),
+    ),
     "search_modes": ShortRun(
         ("--questions", "3"),
         (

@@ -29,11 +29,11 @@ def content(picture: Any, file_format: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def in_all_modes(number: int) -> Iterator[tuple[str, bytes]]:
+def in_all_modes(number: int, width: int = 48, height: int = 40) -> Iterator[tuple[str, bytes]]:
     """Yield the name of a mode and a scene in it."""
     from PIL import Image
 
-    picture = scene(number)
+    picture = scene(number, width, height)
     yield "RGB", content(picture)
     yield "JPEG", content(picture, "JPEG", quality=95, subsampling=0)
     yield "progressive JPEG", content(picture, "JPEG", quality=95, subsampling=0, progressive=True)
@@ -47,14 +47,28 @@ def in_all_modes(number: int) -> Iterator[tuple[str, bytes]]:
     yield "WebP", content(picture, "WEBP", lossless=True)
     deep = (np.asarray(picture.convert("L")).astype(np.uint16) * 257).astype(np.uint16)
     yield "16-bit", content(Image.fromarray(deep))
-    yield "animation", content(picture, "GIF", save_all=True, append_images=[scene(number + 1)])
+    yield "animation", content(picture, "GIF", save_all=True, append_images=[scene(number + 1, width, height)])
 
 
-def rotated_by_camera(number: int) -> tuple[bytes, Any]:
-    """Return a JPEG file that is to be shown rotated, and the picture that is shown."""
+def as_shown(number: int, mode: str, width: int = 48, height: int = 40) -> Any:
+    """Return the picture that a file of `in_all_modes` shows, up to what its format loses."""
     from PIL import Image
 
-    picture = scene(number)
+    picture = scene(number, width, height)
+    if mode in ("gray", "16-bit"):
+        return picture.convert("L").convert("RGB")
+    if mode == "black and white":
+        return picture.convert("1").convert("RGB")
+    return (
+        Image.blend(Image.new("RGB", picture.size, "white"), picture, 128 / 255) if mode == "transparent" else picture
+    )
+
+
+def rotated_by_camera(number: int, width: int = 48, height: int = 40) -> tuple[bytes, Any]:
+    """Return a file that is to be shown rotated, and the picture that is shown."""
+    from PIL import Image
+
+    picture = scene(number, width, height)
     exif = Image.Exif()
     exif[0x0112] = 6
     stored = picture.transpose(Image.Transpose.ROTATE_90)
