@@ -106,7 +106,7 @@ def estimate_refresh(database: Database, spec: VectorColumn, encoder: Encoder) -
 
 def _write(column: BoundColumn) -> Statement:
     """Return the statement that writes a row; that of a row with one chunk."""
-    return write_vector(column) if column.spec.chunking is None else replace_chunks(column, count=1)
+    return write_vector(column) if column.spec.chunking is None else replace_chunks(column, chunks=1)
 
 
 def _total(mean: float | None, rows: int) -> int | None:

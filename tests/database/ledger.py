@@ -243,7 +243,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     ],
     "search": lambda dialect, case: [sql.SQL("SELECT 1")],
     "version": lambda dialect, case: [CURRENT_VERSION],
-    "count": lambda dialect, case: [2],
+    "chunks": lambda dialect, case: [2],
     "chunk_column": lambda dialect, case: list(chunk_definition(case.columns[0]).table.columns.values())[-2:-1],
     "excluded": lambda dialect, case: [(), ((True, True), (False, True))],
 }
@@ -267,6 +267,7 @@ _SENT_FOR: Mapping[str, Callable[[Case], bool]] = {
             "nearest_chunks_indexed",
             "read_orphaned_chunks",
             "replace_chunks",
+            "replace_further_chunks",
             "replace_unlocked_chunks",
             "reset_chunk_counts",
             "vectors_of_row",

@@ -45,6 +45,22 @@ def test_edited_rows_get_new_chunks_and_keep_none_of_the_old_ones(
     check_chunks(connection, chunked(), texts)
 
 
+def test_a_text_may_have_more_chunks_than_one_statement_writes(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    texts = {0: long_text(0, 12_000), 1: long_text(1, 10)}
+    create_table(connection)
+    insert_rows(connection, INT_SHAPE, texts)
+    assert embed(database, chunked()).rows_embedded == 2
+    assert (counts(connection, chunked())[INT_SHAPE.key(0)] or 0) > 1_000
+    check_chunks(connection, chunked(), texts)
+    for words in (11_000, 4_500, 20):
+        texts[0] = long_text(7, words)
+        set_text(connection, INT_SHAPE, 0, texts[0])
+        assert embed(database, chunked()).rows_embedded == 1
+        check_chunks(connection, chunked(), texts)
+
+
 def test_deleted_rows_and_changed_keys_leave_no_chunk(database: Database, connection: psycopg.Connection) -> None:
     texts = {number: long_text(number, 60) for number in range(4)}
     create_table(connection)

@@ -1,7 +1,8 @@
 """The statements that create, write and clean up a chunk table.
 
-The chunks of a row are replaced by two statements of one transaction, because one statement must not modify a table
-twice on CockroachDB. The first one takes the lock of the source row, and every other writer of its chunks needs it.
+The chunks of a row are replaced by several statements of one transaction: one statement must not modify a table twice
+on CockroachDB, and the parameters of a statement are limited to 65,535. The first one takes the lock of the source row,
+and every other writer of its chunks needs it.
 """
 
 from psycopg import sql
@@ -90,26 +91,40 @@ def reset_chunk_counts(column: ColumnDefinition) -> sql.Composable:
 
 
 @statement
-def replace_chunks(column: ColumnDefinition, *, count: int) -> sql.Composable:
-    """Replace the chunks of one row up to their number, if its input is unchanged since it was read."""
-    return sql.SQL("WITH {guarded}, {written} SELECT count(*) FROM crdbvec_guarded").format(
-        guarded=_guarded(column, count, sql.SQL("")), written=_written(column, count)
-    )
+def replace_chunks(column: ColumnDefinition, *, chunks: int) -> sql.Composable:
+    """Replace the first chunks of one row, if its input is unchanged since it was read. `count` is that of all."""
+    return sql.SQL(
+        "WITH {guarded}, crdbvec_written AS ({written} RETURNING 1) SELECT count(*) FROM crdbvec_guarded"
+    ).format(guarded=_guarded(column, sql.SQL("")), written=_written_from_guarded(column, chunks))
 
 
 @statement
-def replace_unlocked_chunks(column: ColumnDefinition, *, count: int) -> sql.Composable:
-    """Replace the chunks of one row as `replace_chunks`, unless another transaction has locked the row."""
+def replace_unlocked_chunks(column: ColumnDefinition, *, chunks: int) -> sql.Composable:
+    """Replace the first chunks of one row as `replace_chunks`, unless another transaction has locked the row."""
     return sql.SQL(
         "WITH crdbvec_unlocked AS MATERIALIZED "
-        "(SELECT 1 FROM {table} WHERE {key} FOR NO KEY UPDATE SKIP LOCKED), {guarded}, {written} "
+        "(SELECT 1 FROM {table} WHERE {key} FOR NO KEY UPDATE SKIP LOCKED), {guarded}, "
+        "crdbvec_written AS ({written} RETURNING 1) "
         "SELECT (SELECT count(*) FROM crdbvec_unlocked), (SELECT count(*) FROM crdbvec_guarded)"
     ).format(
         table=aliased(column.table),
         key=key_equals(column.table),
-        guarded=_guarded(column, count, sql.SQL(" AND EXISTS (SELECT 1 FROM crdbvec_unlocked)")),
-        written=_written(column, count),
+        guarded=_guarded(column, sql.SQL(" AND EXISTS (SELECT 1 FROM crdbvec_unlocked)")),
+        written=_written_from_guarded(column, chunks),
     )
+
+
+@statement
+def replace_further_chunks(column: ColumnDefinition, *, chunks: int) -> sql.Composable:
+    """Replace the chunks of one row from the number `first` on, after `replace_chunks` in the same transaction.
+
+    Of a row that it has not written, because the input has changed, the number of chunks or the input differ. If a
+    third process has written the same input meanwhile, its chunks are the same ones.
+    """
+    condition = sql.SQL("{key} AND {guard} AND {marker} = %(count)s::int8").format(
+        key=key_equals(column.table), guard=guard(column), marker=reference(column.spec.output)
+    )
+    return _written(column, chunks, aliased(column.table), ROW, condition)
 
 
 @statement
@@ -165,10 +180,10 @@ def _is_orphan(column: ColumnDefinition) -> sql.Composable:
     )
 
 
-def _guarded(column: ColumnDefinition, count: int, unlocked: sql.Composable) -> sql.Composable:
+def _guarded(column: ColumnDefinition, unlocked: sql.Composable) -> sql.Composable:
     """Return the guarded write of the number of chunks, which returns what is copied into the chunks."""
     spec, table = column.spec, column.table
-    assignments = [sql.SQL("{} = {}::int8").format(sql.Identifier(spec.output), sql.Literal(count))]
+    assignments = [sql.SQL("{} = %(count)s::int8").format(sql.Identifier(spec.output))]
     if spec.fingerprint_column is not None:
         assignments.append(sql.SQL("{} = %(fingerprint)s::text").format(sql.Identifier(spec.fingerprint_column)))
     returned = [*table.key, *copied_columns(column)]
@@ -184,11 +199,18 @@ def _guarded(column: ColumnDefinition, count: int, unlocked: sql.Composable) -> 
     )
 
 
-def _written(column: ColumnDefinition, count: int) -> sql.Composable:
-    """Return the insert or update of the chunks of a row whose guarded write took effect.
+def _written_from_guarded(column: ColumnDefinition, chunks: int) -> sql.Composable:
+    """Return the insert or update of chunks of a row whose guarded write took effect.
 
     Without a WHERE clause, ON CONFLICT could be read as the condition of the join.
     """
+    return _written(column, chunks, sql.SQL(_GUARDED), _GUARDED, sql.SQL("true"))
+
+
+def _written(
+    column: ColumnDefinition, count: int, source: sql.Composable, alias: str, condition: sql.Composable
+) -> sql.Composable:
+    """Return the insert or update of `count` chunks from the number `first` on, with values copied from a source."""
     chunks = chunk_definition(column)
     has_text = TEXT in chunks.table.columns
     own = [NUMBER, START, END, column.spec.output, *([TEXT] if has_text else [])]
@@ -198,7 +220,7 @@ def _written(column: ColumnDefinition, count: int) -> sql.Composable:
         sql.SQL("({})").format(
             sql.SQL(", ").join(
                 [
-                    sql.SQL("{}::int8").format(sql.Literal(number)),
+                    sql.SQL("%(first)s::int8 + {}::int8").format(sql.Literal(number)),
                     sql.SQL("{}::int8").format(sql.Placeholder(f"start_{number}")),
                     sql.SQL("{}::int8").format(sql.Placeholder(f"end_{number}")),
                     sql.SQL("{}::{}").format(sql.Placeholder(f"vector_{number}"), vector_type),
@@ -211,20 +233,22 @@ def _written(column: ColumnDefinition, count: int) -> sql.Composable:
     names = [f"crdbvec_value_{position}" for position in range(len(own))]
     updated = [*(each.name for each in copied_columns(column)), *own[1:]]
     return sql.SQL(
-        "crdbvec_written AS (INSERT INTO {table} ({inserted}) SELECT {selected} FROM crdbvec_guarded "
-        "CROSS JOIN (VALUES {rows}) AS crdbvec_values ({names}) WHERE true ON CONFLICT ({key}) DO UPDATE SET {updated} "
-        "RETURNING 1)"
+        "INSERT INTO {table} ({inserted}) SELECT {selected} FROM {source} "
+        "CROSS JOIN (VALUES {rows}) AS crdbvec_values ({names}) WHERE {condition} "
+        "ON CONFLICT ({key}) DO UPDATE SET {updated}"
     ).format(
         table=chunks.table.identifier,
         inserted=sql.SQL(", ").join(map(sql.Identifier, [*(each.name for each in copied), *own])),
         selected=sql.SQL(", ").join(
             [
-                *(reference(each.name, _GUARDED) for each in copied),
+                *(reference(each.name, alias) for each in copied),
                 *(reference(name, _VALUES) for name in names),
             ]
         ),
+        source=source,
         rows=sql.SQL(", ").join(rows),
         names=sql.SQL(", ").join(map(sql.Identifier, names)),
+        condition=condition,
         key=_names(chunks.table.key),
         updated=sql.SQL(", ").join(
             sql.SQL("{} = excluded.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in updated

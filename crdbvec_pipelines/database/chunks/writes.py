@@ -1,6 +1,6 @@
 """The guarded writes of chunks: those of a row are replaced as a whole, or cleared, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from crdbvec_pipelines.chunk_set import ChunkSet
 from crdbvec_pipelines.database.chunks import statements
@@ -9,8 +9,14 @@ from crdbvec_pipelines.database.connection import Executed, Parameters, Row
 from crdbvec_pipelines.database.rows.statements import clear_unlocked_vector, clear_vector
 from crdbvec_pipelines.database.statement import Statement
 
+_Sent = tuple[Statement, Parameters]
+
 CHUNKS = "chunks"
 """The parameter with the `ChunkSet` of a row, which becomes the parameters of each chunk."""
+
+
+# The most chunks of one statement, far below the limits of servers on parameters (65,535) and bytes (16 MiB).
+_CHUNKS_PER_STATEMENT = 500
 
 
 class ChunkReplacement:
@@ -27,19 +33,25 @@ class ChunkReplacement:
 
     def run(self, group: Sequence[Parameters]) -> Executed:
         """Replace the chunks of the rows; see `RowUpdate.run`."""
-        replaced = [(statements.replace_chunks(self._column, count=_count(row)), _parameters(row)) for row in group]
-        rows, retries = self._database.fetch_together(self._with_surplus(replaced), self._database.write_settings)
+        replaced = self._replaced(group, statements.replace_chunks)
+        rows, retries = self._database.fetch_together(replaced, self._database.write_settings)
         return Executed(sum(count for (count,) in rows), retries)
 
     def run_unlocked(self, group: Sequence[Parameters]) -> Sequence[Row]:
         """Replace the chunks of the rows that are not locked; see `RowUpdate.run_unlocked`."""
-        replaced = [
-            (statements.replace_unlocked_chunks(self._column, count=_count(row)), _parameters(row)) for row in group
-        ]
-        return self._database.fetch_together(self._with_surplus(replaced), self._database.write_settings)[0]
+        replaced = self._replaced(group, statements.replace_unlocked_chunks)
+        return self._database.fetch_together(replaced, self._database.write_settings)[0]
 
-    def _with_surplus(self, replaced: Sequence[tuple[Statement, Parameters]]) -> Sequence[tuple[Statement, Parameters]]:
-        return [each for first in replaced for each in (first, (self._surplus, first[1]))]
+    def _replaced(self, group: Sequence[Parameters], replace: Callable[..., Statement]) -> list[_Sent]:
+        """Return the statements of the transaction, of which one for each row returns something."""
+        sent: list[_Sent] = []
+        for row in group:
+            for first in range(0, len(_chunks(row).spans), _CHUNKS_PER_STATEMENT):
+                parameters, chunks = _parameters(row, first)
+                build = statements.replace_further_chunks if first else replace
+                sent.append((build(self._column, chunks=chunks), parameters))
+            sent.append((self._surplus, _of_row(row)))
+        return sent
 
 
 class ChunkClearing:
@@ -68,10 +80,6 @@ class ChunkClearing:
         return done
 
 
-def _count(row: Parameters) -> int:
-    return len(_chunks(row).spans)
-
-
 def _chunks(row: Parameters) -> ChunkSet:
     chunks = row[CHUNKS]
     if not isinstance(chunks, ChunkSet):
@@ -79,12 +87,18 @@ def _chunks(row: Parameters) -> ChunkSet:
     return chunks
 
 
-def _parameters(row: Parameters) -> Parameters:
-    """Return the parameters of a row with those of each of its chunks."""
+def _of_row(row: Parameters) -> dict[str, object]:
+    return {name: value for name, value in row.items() if name != CHUNKS}
+
+
+def _parameters(row: Parameters, first: int) -> tuple[Parameters, int]:
+    """Return the parameters of the statement that writes chunks of a row from a number on, and how many it writes."""
     chunks = _chunks(row)
-    values: dict[str, object] = {name: value for name, value in row.items() if name != CHUNKS}
-    for number, ((start, end), vector) in enumerate(zip(chunks.spans.tolist(), chunks.vectors, strict=True)):
+    part = slice(first, first + _CHUNKS_PER_STATEMENT)
+    values = {**_of_row(row), "count": len(chunks.spans), "first": first}
+    spans = chunks.spans[part].tolist()
+    for number, ((start, end), vector) in enumerate(zip(spans, chunks.vectors[part], strict=True)):
         values |= {f"start_{number}": start, f"end_{number}": end, f"vector_{number}": vector}
-    for number, text in enumerate(chunks.texts or ()):
+    for number, text in enumerate((chunks.texts or ())[part]):
         values[f"text_{number}"] = text
-    return values
+    return values, len(spans)
