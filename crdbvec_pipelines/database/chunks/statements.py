@@ -119,7 +119,7 @@ def replace_further_chunks(column: ColumnDefinition, *, chunks: int) -> sql.Comp
     """Replace the chunks of one row from the number `first` on, after `replace_chunks` in the same transaction.
 
     Of a row that it has not written, because the input has changed, the number of chunks or the input differ. If a
-    third process has written the same input meanwhile, its chunks are the same ones.
+    third process has written the same input in between, its chunks are the same ones.
     """
     condition = sql.SQL("{key} AND {guard} AND {marker} = %(count)s::int8").format(
         key=key_equals(column.table), guard=guard(column), marker=reference(column.spec.output)
