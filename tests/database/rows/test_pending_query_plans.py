@@ -11,6 +11,7 @@ import pytest
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows import count_statements, statements
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
+from crdbvec_pipelines.database.schema.column_metadata import models_of
 from crdbvec_pipelines.database.statement import Statement
 from tests.support.servers import Server
 from tests.support.tables import column
@@ -53,7 +54,8 @@ def explain(
 ) -> tuple[set[str], set[str]]:
     """Return the node types of a statement's query plan, and the indexes that it uses, for the table."""
     rows, connection = large
-    values = {**rows.column.seed, **rows.errors.parameters, "limit": 100_000, "max_bytes": 2**40, **parameters}
+    always = {**rows.column.seed, **rows.errors.parameters, "model": models_of(rows.column)}
+    values = {**always, "limit": 100_000, "max_bytes": 2**40, **parameters}
     ((found,),) = connection.execute(b"EXPLAIN (FORMAT JSON) " + statement.query, values).fetchall()
     nodes = list(_nodes(found[0]["Plan"]))
     of_table = [node for node in nodes if node.get("Relation Name", "passage") == "passage"]

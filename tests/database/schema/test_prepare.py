@@ -265,7 +265,8 @@ def _query_plan_of_unembedded(connection: psycopg.Connection, rows: VectorRows) 
     statement = read_pending(
         rows.column, "unembedded", has_lower=False, has_upper=False, has_after=False, exclude_deferred=False
     )
-    found = connection.execute(b"EXPLAIN " + statement.query, {"seed": "stub\n", "limit": 256, "max_bytes": 2**20})
+    parameters = {"seed": "stub\n", "limit": 256, "max_bytes": 2**20, "model": "stub"}
+    found = connection.execute(b"EXPLAIN " + statement.query, parameters)
     return "\n".join(line for (line,) in found.fetchall())
 
 
