@@ -30,7 +30,7 @@ from tests.support.work import prepare, prepared
 
 SPEC = column(model="stub_hash")
 # Searches, which have the clause if the caller asks for it.
-SEARCHES = ("nearest_exact", "nearest_indexed", "keyword_matches")
+SEARCHES = ("nearest_exact", "nearest_indexed", "keyword_matches", "nearest_chunks_exact", "nearest_chunks_indexed")
 CLAUSE = " AS OF SYSTEM TIME follower_read_timestamp()"
 
 
