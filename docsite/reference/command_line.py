@@ -15,17 +15,21 @@ database; [errors](../errors.md#exit-codes) has the exit codes.
 """
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ("crdbvec",)) -> Iterator[tuple[str, click.Context]]:
-    """Yield the full name and the context of a command and of its subcommands, in the order of the help."""
-    context = click.Context(group, info_name=" ".join(path))
+def commands(
+    command: click.Command, path: tuple[str, ...] = ("crdbvec",), parent: click.Context | None = None
+) -> Iterator[tuple[str, click.Context]]:
+    """Yield the full name and the context of a command and of its subcommands, in the order of the help.
+
+    Settings such as the names of the help option come from the parent, as when the command is run. A command keeps the
+    help option that it makes first.
+    """
+    context = command.context_class(command, parent, info_name=path[-1], **command.context_settings)
     yield " ".join(path), context
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        elif command is not None:
-            full_name = " ".join((*path, name))
-            yield full_name, click.Context(command, info_name=full_name)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            subcommand = command.get_command(context, name)
+            if subcommand is not None:
+                yield from commands(subcommand, (*path, name), context)
 
 
 def command_line() -> str:

@@ -63,6 +63,11 @@ def test_runs_that_end_at_the_same_time_are_all_counted(monkeypatch: pytest.Monk
 def test_a_push_that_fails_is_one_warning_without_the_url(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
+    # Whatever a library that other tests use has done to the loggers of this process.
+    logger = logging.getLogger("crdbvec_pipelines.telemetry.pushgateway")
+    for name, value in (("disabled", False), ("propagate", False), ("handlers", [caplog.handler])):
+        monkeypatch.setattr(logger, name, value)
+    caplog.set_level(logging.WARNING, logger.name)
     with pushgateway() as server:
         server.status = 500
         url = server.url.replace("//", "//user:secret@") if fault != "invalid-url" else "secret://["
