@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError
 from crdbvec_pipelines.encoding.picture_locations import PictureLocations
 from crdbvec_pipelines.encoding.reasons import Reason
+from tests.support.http_servers import serving
 
 PICTURE = b"the content of a picture"
 
@@ -75,11 +75,10 @@ class Pages(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
     Pages.requested = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as running:
-        running.daemon_threads = True
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    running.daemon_threads = True
+    with serving(running):
         yield running
-        running.shutdown()
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """A small HTTP server in a thread, for the tests of models behind an API."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
+
+from tests.support.http_servers import serving
 
 Response = tuple[int, dict[str, str], object]
 """Status, headers and body, which is JSON unless it is bytes."""
@@ -36,12 +37,7 @@ def json_server(respond: Callable[[str, Mapping[str, str], dict[str, Any]], Resp
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{http.server_port}"
-        finally:
-            http.shutdown()
-            thread.join()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    with serving(http):
+        yield f"http://127.0.0.1:{http.server_port}"

@@ -1,12 +1,13 @@
 """A Pushgateway of Prometheus, as far as runs use it: groups that PUT replaces, and all of them at /metrics."""
 
 import base64
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.http_servers import serving
 
 Group = tuple[tuple[str, str], ...]
 
@@ -83,11 +84,5 @@ def _group(path: str) -> Group:
 def pushgateway() -> Iterator[Pushgateway]:
     """Run a Pushgateway."""
     server = Pushgateway()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -1,7 +1,6 @@
 """Spans of OpenTelemetry: what is a part of what, with which numbers, and without text of a row."""
 
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +15,7 @@ from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.refresh.spans import RunSpan
 from tests.chaos.deployment import free_port
+from tests.support.http_servers import serving
 from tests.support.models import stub
 from tests.support.processes import ROOT, run_crdbvec, run_python
 from tests.support.projects import write_config
@@ -142,14 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def collector() -> Iterator[Collector]:
     server = Collector()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("arguments", [["embed"], ["embed", "-F", "--max-idle", "0"]], ids=" ".join)

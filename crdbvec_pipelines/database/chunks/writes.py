@@ -10,6 +10,7 @@ from crdbvec_pipelines.database.rows.statements import clear_unlocked_vector, cl
 from crdbvec_pipelines.database.statement import Statement
 
 _Sent = tuple[Statement, Parameters]
+_Build = Callable[..., Statement]
 
 CHUNKS = "chunks"
 """The parameter with the `ChunkSet` of a row, which becomes the parameters of each chunk."""
@@ -30,6 +31,8 @@ class ChunkReplacement:
         self._column = column
         self._database = column.database
         self._surplus = statements.delete_surplus_chunks(column)
+        # Many rows have the same number of chunks, and a statement of hundreds of them takes long to build.
+        self._built: dict[tuple[_Build, int], Statement] = {}
 
     def run(self, group: Sequence[Parameters]) -> Executed:
         """Replace the chunks of the rows; see `RowUpdate.run`."""
@@ -42,16 +45,21 @@ class ChunkReplacement:
         replaced = self._replaced(group, statements.replace_unlocked_chunks)
         return self._database.fetch_together(replaced, self._database.write_settings)[0]
 
-    def _replaced(self, group: Sequence[Parameters], replace: Callable[..., Statement]) -> list[_Sent]:
+    def _replaced(self, group: Sequence[Parameters], replace: _Build) -> list[_Sent]:
         """Return the statements of the transaction, of which one for each row returns something."""
         sent: list[_Sent] = []
         for row in group:
             for first in range(0, len(_chunks(row).spans), _CHUNKS_PER_STATEMENT):
                 parameters, chunks = _parameters(row, first)
                 build = statements.replace_further_chunks if first else replace
-                sent.append((build(self._column, chunks=chunks), parameters))
+                sent.append((self._statement(build, chunks), parameters))
             sent.append((self._surplus, _of_row(row)))
         return sent
+
+    def _statement(self, build: _Build, chunks: int) -> Statement:
+        if (build, chunks) not in self._built:
+            self._built[build, chunks] = build(self._column, chunks=chunks)
+        return self._built[build, chunks]
 
 
 class ChunkClearing:
