@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from crdbvec_pipelines.config import VectorColumn
     from crdbvec_pipelines.search.evaluation import Evaluation, Quality, Tuned
 
-_MEASURES = ("recall", "mrr", "ndcg")
 _MIN_QUESTIONS_TO_TUNE = 20
 
 
@@ -122,8 +121,9 @@ def _heads(k: int) -> list[str]:
 
 
 def _cells(quality: "Quality") -> list[str]:
-    measures = [str(getattr(quality, name)) for name in _MEASURES]
-    return [quality.mode, quality.kind or "all", f"{quality.questions:,}", *measures]
+    from crdbvec_pipelines.search.evaluation import measure_texts
+
+    return [quality.mode, quality.kind or "all", f"{quality.questions:,}", *measure_texts(quality).values()]
 
 
 def _show_both(
@@ -135,7 +135,7 @@ def _show_both(
     as_json: bool,
 ) -> None:
     """Print the quality of two columns side by side, and how much better the second one is in each mode."""
-    from crdbvec_pipelines.search.evaluation import difference
+    from crdbvec_pipelines.search.evaluation import difference, measure_texts
 
     first, second = evaluations
     qualities = [first.qualities(), second.qualities()]
@@ -162,10 +162,7 @@ def _show_both(
         for of_both in zip(*qualities, strict=True)
         for column, each in zip(columns, of_both, strict=True)
     ]
-    rows += [
-        ["difference", "", mode, "all", "", *(str(getattr(each, name)) for name in _MEASURES)]
-        for mode, each in differences.items()
-    ]
+    rows += [["difference", "", mode, "all", "", *measure_texts(each).values()] for mode, each in differences.items()]
     print_table(["column", "model", *_heads(k)], rows)
 
 

@@ -9,7 +9,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.schema.migrations import Migration
 from crdbvec_pipelines.estimate import Estimate
 from crdbvec_pipelines.search.comparison import Comparison, Interval
-from crdbvec_pipelines.search.evaluation import MEASURES
+from crdbvec_pipelines.search.evaluation import measure_texts
 from crdbvec_pipelines.search.judged import Judged
 from crdbvec_pipelines.search.migration import Readiness
 from crdbvec_pipelines.value_text import jsonable, key_text
@@ -124,10 +124,10 @@ def comparison_lines(
 def print_judged(columns: tuple[VectorColumn, VectorColumn], judged: Judged) -> None:
     """Print how good searches of two columns are."""
     rows = [
-        [column.output, column.model, f"{quality.questions:,}", *(str(getattr(quality, name)) for name in MEASURES)]
+        [column.output, column.model, f"{quality.questions:,}", *measure_texts(quality).values()]
         for column, quality in zip(columns, (judged.first, judged.second), strict=True)
     ]
-    rows.append(["difference", "", "", *(str(getattr(judged.difference, name)) for name in MEASURES)])
+    rows.append(["difference", "", "", *measure_texts(judged.difference).values()])
     k = judged.k
     print_table(["column", "model", "questions", f"recall@{k}", f"MRR@{k}", f"nDCG@{k}"], rows)
 

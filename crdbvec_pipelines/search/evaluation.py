@@ -76,6 +76,11 @@ class Difference:
     ndcg: Estimate
 
 
+def measure_texts(measured: Quality | Difference) -> dict[str, str]:
+    """Return each measure with its interval as text, by its name."""
+    return {name: str(getattr(measured, name)) for name in MEASURES}
+
+
 @dataclass(frozen=True)
 class Tuned:
     """The weights that are best for half of the questions, and what they are worth for the other half.

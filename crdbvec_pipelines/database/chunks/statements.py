@@ -33,7 +33,7 @@ def create_chunk_table(column: ColumnDefinition, *, has_foreign_key: bool) -> sq
     """Create the chunk table. With a foreign key, chunks are deleted with their row and follow a change of its key."""
     chunks = chunk_definition(column)
     columns = [_definition(column, each) for each in chunks.table.columns.values()]
-    key = _names(column.table.key)
+    key = key_list(column.table, None)
     foreign_key = sql.SQL(", FOREIGN KEY ({key}) REFERENCES {table} ({key}) ON DELETE CASCADE ON UPDATE CASCADE")
     return sql.SQL("CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({key}, {number}){foreign_key})").format(
         table=chunks.table.identifier,
@@ -249,7 +249,7 @@ def _written(
         rows=sql.SQL(", ").join(rows),
         names=sql.SQL(", ").join(map(sql.Identifier, names)),
         condition=condition,
-        key=_names(chunks.table.key),
+        key=key_list(chunks.table, None),
         updated=sql.SQL(", ").join(
             sql.SQL("{} = excluded.{}").format(sql.Identifier(name), sql.Identifier(name)) for name in updated
         ),
@@ -264,7 +264,3 @@ def _definition(column: ColumnDefinition, part: Column) -> sql.Composable:
     return sql.SQL("{} {}{}").format(
         sql.Identifier(part.name), sql.SQL(part.cast), sql.SQL(" NOT NULL" if not_null else "")
     )
-
-
-def _names(columns: tuple[Column, ...]) -> sql.Composable:
-    return sql.SQL(", ").join(sql.Identifier(part.name) for part in columns)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.search.comparison import Comparison
-from crdbvec_pipelines.search.evaluation import MEASURES
+from crdbvec_pipelines.search.evaluation import measure_texts
 from crdbvec_pipelines.search.judged import Judged
 from crdbvec_pipelines.search.plot import comparison_plot
 from crdbvec_pipelines.value_text import key_text
@@ -36,7 +36,7 @@ def comparison_metadata(
             "index_bytes": measures.index_bytes or 0,
         }
         if quality is not None:
-            values |= {name: str(getattr(quality, name)) for name in MEASURES}
+            values |= measure_texts(quality)
         rows.append(dg.TableRecord(values))
     png = base64.b64encode(comparison_plot(columns, compared, judged)).decode()
     examples = "\n".join(
