@@ -172,7 +172,7 @@ def running_cluster(
     folder: Path,
     network: Network,
     server: Server,
-    rows: int,
+    texts: Sequence[str],
     *,
     poll_seconds: int,
     port: int,
@@ -185,7 +185,7 @@ def running_cluster(
         folder: An empty folder.
         network: The hosts of the workers.
         server: The server of both databases.
-        rows: The rows of the table.
+        texts: The texts of the table.
         poll_seconds: How often run monitoring asks for the state of runs.
         port: A free port for the broker.
         queues: The queue of each worker.
@@ -194,7 +194,7 @@ def running_cluster(
     with ExitStack() as stack:
         url, storage = (stack.enter_context(server.new_database()) for _ in range(2))
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
-        create_table(connection, INT_SHAPE, [f"passage {number}" for number in range(rows)])
+        create_table(connection, INT_SHAPE, texts)
         broker = RedisServer(folder, network.broker, port)
         stack.callback(broker.kill)
         storage_proxy = Proxy(storage, _PASSWORD, network.storage)

@@ -30,10 +30,10 @@ pytestmark = [pytest.mark.timeout(0 if ROUNDS else 600), pytest.mark.skipif(SERV
 def cluster(postgres: Server) -> Iterator[Cluster]:
     """Two workers, and a table with twenty partitions; six in the short form."""
     partitions = {"target_rows": PARTITION_ROWS, "max_per_run": 2 if ROUNDS else 3}
-    rows = PARTITION_ROWS * (20 if ROUNDS else 6)
+    texts = [f"passage {number}" for number in range(PARTITION_ROWS * (20 if ROUNDS else 6))]
     entry: dict[str, Any] = {"model": "stub_slow", "batch_size": 1, "workers": 1, "partitions": partitions}
     with open_folder() as folder, network(2) as hosts:
-        started = running_cluster(folder, hosts, postgres, rows, poll_seconds=POLL_SECONDS, port=free_port(), **entry)
+        started = running_cluster(folder, hosts, postgres, texts, poll_seconds=POLL_SECONDS, port=free_port(), **entry)
         with started as running:
             yield running
 

@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -24,29 +25,35 @@ def register_tasks(app: Celery) -> None:
         # Dagster maps SIGTERM to the handler of SIGINT, which workers ignore. Celery needs its own again.
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            execute_run(run_id, versions, self.request.hostname or socket.gethostname())
+            execute_run(_instance(), run_id, versions, self.request.hostname or socket.gethostname())
         finally:
             signal.signal(signal.SIGTERM, handler)
 
 
-def execute_run(run_id: str, versions: Mapping[str, str], worker: str) -> None:
+@cache
+def _instance() -> dg.DagsterInstance:
+    """Return the instance of this process. To open one costs as much as the rest of a run's start, so it stays open."""
+    return dg.DagsterInstance.get()
+
+
+def execute_run(instance: dg.DagsterInstance, run_id: str, versions: Mapping[str, str], worker: str) -> None:
     """Execute a run, unless its task was delivered a second time or the run was canceled in the queue.
 
     Args:
+        instance: The instance of the run.
         run_id: The run.
         versions: The versions of the launcher.
         worker: The name of this worker.
     """
-    with dg.DagsterInstance.get() as instance:
-        run = instance.get_run_by_id(run_id)
-        if run is None or run.status not in _STARTABLE:
-            return
-        different = difference(versions)
-        if different:
-            instance.report_run_failed(
-                run, f"The versions differ: {different}. Install the same version on all hosts, and restart them."
-            )
-            return
-        instance.add_run_tags(run_id, tag_of(run_id, worker))
-        instance.report_engine_event(f"Executing the run on the Celery worker {worker}.", run)
-        execute_run_in_process(instance, run_id)
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.status not in _STARTABLE:
+        return
+    different = difference(versions)
+    if different:
+        instance.report_run_failed(
+            run, f"The versions differ: {different}. Install the same version on all hosts, and restart them."
+        )
+        return
+    instance.add_run_tags(run_id, tag_of(run_id, worker))
+    instance.report_engine_event(f"Executing the run on the Celery worker {worker}.", run)
+    execute_run_in_process(instance, run_id)

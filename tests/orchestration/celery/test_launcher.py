@@ -212,35 +212,19 @@ def test_terminating_a_run_that_no_worker_has_started_cancels_it(
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELED])
 def test_task_that_is_delivered_twice_or_after_a_cancellation_does_nothing(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus
 ) -> None:
     run = make_run(instance, status)
-    monkeypatch.setattr(dg.DagsterInstance, "get", lambda: SharedInstance(instance))
-    execute_run(run.run_id, own_versions(), WORKER)
+    execute_run(instance, run.run_id, own_versions(), WORKER)
     assert reload(instance, run).status == status
     assert WORKER_TAG not in reload(instance, run).tags
 
 
-def test_run_of_a_daemon_of_another_version_fails_before_it_starts(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_of_a_daemon_of_another_version_fails_before_it_starts(instance: dg.DagsterInstance) -> None:
     run = make_run(instance, dg.DagsterRunStatus.STARTING)
-    monkeypatch.setattr(dg.DagsterInstance, "get", lambda: SharedInstance(instance))
-    execute_run(run.run_id, {**own_versions(), "dagster": "1.99.0"}, WORKER)
+    execute_run(instance, run.run_id, {**own_versions(), "dagster": "1.99.0"}, WORKER)
     assert reload(instance, run).status == dg.DagsterRunStatus.FAILURE
     assert "the daemon has 1.99.0" in instance.all_logs(run.run_id)[-1].message
-
-
-class SharedInstance:
-    """The instance of the test as a context that does not close it."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self._instance = instance
-
-    def __enter__(self) -> dg.DagsterInstance:
-        return self._instance
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def test_result_backend_that_cannot_work_is_rejected() -> None:
