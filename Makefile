@@ -121,7 +121,7 @@ clean: ## Delete the virtual environment and the data of the demo.
 $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "$(if $(PYTHON),$(PYTHON) is not a supported Python,No \
 	supported Python was found on PATH). Install Python 3.11 to 3.14, or run: make PYTHON=/path/to/python" >&2; exit 1; }
-	@echo "Installing into $(VENV), once: about two minutes, and 2.9 GB of disk space."
+	@echo "Installing into $(VENV), once: about two minutes, and 3.1 GB of disk space."
 	@echo "1 of 4: virtual environment of $(PYTHON)"
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(PIP) install --upgrade 'pip>=25'

@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 
 DEPLOY = ROOT / "deploy"
 INSTANCE = DEPLOY / "kubernetes" / "dagster.yaml"
-NEEDS_KUBERNETES = "needs the packages dagster-k8s and kubernetes-validate, which take 200 MB"
+NEEDS_KUBERNETES = "needs the packages dagster-k8s and kubernetes-validate of requirements.lock"
 KUBERNETES = "1.31"
 GPU = {
     "container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
