@@ -14,6 +14,7 @@ import yaml
 from crdbvec_pipelines.cli import main
 from crdbvec_pipelines.config import load_config, parse_config
 from crdbvec_pipelines.orchestration.build import build_definitions
+from crdbvec_pipelines.refresh import spans
 from docsite.reference.command_line import commands
 from docsite.reference.dagster_objects import CHECKS
 from tests.documentation.documents import DOCUMENTS, Block, blocks, inline_codes, invocations
@@ -27,10 +28,13 @@ OPTIONS = {
     for parameter in context.command.get_params(context)
     for option in (*parameter.opts, *parameter.secondary_opts)
 } | {"-h"}
+URL = "postgresql://user@host:26257/db"
 # Options of other programs.
 OTHER_OPTIONS = {"--collector", "--stub", "--torch-backend"}
 
-each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+# What these name is checked, too; their blocks are not run.
+NAMING = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+each_document = pytest.mark.parametrize("document", NAMING, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def unknown(arguments: list[str]) -> Iterator[str]:
@@ -97,17 +101,69 @@ def test_checks_of_the_definitions_are_those_of_the_reference() -> None:
     assert defined == {name for names in CHECKS.values() for name in names}
 
 
+PAGE_OF_DAGSTER = (ROOT / "docs" / "dagster.md").read_text(encoding="utf-8")
+# The rows of its table of objects.
+_OBJECTS = re.compile(r"^\| (?:jobs?|schedule|sensor) (`.*?) \|", re.MULTILINE)
+
+
+def definitions_of_the_page() -> dg.Definitions:
+    """Return the definitions of the vector column that the page describes."""
+    entry = {"table": "passage", "input": "p", "output": "passage_vector", "model": "color_histogram", "index": {}}
+    return build_definitions(parse_config({"vectors": [entry]}, "the test", ROOT))
+
+
+def objects_in_dagster() -> set[str]:
+    """Return the names of the jobs, schedules and sensors of a vector column."""
+    repository = definitions_of_the_page().get_repository_def()
+    jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    sensors = {sensor.name for sensor in repository.sensor_defs} - {"default_automation_condition_sensor"}
+    return jobs | sensors | {schedule.name for schedule in repository.schedule_defs}
+
+
+def steps_in_dagster() -> set[str]:
+    """Return the names of the steps of all jobs, which are keys in the configuration of a run."""
+    jobs = definitions_of_the_page().get_repository_def().get_all_jobs()
+    return {node.name for job in jobs for node in job.graph.nodes}
+
+
 def test_objects_in_dagster_are_those_of_the_page() -> None:
-    config = {"vectors": [{"table": "passage", "input": "p", "output": "passage_vector", "model": "color_histogram"}]}
-    definitions = build_definitions(parse_config(config, "the test", ROOT))
-    repository = definitions.get_repository_def()
-    defined = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
-    defined |= {sensor.name for sensor in repository.sensor_defs if "follow" in sensor.name}
-    page = (ROOT / "docs" / "dagster.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (?:jobs?|job and schedule|sensor) (`.*?) \|", page, re.MULTILINE)
-    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert named == defined
-    assert isinstance(definitions, dg.Definitions)
+    named = {name for row in _OBJECTS.findall(PAGE_OF_DAGSTER) for name in re.findall(r"`(\w+)`", row)}
+    assert named == objects_in_dagster()
+
+
+def test_steps_in_dagster_are_described() -> None:
+    # The page has an example of these.
+    of_jobs = {f"public__passage__{name}_op" for name in objects_in_dagster()}
+    assert [step for step in sorted(steps_in_dagster() - of_jobs) if f"`{step}`" not in PAGE_OF_DAGSTER] == []
+    example = re.search(r"Those of\s+the other jobs .*?, such as\s+`(\w+)`", PAGE_OF_DAGSTER, re.DOTALL)
+    assert example is not None
+    assert example[1] in steps_in_dagster() & of_jobs
+
+
+RUN_CONFIGURATIONS = [
+    block
+    for block in blocks(ROOT / "docs" / "dagster.md")
+    if block.language == "yaml" and block.text.startswith("ops:")
+]
+
+
+@pytest.mark.parametrize("block", RUN_CONFIGURATIONS, ids=lambda block: block.name)
+def test_configuration_of_a_run_is_valid(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", URL)
+    job = definitions_of_the_page().resolve_job_def("passage_vector__encode")
+    assert dg.validate_run_config(job, yaml.safe_load(block.text))
+
+
+def tags_of_the_code() -> set[str]:
+    """Return the tags of runs and assets that the package sets or reads."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "crdbvec_pipelines").rglob("*.py")]
+    names = {name for source in sources for name in re.findall(r"[\"'](crdbvec/\w+)[\"']", source)}
+    # This is the name of a value in Dagster's storage.
+    return names - {"crdbvec/celery_launcher_versions"}
+
+
+def test_tags_are_described() -> None:
+    assert set(re.findall(r"^\| `(crdbvec/\w+)` \|", PAGE_OF_DAGSTER, re.MULTILINE)) == tags_of_the_code()
 
 
 def variables_of_the_code() -> set[str]:
@@ -121,6 +177,16 @@ def variables_of_the_code() -> set[str]:
 
 def test_environment_variables_are_described() -> None:
     assert [name for name in sorted(variables_of_the_code()) if f"`{name}`" not in TEXT] == []
+
+
+def test_spans_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(crdbvec\.\w+)` \|", page, re.MULTILINE)) == set(spans_of_the_code())
+
+
+def spans_of_the_code() -> tuple[str, ...]:
+    """Return the names of the spans."""
+    return (spans.RUN, spans.REFRESH, spans.BATCH, spans.READ, spans.ENCODE, spans.WRITE)
 
 
 def names_in_python(text: str) -> Iterator[str]:
@@ -162,12 +228,16 @@ def test_python_names_exist(document: Path) -> None:
     assert [name for name in sorted(named) if not exists(name)] == []
 
 
+def targets_of_make() -> set[str]:
+    """Return the targets that users call."""
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
 @each_document
 def test_targets_of_make_exist(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     typed = [command for block in blocks(document) for command in block.commands()]
     named = {match[1] for text in [*typed, *inline_codes(document)] if (match := re.match(r"make ([a-z-]+)", text))}
-    assert named - targets == set()
+    assert named - targets_of_make() == set()
 
 
 @each_document

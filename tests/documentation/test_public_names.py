@@ -6,6 +6,7 @@ removed name needs an entry in CHANGELOG.md with its replacement (CONTRIBUTING.m
 
 import json
 import os
+import re
 
 import pytest
 
@@ -16,7 +17,15 @@ from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.telemetry.catalog import METRICS
 from docsite.reference.configuration import keys
 from docsite.reference.dagster_objects import CHECKS, METADATA
-from tests.documentation.test_names import COMMANDS, variables_of_the_code
+from tests.documentation.test_names import (
+    COMMANDS,
+    objects_in_dagster,
+    spans_of_the_code,
+    steps_in_dagster,
+    tags_of_the_code,
+    targets_of_make,
+    variables_of_the_code,
+)
 from tests.support.processes import ROOT
 
 SNAPSHOT = ROOT / "tests" / "snapshots" / "public_names.json"
@@ -44,6 +53,12 @@ def python_names() -> set[str]:
     return names
 
 
+def errors() -> set[str]:
+    """Return the names of the errors with their exit codes, from the page that tests/test_docs_errors.py compares."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    return {f"{name} {code}" for name, code in re.findall(r"^\| `[\w.]+\.(\w+)` \| (\d) \|", page, re.MULTILINE)}
+
+
 PUBLIC: dict[str, set[str]] = {
     "commands": set(COMMANDS),
     "options": options(),
@@ -55,6 +70,12 @@ PUBLIC: dict[str, set[str]] = {
     "functions of a wrapper": {*REQUIRED, *(name for name in vars(OptionalFunctions) if name.startswith("emb"))},
     "built-in models": set(ModelRegistry().names()),
     "environment variables": variables_of_the_code(),
+    "errors and their exit codes": errors(),
+    "jobs, sensors and schedules": objects_in_dagster(),
+    "steps": steps_in_dagster(),
+    "tags": tags_of_the_code(),
+    "spans": set(spans_of_the_code()),
+    "targets of make": targets_of_make(),
 }
 
 
