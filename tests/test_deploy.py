@@ -1,6 +1,7 @@
 """The example instances of deploy/: the jobs for Kubernetes, checked as strictly as it can, and the launcher of Ray."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from dagster._config import process_config
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.launcher import LaunchRunContext
 
+from crdbvec_pipelines import __version__
 from tests.support.processes import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -64,6 +66,22 @@ def check(job: dict[str, Any]) -> None:
     """Check a job against the schema of Kubernetes, in which no unknown key is allowed."""
     kubernetes_validate = pytest.importorskip("kubernetes_validate", reason=NEEDS_KUBERNETES)
     kubernetes_validate.validate(job, KUBERNETES, strict=True)
+
+
+def test_images_have_the_version_of_the_package() -> None:
+    files = [path for path in sorted(DEPLOY.rglob("*")) if path.is_file()]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    tags = re.findall(r"crdbvec-pipelines:([\d.]+)", text) + re.findall(r'tag: "([\d.]+)"', text)
+    assert len(tags) >= 4
+    assert set(tags) == {__version__}
+
+
+def test_page_says_what_checked_each_file() -> None:
+    page = (ROOT / "docs" / "deploys.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\(\.\./(deploy/[\w./-]+)\)", page))
+    files = {path.relative_to(ROOT).as_posix() for path in DEPLOY.rglob("*") if path.is_file()}
+    # The linters themselves, and the tests of the alert rules.
+    assert files - listed == {"deploy/lint.sh", "deploy/prometheus/alerts_test.yml"}
 
 
 def test_job_of_a_run_is_valid_and_contains_no_secret(tmp_path: Path) -> None:
