@@ -22,7 +22,7 @@ elif [ "$(TORCH)" != pypi ]; then \
 	usually for CUDA (6 GB)." >&2; exit 1; }; \
 fi
 
-.PHONY: help demo ui test stress test-ui chaos workers bench docs lint check format dist smoke licenses lint-deploy lock clean
+.PHONY: help demo ui test stress test-ui chaos workers bench docs pictures lint check format dist smoke licenses lint-deploy lock clean
 
 help: ## Show the targets.
 	@echo "Usage: make <target> [PYTHON=/path/to/python] [TORCH=cpu|auto|pypi]"
@@ -53,7 +53,6 @@ stress: $(READY) ## Run the stress tests, one minute for each scenario, 5,000 ge
 		CRDBVEC_MIGRATION_KILLS=$(CRDBVEC_MIGRATION_KILLS) \
 		$(BIN)/python -m pytest --timeout 0 tests/stress tests/generated_tables tests/faults
 
-# CRDBVEC_UPDATE_SCREENSHOTS=1 makes the pictures of the documents.
 test-ui: $(READY) ## Run the browser tests, which click through Dagster's pages in Chromium.
 	$(BIN)/python -m pytest tests/ui
 
@@ -73,6 +72,10 @@ bench: $(READY) ## Run the benchmarks; takes about 45 minutes.
 
 docs: $(READY) ## Build the documentation site into build/site, without a network; a dead link fails.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(READY) ## Make the pictures of the documents again: plots, and screenshots by the browser tests.
+	$(BIN)/python -m docsite.pictures
+	CRDBVEC_UPDATE_SCREENSHOTS=1 $(BIN)/python -m pytest tests/ui
 
 lint: $(READY) ## Run ruff, mypy, import-linter, codespell, and the word list of the glossary.
 	$(BIN)/ruff check .
@@ -95,8 +98,9 @@ dist: $(READY) ## Build and check the source distribution and the wheel, in dist
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-smoke: dist ## Install the wheel with each Python on PATH, newest and lowest dependencies; takes long, and 2 GB.
-	tests/package/smoke.sh
+smoke: dist ## Install what is in dist/ with each Python on PATH, newest and lowest dependencies; takes long, and 2 GB.
+	$(PIP) install uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(if $(filter-out pypi,$(TORCH)),UV_TORCH_BACKEND=$(TORCH)) tests/package/smoke.sh
 
 licenses: $(READY) ## List the dependencies of the environment: build/sbom.json (CycloneDX) and build/licenses.md.
 	$(PIP) install 'cyclonedx-bom>=7,<8' 'pip-licenses>=5,<6'
