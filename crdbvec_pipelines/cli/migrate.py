@@ -18,7 +18,7 @@ from crdbvec_pipelines.cli.migrate_output import (
 )
 from crdbvec_pipelines.cli.output import print_info, print_json, print_text
 from crdbvec_pipelines.cli.target import Selection, Target, column_options
-from crdbvec_pipelines.config import MigrationSpec, ProjectConfig
+from crdbvec_pipelines.config import ProjectConfig
 from crdbvec_pipelines.config.migration_file import FileChange, write_migration, write_model
 from crdbvec_pipelines.database.schema.migrations import find_migration
 from crdbvec_pipelines.errors import ConfigurationError
@@ -47,12 +47,21 @@ def command() -> None:
 @command.command("start", epilog="Example: crdbvec migrate start -t article -m another_model --plan")
 @column_options
 @click.option("--second", help="The name of the second column.  [default: <output>_second]")
+@click.option("--chunk-size", type=int, help="With chunks: the tokens of a chunk for the new model.  [default: as now]")
+@click.option("--chunk-overlap", type=int, help="With chunks: the tokens that chunks share.  [default: as now]")
 @click.option("--old-model", help="The present model, if there is no configuration file.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print the estimate, and change nothing.")
 @keep_config_option
 @json_option
 def start(
-    selection: Selection, second: str | None, old_model: str | None, only_plan: bool, keep_config: bool, as_json: bool
+    selection: Selection,
+    second: str | None,
+    chunk_size: int | None,
+    chunk_overlap: int | None,
+    old_model: str | None,
+    only_plan: bool,
+    keep_config: bool,
+    as_json: bool,
 ) -> None:
     """Open a migration to the model that -m names.
 
@@ -68,7 +77,7 @@ def start(
     with target.open() as databases:
         database = databases.of(entry)
         migrated = ModelMigration(database, entry, target.registry)
-        wanted = migrated.wanted(selection.model, second)
+        wanted = migrated.wanted(selection.model, second, chunk_size=chunk_size, chunk_overlap=chunk_overlap)
         if only_plan:
             # Imported here, because the other commands need no estimate.
             from crdbvec_pipelines.estimate import estimate_refresh
@@ -81,8 +90,7 @@ def start(
                 print_text("\n".join(estimate_lines(wanted, estimate)))
             return
         migration = migrated.start(wanted)
-    spec = MigrationSpec(model=wanted.model, second=wanted.output)
-    change = write_migration(_file_to_change(target.config, keep_config), entry, spec)
+    change = write_migration(_file_to_change(target.config, keep_config), entry, migrated.written(wanted))
     if as_json:
         print_json({**migration_json(migration), **_change_json(change)})
     else:
@@ -225,9 +233,9 @@ def finish(selection: Selection, abandon: bool, keep_config: bool, as_json: bool
     entry = target.column
     with target.open() as databases:
         migration = _of_target(databases, target).finish(abandon=abandon)
-    model = migration.first_model if abandon else migration.second_model
+    model, chunks = migration.kept(abandon=abandon)
     entry = entry.model_copy(update={"output": migration.output})
-    change = write_model(_file_to_change(target.config, keep_config), entry, model)
+    change = write_model(_file_to_change(target.config, keep_config), entry, model, chunks)
     if as_json:
         phase = "abandoned" if abandon else "finished"
         print_json({**migration_json(migration), "phase": phase, **_change_json(change)})

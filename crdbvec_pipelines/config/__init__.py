@@ -4,6 +4,7 @@ from crdbvec_pipelines.config.database import DEFAULT_DATABASE, URL_VARIABLE, Da
 from crdbvec_pipelines.config.load import (
     CONFIG_VARIABLE,
     DEFAULT_FILE,
+    changed_chunks,
     find_config,
     load_config,
     parse_config,
@@ -64,6 +65,7 @@ __all__ = [
     "TemplateParts",
     "TextIndexSpec",
     "VectorColumn",
+    "changed_chunks",
     "find_config",
     "load_config",
     "parse_config",

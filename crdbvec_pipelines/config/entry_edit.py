@@ -34,10 +34,10 @@ def set_key(text: str, position: int, key: str, value: Any) -> str:
     for name, old in entry.value:
         if name.value == key:
             start, end = old.start_mark.index, _end(old, text)
-            return _checked(text, text[:start] + _flow(value) + text[end:], position, key, value)
+            return _checked(text, text[:start] + flow_text(value) + text[end:], position, key, value)
     last = entry.value[-1][1]
     end = _end(last, text)
-    written = f"{key}: {_flow(value)}"
+    written = f"{key}: {flow_text(value)}"
     if entry.flow_style:
         return _checked(text, f"{text[:end]}, {written}{text[end:]}", position, key, value)
     # After a comment on the last line.
@@ -91,7 +91,8 @@ def _end(node: yaml.Node, text: str) -> int:
     )
 
 
-def _flow(value: Any) -> str:
+def flow_text(value: Any) -> str:
+    """Return a value as YAML on one line."""
     written: str = yaml.safe_dump([value], default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 30)
     return written.strip()[1:-1]
 

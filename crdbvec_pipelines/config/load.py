@@ -13,6 +13,7 @@ from crdbvec_pipelines.config.migration import MigrationSpec
 from crdbvec_pipelines.config.project import ModelsSpec, ProjectConfig
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
+    ChunksSpec,
     FollowSpec,
     FreshnessSpec,
     IndexSpec,
@@ -94,6 +95,28 @@ def vector_column(**values: object) -> VectorColumn:
         raise ConfigurationError(validation_messages(error, origin, _SPECS)) from None
 
 
+def changed_chunks(column: VectorColumn, *, size: int | None, overlap: int | None) -> ChunksSpec | None:
+    """Return how the texts of a column are divided with another size or overlap; None for one vector a row.
+
+    Args:
+        column: The vector column.
+        size: The maximum number of tokens of a chunk; None for that of the column.
+        overlap: The maximum number of tokens that a chunk repeats of the one before; None for that of the column.
+
+    Raises:
+        ConfigurationError: A value is invalid, or the column has no chunks.
+    """
+    given = {name: value for name, value in (("size", size), ("overlap", overlap)) if value is not None}
+    if column.chunking is None:
+        if given:
+            raise ConfigurationError(f"{column} has one vector a row, so there is no size of chunks to change.")
+        return None
+    try:
+        return ChunksSpec.model_validate({**column.chunking.model_dump(), **given})
+    except ValidationError as error:
+        raise ConfigurationError(validation_messages(error, f"{column}.chunks", _SPECS)) from None
+
+
 def _with_folder(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Make paths relative to the file instead of the working directory."""
     models, vectors = data.get("models"), data.get("vectors")
@@ -149,6 +172,7 @@ _SPECS: dict[str, type[BaseModel]] = {
     "follow": FollowSpec,
     "freshness": FreshnessSpec,
     "checks": ChecksSpec,
+    "chunks": ChunksSpec,
     "index": IndexSpec,
     "text_index": TextIndexSpec,
     "migration": MigrationSpec,

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from crdbvec_pipelines.config.model_name import MODEL_SCHEMA, model_text
-from crdbvec_pipelines.config.sections import Spec
+from crdbvec_pipelines.config.sections import ChunksSpec, Spec
 
 
 class MigrationSpec(Spec):
@@ -19,4 +19,7 @@ class MigrationSpec(Spec):
         max_length=50,
         description="The second vector column; it has the new vectors until the switch, and the old ones after it; "
         "1 to 50 characters.",
+    )
+    chunks: ChunksSpec | None = Field(
+        default=None, description="How the new model divides texts into chunks, if it is not as `chunks` says."
     )

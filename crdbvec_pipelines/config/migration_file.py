@@ -8,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from crdbvec_pipelines.config.entry_edit import EntryNotEditable, remove_key, set_key
+from crdbvec_pipelines.config.entry_edit import EntryNotEditable, flow_text, remove_key, set_key
 from crdbvec_pipelines.config.load import load_config, parse_config
 from crdbvec_pipelines.config.migration import MigrationSpec
 from crdbvec_pipelines.config.project import ProjectConfig
+from crdbvec_pipelines.config.sections import ChunksSpec
 from crdbvec_pipelines.config.vector_column import VectorColumn
 from crdbvec_pipelines.config.yaml_file import read_yaml
 from crdbvec_pipelines.errors import ConfigurationError
@@ -47,26 +48,32 @@ def write_migration(config: ProjectConfig | None, entry: VectorColumn, migration
         entry: The vector column.
         migration: The migration.
     """
-    value = {"model": migration.model, "second": migration.second}
-    remedy = (
-        f"Write `migration: {{model: {migration.model}, second: {migration.second}}}` into the entry of "
-        f"{entry.output}, for Dagster."
-    )
+    value = migration.model_dump(exclude_defaults=True)
+    remedy = f"Write `migration: {flow_text(value)}` into the entry of {entry.output}, for Dagster."
     return _change(config, entry, remedy, lambda text, position: set_key(text, position, _KEY, value))
 
 
-def write_model(config: ProjectConfig | None, entry: VectorColumn, model: str) -> FileChange:
+def write_model(
+    config: ProjectConfig | None, entry: VectorColumn, model: str, chunks: ChunksSpec | None = None
+) -> FileChange:
     """Write the model of the vectors into the entry of a column whose migration has ended, and remove the migration.
 
     Args:
         config: The configuration; None without a file.
         entry: The vector column.
         model: The model of its vectors.
+        chunks: How texts are divided for it; None for as the entry says.
     """
-    remedy = f"Write `model: {model}` into the entry of {entry.output}, without `migration`."
+    values: dict[str, object] = {"model": model}
+    if chunks is not None and chunks != entry.chunking:
+        values["chunks"] = chunks.model_dump(exclude_defaults=True)
+    written = " and ".join(f"`{key}: {flow_text(value)}`" for key, value in values.items())
+    remedy = f"Write {written} into the entry of {entry.output}, without `migration`."
 
     def edit(text: str, position: int) -> str:
-        return remove_key(set_key(text, position, "model", model), position, _KEY)
+        for key, value in values.items():
+            text = set_key(text, position, key, value)
+        return remove_key(text, position, _KEY)
 
     return _change(config, entry, remedy, edit)
 

@@ -302,6 +302,8 @@ class VectorColumn(Spec):
     @model_validator(mode="after")
     def _check_chunks(self) -> Self:
         if self.long_inputs != "chunks":
+            if self.migration is not None and self.migration.chunks is not None:
+                raise ValueError("migration.chunks is for long_inputs: chunks; remove it")
             if self.chunks is not None:
                 raise ValueError("chunks says how texts are divided; write long_inputs: chunks, or remove it")
             return self
@@ -364,19 +366,25 @@ class VectorColumn(Spec):
         """The column next to which this one is filled by a model migration; None for an entry of the file."""
         return self._second_of
 
-    def with_model(self, model: str) -> Self:
-        """Return the entry with a model; the metric of another model is its own, not that of the entry."""
+    def with_model(self, model: str, chunks: ChunksSpec | None = None) -> Self:
+        """Return the entry with a model; the metric of another model is its own, not that of the entry.
+
+        Args:
+            model: The model.
+            chunks: How texts are divided for it; None for as now.
+        """
+        divided = self if chunks in (None, self.chunking) else self.model_copy(update={"chunks": chunks})
         if self.model == model:
-            return self
+            return divided
         index = self.index.model_copy(update={"metric": None}) if self.index else None
-        return self.model_copy(update={"model": model, "index": index})
+        return divided.model_copy(update={"model": model, "index": index})
 
     def second_column(self) -> Self | None:
         """Return the second column of the model migration in progress, as an entry; None without one."""
         if self.migration is None:
             return None
         changes = {"output": self.migration.second, "migration": None}
-        second = self.with_model(self.migration.model).model_copy(update=changes)
+        second = self.with_model(self.migration.model, self.migration.chunks).model_copy(update=changes)
         second._second_of = self.output
         return second
 

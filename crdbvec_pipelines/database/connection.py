@@ -326,20 +326,30 @@ class Database:
         self._run(run, statement, retrying(1, self._before_retry, with_timeouts=False))
 
     def execute_together(
-        self, first: tuple[Statement, Parameters], others: Sequence[tuple[Statement, Parameters | None]]
+        self,
+        first: tuple[Statement, Parameters],
+        others: Sequence[tuple[Statement, Parameters | None]],
+        settings: Settings | None = None,
     ) -> bool:
         """Run statements as one transaction if the first one changes a row, and return whether it did.
 
         The others are sent without waiting for the reply to each, so that locks are held for a short time. If the
         connection is lost at the commit, the transaction is sent again, and then changes nothing if the first one took
-        effect. The statements of a schema change have a short lock timeout, so that no other session waits.
+        effect.
+
+        Args:
+            first: The first statement and its parameters.
+            others: The other ones.
+            settings: Session settings for the transaction; by default those of a schema change, with a short lock
+                timeout, so that no other session waits.
 
         Raises:
             DatabaseError: The server rejected a statement, or could not be reached. Nothing is changed.
         """
+        lock_settings = self.dialect.ddl_lock_settings if settings is None else settings
 
         def run(connection: psycopg.Connection) -> bool:
-            with self._with_settings(connection, self.dialect.ddl_lock_settings), connection.transaction():
+            with self._with_settings(connection, lock_settings), connection.transaction():
                 statement, parameters = first
                 if not connection.execute(statement.query, parameters).rowcount:
                     return False

@@ -47,6 +47,7 @@ class Statement:
         needs_custom_plan: Whether its query plan depends on the values of its parameters, so that it is not prepared.
         past: The same query as a follower read; None if it must read the present, or the server has no follower reads.
         present: For a follower read, the same query that reads the present.
+        locks_tables: Whether it is a DDL statement that locks several tables, one after the other.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Statement:
     needs_custom_plan: bool = False
     past: sql.Composable | None = None
     present: "Statement | None" = None
+    locks_tables: bool = False
 
     def as_of(self, time: AsOf) -> "Statement":
         """Return the query for a time that it reads. Without a follower read, it reads the present."""
@@ -106,6 +108,11 @@ def online_ddl(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
     return _registered_builder(build, is_online=True)
 
 
+def ddl_of_several_tables(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
+    """Decorate as `statement`, for a DDL statement that locks several tables, one after the other."""
+    return _registered_builder(build, locks_tables=True)
+
+
 def custom_plan(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
     """Decorate as `statement`, for a query whose plan depends on the values of its parameters.
 
@@ -125,7 +132,11 @@ def follower_read(build: Callable[P, sql.Composable]) -> Callable[P, Statement]:
 
 
 def _registered_builder(
-    build: Callable[P, sql.Composable], *, is_online: bool = False, needs_custom_plan: bool = False
+    build: Callable[P, sql.Composable],
+    *,
+    is_online: bool = False,
+    needs_custom_plan: bool = False,
+    locks_tables: bool = False,
 ) -> Callable[P, Statement]:
     name = build.__name__
     _registered.add(name)
@@ -134,7 +145,7 @@ def _registered_builder(
     def make(*args: P.args, **kwargs: P.kwargs) -> Statement:
         built = build(*args, **kwargs)
         if name not in _follower_reads:
-            return Statement(name, built, is_online, needs_custom_plan)
+            return Statement(name, built, is_online, needs_custom_plan, locks_tables=locks_tables)
         present, has_clause = _without_follower_read(built)
         return Statement(name, present, past=built if has_clause else None)
 

@@ -133,6 +133,13 @@ class Encoder:
             )
         return cast(Metric, metric)
 
+    def check_settings(self) -> None:
+        """Check that the model can encode as the entry says; only some settings depend on the model.
+
+        Raises:
+            ModelError: It cannot; the message names the setting.
+        """
+
     def load_backend(self) -> Backend | None:
         """Return the loaded backend of the model; None if its wrapper has none.
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.database.rows.embedded_sample import sample_keys
+from crdbvec_pipelines.database.search.chunk_neighbors import neighbors_of
 from crdbvec_pipelines.database.search.nearest import NearestNeighbors
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.encoder import Encoder
@@ -132,7 +134,7 @@ def compare_columns(
     Raises:
         DatabaseError: The server rejected a search.
     """
-    nearest = [NearestNeighbors(column) for column in columns]
+    nearest = [neighbors_of(column) for column in columns]
     queries: Sequence[Any] = questions or sample_keys(columns[1], columns[0].spec.output, sample)
     ask: Ask = _ask_question if questions else _ask_row
     found = [
@@ -172,7 +174,9 @@ def _timed(nearest: NearestNeighbors, vector: NDArray[np.float32], query: Search
     started = time.perf_counter()
     rows = nearest.find_once(vector, query)
     milliseconds = (time.perf_counter() - started) * 1_000
-    return _Found({tuple(row[2:]): row[1] for row in rows}, [float(row[0]) for row in rows], milliseconds)
+    # After the key, rows with chunks have the place of the nearest one.
+    end = 2 + nearest.key_columns
+    return _Found({tuple(row[2:end]): row[1] for row in rows}, [float(row[0]) for row in rows], milliseconds)
 
 
 def _overlap(one: _Found, other: _Found) -> float:
@@ -198,7 +202,7 @@ def _rank(row: tuple[Any, ...], found: Sequence[tuple[Any, ...]]) -> int:
 def _measures(column: BoundColumn, found: Sequence[_Found]) -> ColumnMeasures:
     p50, p95 = np.percentile([each.milliseconds for each in found] or [0.0], [50, 95])
     distances = [distance for each in found for distance in each.distances]
-    sizes = VectorIndex(column).sizes()
+    sizes = VectorIndex(vectors_of(column)).sizes()
     return ColumnMeasures(
         float(p50),
         float(p95),

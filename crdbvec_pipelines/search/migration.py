@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.metrics import operator_class
@@ -75,8 +76,9 @@ def wait_until_ready(own: BoundColumn, other: BoundColumn, seconds: float, on_wa
 
 
 def _has_index(column: BoundColumn) -> bool:
-    wanted = operator_class(column.metric, column.vector_type)
+    vectors = vectors_of(column)
+    wanted = operator_class(vectors.metric, vectors.vector_type)
     return any(
         index.is_visible and index.contains_every_vector and index.operator_class == wanted
-        for index in existing_indexes(column).values()
+        for index in existing_indexes(vectors).values()
     )

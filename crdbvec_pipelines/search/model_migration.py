@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.config import MigrationSpec, VectorColumn, changed_chunks
 from crdbvec_pipelines.database.column import BoundColumn, bind_column, open_existing_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.schema.exchange import exchange_columns, finish_migration, start_migration
 from crdbvec_pipelines.database.schema.migrations import Migration, find_migration, present_column
+from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.comparison import DEFAULT_K, DEFAULT_SAMPLE, Comparison, compare_columns
@@ -50,24 +51,38 @@ class ModelMigration:
         self._registry = registry
         self._output = output or entry.output
 
-    def wanted(self, model: str, second: str | None = None) -> VectorColumn:
+    def wanted(
+        self,
+        model: str,
+        second: str | None = None,
+        *,
+        chunk_size: int | None = None,
+        chunk_overlap: int | None = None,
+    ) -> VectorColumn:
         """Return the second column of a migration to another model.
 
+        Args:
+            model: The new model.
+            second: The name of the second column; by default that of the first one and `_second`.
+            chunk_size: The maximum number of tokens of a chunk for the new model; by default as now.
+            chunk_overlap: The maximum number of tokens that a chunk repeats of the one before; by default as now.
+
         Raises:
-            ConfigurationError: The column has that model already, or the model or the name is not valid.
+            ConfigurationError: The column has that model already, or the model, the name or the size is not valid.
         """
-        if self._entry.chunking is not None:
-            raise ConfigurationError(
-                f"{self._entry} has long_inputs: chunks, and migrations exchange columns of one table only. "
-                "Add an entry with another output and the new model, embed it, and search it in place of the old one."
-            )
         column = present_column(self._database, self._entry)
         self._registry.find(model)
         if column.model == model:
             raise ConfigurationError(f"The model of {column} is {column.model} already. Name another one with -m.")
-        return column.with_model(model).model_copy(
+        chunks = changed_chunks(column, size=chunk_size, overlap=chunk_overlap)
+        return column.with_model(model, chunks).model_copy(
             update={"output": second or f"{column.output}_second", "migration": None}
         )
+
+    def written(self, wanted: VectorColumn) -> MigrationSpec:
+        """Return the migration to a second column as the entry in crdbvec.yaml has it."""
+        chunks = wanted.chunking if wanted.chunking != self._entry.chunking else None
+        return MigrationSpec(model=wanted.model, second=wanted.output, chunks=chunks)
 
     def start(self, wanted: VectorColumn) -> Migration:
         """Record the migration and add the second column; continues one that was interrupted.
@@ -77,9 +92,12 @@ class ModelMigration:
 
         Raises:
             TableError: The column is not prepared, is being migrated already, or the second column exists.
+            ModelError: A chunk does not fit into the window of the new model.
         """
         column = present_column(self._database, self._entry)
-        return start_migration(self._bound(column), wanted, self._registry.encoder_of(wanted))
+        encoder = self._registry.encoder_of(wanted)
+        encoder.check_settings()
+        return start_migration(self._bound(column), wanted, encoder)
 
     def find(self) -> Migration:
         """Return the migration.
@@ -115,8 +133,8 @@ class ModelMigration:
         if not migration.is_active or migration.is_exchanging:
             return None
         own, other = migration.columns_of(self._entry)
-        if not bind_column(self._database, other, self._registry.encoder_of(other)).exists:
-            # `start` was interrupted before it added the column.
+        if not is_prepared(bind_column(self._database, other, self._registry.encoder_of(other))):
+            # `start` was interrupted before it had added the column with all that belongs to it.
             return None
         return read_readiness(self._bound(own), self._bound(other))
 
@@ -193,8 +211,7 @@ class ModelMigration:
                 "migrate switch` first, or give --abandon to drop the new vectors."
             )
         if migration.phase != "finished":
-            model = migration.second_model if abandon else migration.first_model
-            second = self._entry.with_model(model).model_copy(update={"output": migration.second, "migration": None})
+            second = migration.dropped_column(self._entry, abandon=abandon)
             column = bind_column(self._database, second, self._registry.encoder_of(second))
             finish_migration(column, migration, abandon=abandon)
         return migration

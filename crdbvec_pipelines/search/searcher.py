@@ -157,12 +157,12 @@ class Searcher:
         """
         try:
             self.column = open_existing_column(self._database, spec, encoder)
+            self._nearest = neighbors_of(self.column)
         except TableError:
             # The vectors of the other model have another dimension.
             self._check_model(spec)
             raise
         self._encoder = encoder
-        self._nearest = neighbors_of(self.column)
         # That of the column before an exchange.
         vars(self).pop("_hybrid", None)
         if self._nearest.models.ids is not None and not self._has_own_model(encoder):

@@ -81,9 +81,6 @@ def test_uninstall_leaves_nothing_behind(configured: Path, connection: psycopg.C
 
 def test_what_chunks_do_not_support_is_rejected(configured: Path, invoke: Invoke) -> None:
     invoke("embed")
-    rejected = invoke("migrate", "start", "-m", "stub_other")
-    assert rejected.exit_code == 2
-    assert "long_inputs: chunks" in rejected.stderr
     write_config(configured, {**ENTRY, "reuse_vectors": True})
     assert "reuse_vectors is for one vector a row" in invoke("embed").stderr
     write_config(configured, {**ENTRY, "long_inputs": "truncate"})

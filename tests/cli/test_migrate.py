@@ -125,7 +125,7 @@ def test_commands_say_what_is_missing(embedded: psycopg.Connection, invoke: Invo
     assert "Name the new model with -m." in error(invoke, "migrate", "start")
     assert "is stub_hash already" in error(invoke, "migrate", "start", "-m", "stub_hash")
     assert "The model 'missing' does not exist." in error(invoke, "migrate", "start", "-m", "missing")
-    sentence = "already has a column passage. Choose another one with --second."
+    sentence = "already has a column passage. Choose another column with --second."
     assert sentence in error(invoke, "migrate", "start", "-m", "stub_wide", "--second", "passage")
     assert invoke("migrate", "start", "-m", "stub_wide").exit_code == 0
     # The same command again continues.

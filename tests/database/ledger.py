@@ -216,6 +216,8 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "renames": lambda dialect, case: [
         [("v", "v_exchanged"), ("w", "v"), ("v_exchanged", "w")][: None if dialect.renames_columns_together else 1]
     ],
+    "name": lambda dialect, case: ["a_name"],
+    "constraint": lambda dialect, case: ["a_constraint"],
     "function": lambda dialect, case: ["a_function"],
     "earlier": lambda dialect, case: [0, 2],
     "bounds": lambda dialect, case: [2],

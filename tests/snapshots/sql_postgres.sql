@@ -29,6 +29,10 @@ ALTER TABLE "order"."lines" ADD COLUMN IF NOT EXISTS "v" INT8;
 -- add_metrics: Add the column with the metric of each model, as JSON by the model's id.
 ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT;
 
+-- add_migration_chunks: Add the columns about chunks: how the texts of both columns are divided, and the chunk table
+--     of the first one.
+ALTER TABLE "public"."crdbvec_migrations" ADD COLUMN IF NOT EXISTS first_chunks TEXT, ADD COLUMN IF NOT EXISTS second_chunks TEXT, ADD COLUMN IF NOT EXISTS first_chunk_table INT8;
+
 -- add_suspended_at: Add the column with the time since when a vector column is suspended; NULL if it is not.
 ALTER TABLE "public"."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS suspended_at TIMESTAMPTZ;
 
@@ -582,7 +586,7 @@ DELETE FROM "public"."crdbvec_row_errors" AS crdbvec_error WHERE crdbvec_error.t
 
 -- delete_surplus_chunks: Delete the chunks of one row that its former set had and the present one has not.
 --   chunks
-DELETE FROM "order"."lines_v_chunks" AS "crdbvec_chunk" WHERE "crdbvec_chunk"."realm" OPERATOR(pg_catalog.=) %(key_0)s::text AND "crdbvec_chunk"."verse" OPERATOR(pg_catalog.=) %(key_1)s::bigint AND "crdbvec_chunk"."chunk_number" >= (SELECT "crdbvec_row"."v" FROM "order"."lines" AS "crdbvec_row" WHERE "crdbvec_row"."realm" OPERATOR(pg_catalog.=) %(key_0)s::text AND "crdbvec_row"."verse" OPERATOR(pg_catalog.=) %(key_1)s::bigint);
+DELETE FROM "order"."lines_v_chunks" AS "crdbvec_chunk" WHERE "crdbvec_chunk"."realm" OPERATOR(pg_catalog.=) %(key_0)s::text AND "crdbvec_chunk"."verse" OPERATOR(pg_catalog.=) %(key_1)s::bigint AND "crdbvec_chunk"."chunk_number" >= (SELECT "crdbvec_row"."v" FROM "order"."lines" AS "crdbvec_row" WHERE "crdbvec_row"."realm" OPERATOR(pg_catalog.=) %(key_0)s::text AND "crdbvec_row"."verse" OPERATOR(pg_catalog.=) %(key_1)s::bigint) AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "order"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name OPERATOR(pg_catalog.=) 'lines'::text AND crdbvec_column.output OPERATOR(pg_catalog.=) 'v'::text), pg_catalog.length(%(model)s::text)::int) OPERATOR(pg_catalog.=) %(model)s::text, true);
 
 -- delete_table_limits: Delete the limits of a table.
 DELETE FROM "public"."crdbvec_limits" AS crdbvec_limit WHERE crdbvec_limit.table_name = %(table_name)s::text;
@@ -844,7 +848,7 @@ SELECT "crdbvec_row"."image", "crdbvec_row"."id" FROM "public"."picture" AS "crd
 INSERT INTO "public"."crdbvec_claims" (table_name, output, owner, lower_bound, upper_bound, claimed_at, expires_at) VALUES (%(table_name)s::text, %(output)s::text, %(owner)s::text, %(lower_bound)s::text, %(upper_bound)s::text, now(), now() + %(lifetime)s::interval) ON CONFLICT (table_name, output, owner) DO NOTHING;
 
 -- insert_migration: Record the start of a migration, in place of one that is finished.
-INSERT INTO "public"."crdbvec_migrations" AS crdbvec_migration (table_name, output, second, first_model, second_model, first_models, second_models, first_column, phase, started_at, changed_at) VALUES (%(table_name)s::text, %(output)s::text, %(second)s::text, %(first_model)s::text, %(second_model)s::text, %(first_models)s::text, %(second_models)s::text, %(first_column)s::int8, 'started', now(), now()) ON CONFLICT (table_name, output) DO UPDATE SET second = excluded.second, first_model = excluded.first_model, second_model = excluded.second_model, first_models = excluded.first_models, second_models = excluded.second_models, first_column = excluded.first_column, phase = excluded.phase, started_at = excluded.started_at, changed_at = excluded.changed_at WHERE crdbvec_migration.phase = 'finished';
+INSERT INTO "public"."crdbvec_migrations" AS crdbvec_migration (table_name, output, second, first_model, second_model, first_models, second_models, first_column, phase, started_at, changed_at, first_chunks, second_chunks, first_chunk_table) VALUES (%(table_name)s::text, %(output)s::text, %(second)s::text, %(first_model)s::text, %(second_model)s::text, %(first_models)s::text, %(second_models)s::text, %(first_column)s::int8, 'started', now(), now(), %(first_chunks)s::text, %(second_chunks)s::text, %(first_chunk_table)s::int8) ON CONFLICT (table_name, output) DO UPDATE SET second = excluded.second, first_model = excluded.first_model, second_model = excluded.second_model, first_models = excluded.first_models, second_models = excluded.second_models, first_column = excluded.first_column, phase = excluded.phase, started_at = excluded.started_at, changed_at = excluded.changed_at, first_chunks = excluded.first_chunks, second_chunks = excluded.second_chunks, first_chunk_table = excluded.first_chunk_table WHERE crdbvec_migration.phase = 'finished';
 
 -- insert_sample_row: Insert one gloss; an existing row stays unchanged.
 INSERT INTO "public"."gloss" (id, word, gloss) VALUES (%(id)s, %(word)s::text, %(gloss)s::text) ON CONFLICT (id) DO NOTHING;
@@ -931,8 +935,16 @@ SELECT "crdbvec_error"."key", "crdbvec_error"."class", "crdbvec_error"."attempts
 -- list_key_columns: List the columns of the key in key order, then those of INCLUDE, each with the length of the key.
 SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) WHERE crdbvec_index.indexrelid = (SELECT crdbvec_unique.indexrelid FROM pg_catalog.pg_index AS crdbvec_unique WHERE crdbvec_unique.indrelid = %(oid)s AND (crdbvec_unique.indisprimary OR (crdbvec_unique.indisunique AND crdbvec_unique.indisvalid AND crdbvec_unique.indimmediate AND crdbvec_unique.indpred IS NULL AND crdbvec_unique.indexprs IS NULL AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS crdbvec_part WHERE crdbvec_part.attrelid = crdbvec_unique.indrelid AND crdbvec_part.attnum = ANY(crdbvec_unique.indkey) AND NOT crdbvec_part.attnotnull))) ORDER BY crdbvec_unique.indisprimary DESC, crdbvec_unique.indnkeyatts, crdbvec_unique.indexrelid LIMIT 1) ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum);
 
+-- list_key_constraints: List the primary key and the foreign key of a chunk table: `p` or `f`, and the name, made of
+--     that of the table.
+SELECT crdbvec_constraint.contype::text, crdbvec_constraint.conname FROM pg_catalog.pg_constraint AS crdbvec_constraint WHERE crdbvec_constraint.conrelid = %(oid)s AND crdbvec_constraint.contype::text IN ('p', 'f');
+
 -- list_lags: List the lags that were measured in a period until now, the shortest first.
 SELECT crdbvec_lag.seconds FROM "public"."crdbvec_lags" AS crdbvec_lag WHERE crdbvec_lag.table_name = %(table_name)s::text AND crdbvec_lag.output = %(output)s::text AND crdbvec_lag.measured_at > now() - %(period)s::interval ORDER BY crdbvec_lag.seconds;
+
+-- list_migrations_columns: List the columns of the metadata table of model migrations of a schema; none without the
+--     table.
+SELECT crdbvec_attribute.attname FROM pg_catalog.pg_attribute AS crdbvec_attribute JOIN pg_catalog.pg_class AS crdbvec_class ON crdbvec_class.oid = crdbvec_attribute.attrelid JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_namespace.nspname = %(schema)s::text AND crdbvec_class.relname = 'crdbvec_migrations'::text AND crdbvec_attribute.attnum > 0 AND NOT crdbvec_attribute.attisdropped;
 
 -- list_other_columns: List all recorded vector columns of a schema: table and output.
 SELECT crdbvec_column.table_name, crdbvec_column.output FROM "public"."crdbvec_vector_columns" AS crdbvec_column;
@@ -968,6 +980,34 @@ SELECT crdbvec_places.crdbvec_place, count(*) FROM (SELECT (SELECT count(*) FROM
 SELECT crdbvec_places.crdbvec_place, count(*) FROM (SELECT (SELECT count(*) FROM (VALUES (%(bound_0_0)s::text, %(bound_0_1)s::bigint), (%(bound_1_0)s::text, %(bound_1_1)s::bigint)) AS crdbvec_bounds ("crdbvec_bound_0", "crdbvec_bound_1") WHERE ("crdbvec_row"."realm", "crdbvec_row"."verse") >= ("crdbvec_bounds"."crdbvec_bound_0", "crdbvec_bounds"."crdbvec_bound_1")) AS crdbvec_place FROM "order"."lines" AS "crdbvec_row" WHERE ("crdbvec_row"."realm", "crdbvec_row"."verse") IN ((%(key_0_0)s::text, %(key_0_1)s::bigint), (%(key_1_0)s::text, %(key_1_1)s::bigint))) AS crdbvec_places GROUP BY crdbvec_places.crdbvec_place;
 --   bytea, nulls_only, bounds=2, keys=2
 SELECT crdbvec_places.crdbvec_place, count(*) FROM (SELECT (SELECT count(*) FROM (VALUES (%(bound_0_0)s::text), (%(bound_1_0)s::text)) AS crdbvec_bounds ("crdbvec_bound_0") WHERE ("crdbvec_row"."id") >= ("crdbvec_bounds"."crdbvec_bound_0")) AS crdbvec_place FROM "public"."picture" AS "crdbvec_row" WHERE ("crdbvec_row"."id") IN ((%(key_0_0)s::text), (%(key_1_0)s::text))) AS crdbvec_places GROUP BY crdbvec_places.crdbvec_place;
+
+-- lock_table: Wait for all sessions that use a table and let new ones wait. Not sent to CockroachDB.
+--   one text
+LOCK TABLE "public"."passage" IN ACCESS EXCLUSIVE MODE;
+--   template, composite key, special characters in names
+LOCK TABLE "Sales eu"."order.lines" IN ACCESS EXCLUSIVE MODE;
+--   list of columns, trigger, updated_at
+LOCK TABLE "public"."note" IN ACCESS EXCLUSIVE MODE;
+--   types whose text has settings, updated_at without time zone
+LOCK TABLE "public"."track" IN ACCESS EXCLUSIVE MODE;
+--   chunks
+LOCK TABLE "order"."lines" IN ACCESS EXCLUSIVE MODE;
+--   bytea, nulls_only
+LOCK TABLE "public"."picture" IN ACCESS EXCLUSIVE MODE;
+
+-- lock_writers: Wait for the writers of a table and let new ones wait; others may read it. Not sent to CockroachDB.
+--   one text
+LOCK TABLE "public"."passage" IN SHARE ROW EXCLUSIVE MODE;
+--   template, composite key, special characters in names
+LOCK TABLE "Sales eu"."order.lines" IN SHARE ROW EXCLUSIVE MODE;
+--   list of columns, trigger, updated_at
+LOCK TABLE "public"."note" IN SHARE ROW EXCLUSIVE MODE;
+--   types whose text has settings, updated_at without time zone
+LOCK TABLE "public"."track" IN SHARE ROW EXCLUSIVE MODE;
+--   chunks
+LOCK TABLE "order"."lines" IN SHARE ROW EXCLUSIVE MODE;
+--   bytea, nulls_only
+LOCK TABLE "public"."picture" IN SHARE ROW EXCLUSIVE MODE;
 
 -- measure_key_candidates: Count rows and, for each column that could be a key, different values and the length; in a
 --     part of a table.
@@ -1373,6 +1413,20 @@ ALTER TABLE "order"."lines" RENAME COLUMN "v" TO "v_exchanged";
 --   bytea, nulls_only
 ALTER TABLE "public"."picture" RENAME COLUMN "v" TO "v_exchanged";
 
+-- rename_constraint: Rename a constraint.
+--   one text
+ALTER TABLE "public"."passage" RENAME CONSTRAINT "a_constraint" TO "passage_v_index";
+--   template, composite key, special characters in names
+ALTER TABLE "Sales eu"."order.lines" RENAME CONSTRAINT "a_constraint" TO "order.lines_v_index";
+--   list of columns, trigger, updated_at
+ALTER TABLE "public"."note" RENAME CONSTRAINT "a_constraint" TO "note_v_index";
+--   types whose text has settings, updated_at without time zone
+ALTER TABLE "public"."track" RENAME CONSTRAINT "a_constraint" TO "track_v_index";
+--   chunks
+ALTER TABLE "order"."lines" RENAME CONSTRAINT "a_constraint" TO "lines_v_index";
+--   bytea, nulls_only
+ALTER TABLE "public"."picture" RENAME CONSTRAINT "a_constraint" TO "picture_v_index";
+
 -- rename_index: Rename an index.
 --   one text
 ALTER INDEX IF EXISTS "public"."passage_v_pending" RENAME TO "passage_v_index";
@@ -1389,6 +1443,9 @@ ALTER INDEX IF EXISTS "public"."picture_v_pending" RENAME TO "picture_v_index";
 
 -- rename_row_errors: Record the present name of a renamed table for the failed rows of one of its vector columns.
 UPDATE "public"."crdbvec_row_errors" AS crdbvec_error SET table_name = %(new_name)s::text WHERE crdbvec_error.table_name = %(table_name)s::text AND crdbvec_error.output = %(output)s::text;
+
+-- rename_table: Rename a chunk table.
+ALTER TABLE "public"."a_name" RENAME TO "passage_v_index";
 
 -- renew_claim: Extend the lifetime of a claim.
 UPDATE "public"."crdbvec_claims" AS crdbvec_claim SET expires_at = now() + %(lifetime)s::interval WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.owner = %(owner)s::text;
@@ -1566,8 +1623,12 @@ SELECT "crdbvec_column"."output", "crdbvec_column"."inputs", "crdbvec_column"."f
 -- select_metrics: Return the metrics of the models of a table's vector columns, as JSON by the model's id.
 SELECT crdbvec_column.metrics FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.metrics IS NOT NULL;
 
--- select_migrations: List the model migrations of a schema.
-SELECT crdbvec_migration.table_name, crdbvec_migration.output, crdbvec_migration.second, crdbvec_migration.first_model, crdbvec_migration.second_model, crdbvec_migration.first_models, crdbvec_migration.second_models, crdbvec_migration.first_column, crdbvec_migration.phase, crdbvec_migration.started_at FROM "public"."crdbvec_migrations" AS crdbvec_migration ORDER BY crdbvec_migration.table_name, crdbvec_migration.output;
+-- select_migrations: List the model migrations of a schema. An earlier version of the table has no columns about
+--     chunks.
+--   has_chunks=False
+SELECT crdbvec_migration.table_name, crdbvec_migration.output, crdbvec_migration.second, crdbvec_migration.first_model, crdbvec_migration.second_model, crdbvec_migration.first_models, crdbvec_migration.second_models, crdbvec_migration.first_column, crdbvec_migration.phase, crdbvec_migration.started_at, NULL::text, NULL::text, NULL::int8 FROM "public"."crdbvec_migrations" AS crdbvec_migration ORDER BY crdbvec_migration.table_name, crdbvec_migration.output;
+--   has_chunks=True
+SELECT crdbvec_migration.table_name, crdbvec_migration.output, crdbvec_migration.second, crdbvec_migration.first_model, crdbvec_migration.second_model, crdbvec_migration.first_models, crdbvec_migration.second_models, crdbvec_migration.first_column, crdbvec_migration.phase, crdbvec_migration.started_at, crdbvec_migration.first_chunks, crdbvec_migration.second_chunks, crdbvec_migration.first_chunk_table FROM "public"."crdbvec_migrations" AS crdbvec_migration ORDER BY crdbvec_migration.table_name, crdbvec_migration.output;
 
 -- select_models: Return the ids of the models of a vector column, as JSON, the present one first.
 SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name = %(table_name)s::text AND crdbvec_column.output = %(output)s::text;
@@ -1760,5 +1821,5 @@ UPDATE "public"."track" AS "crdbvec_row" SET "v" = %(vector)s::"public".vector, 
 UPDATE "public"."picture" AS "crdbvec_row" SET "v" = %(vector)s::"public".vector WHERE "crdbvec_row"."id" OPERATOR(pg_catalog.=) %(key_0)s::text AND pg_catalog.md5(%(seed)s::text OPERATOR(pg_catalog.||) pg_catalog.encode("crdbvec_row"."image"::bytea, 'hex'::text)) OPERATOR(pg_catalog.=) %(fingerprint)s::text AND coalesce(pg_catalog.left((SELECT crdbvec_column.models FROM "public"."crdbvec_vector_columns" AS crdbvec_column WHERE crdbvec_column.table_name OPERATOR(pg_catalog.=) 'picture'::text AND crdbvec_column.output OPERATOR(pg_catalog.=) 'v'::text), pg_catalog.length(%(model)s::text)::int) OPERATOR(pg_catalog.=) %(model)s::text, true);
 
 -- write_version: Record that a version is installed.
---   version=7
-INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (7, now()) ON CONFLICT (version) DO NOTHING;
+--   version=8
+INSERT INTO "public"."crdbvec_metadata_version" (version, installed_at) VALUES (8, now()) ON CONFLICT (version) DO NOTHING;

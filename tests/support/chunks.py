@@ -12,7 +12,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.chunks.table import chunk_table_name
 from crdbvec_pipelines.encoding.chunks.chunk_encoder import ChunkEncoder
 from crdbvec_pipelines.keyspace import Bound
-from tests.support.models import registry, stub_vector
+from tests.support.models import registry, stub
 from tests.support.tables import INT_SHAPE, KeyShape, column
 
 Chunk = tuple[int, int, str]
@@ -70,12 +70,13 @@ def check_chunks(
     """Assert that the stored chunks are those of a recomputation from the texts, and that there are no others."""
     encoder = registry().encoder_of(spec)
     assert isinstance(encoder, ChunkEncoder)
+    model = stub(spec.model)
     expected = {shape.key(number): text for number, text in texts.items() if text and not text.isspace()}
     stored = stored_chunks(connection, spec, shape)
     assert stored.keys() == expected.keys()
     for key, spans in zip(expected, encoder.divide(list(expected.values())), strict=True):
         assert [(start, end) for start, end, _ in stored[key]] == spans
         for start, end, vector in stored[key]:
-            assert np.array_equal(vector, stub_vector(expected[key][start:end]))
+            assert np.array_equal(vector, model.encode([(0, expected[key][start:end])]).vectors[0])
     present = {key: count for key, count in counts(connection, spec, shape).items() if count is not None}
     assert present == {key: len(chunks) for key, chunks in stored.items()}

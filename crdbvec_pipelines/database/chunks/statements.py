@@ -19,7 +19,8 @@ from crdbvec_pipelines.database.expressions import (
     named_key,
 )
 from crdbvec_pipelines.database.rows.statements import guard
-from crdbvec_pipelines.database.statement import statement
+from crdbvec_pipelines.database.schema.column_metadata import has_own_model
+from crdbvec_pipelines.database.statement import ddl_of_several_tables, statement
 from crdbvec_pipelines.database.table import Column, Table
 
 CHUNK = "crdbvec_chunk"
@@ -68,9 +69,9 @@ def drop_chunk_column(column: ColumnDefinition, chunk_column: Column) -> sql.Com
     )
 
 
-@statement
+@ddl_of_several_tables
 def drop_chunk_table(column: ColumnDefinition) -> sql.Composable:
-    """Drop the chunk table."""
+    """Drop the chunk table. Because of the foreign key, it also locks the source table."""
     return sql.SQL("DROP TABLE IF EXISTS {}").format(chunk_definition(column).table.identifier)
 
 
@@ -131,9 +132,12 @@ def replace_further_chunks(column: ColumnDefinition, *, chunks: int) -> sql.Comp
 def delete_surplus_chunks(column: ColumnDefinition) -> sql.Composable:
     """Delete the chunks of one row that its former set had and the present one has not."""
     chunks = chunk_definition(column).table
+    # On CockroachDB, two columns and their chunk tables are not exchanged at the same moment.
     return sql.SQL(
-        "DELETE FROM {chunks} WHERE {key} AND {number} >= (SELECT {marker} FROM {table} WHERE {source_key})"
+        "DELETE FROM {chunks} WHERE {key} AND {number} >= (SELECT {marker} FROM {table} WHERE {source_key}) "
+        "AND {has_own_model}"
     ).format(
+        has_own_model=has_own_model(column),
         chunks=aliased(chunks, CHUNK),
         key=key_equals(column.table, CHUNK),
         number=reference(NUMBER, CHUNK),

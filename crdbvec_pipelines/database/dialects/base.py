@@ -164,6 +164,24 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def several_locks_settings(self) -> Mapping[str, str]:
+        """The session settings of a schema change that locks several tables.
+
+        Another session that holds a lock which it waits for, and waits for one that it holds, must not end in a
+        deadlock, so it gives up before the server looks for one.
+        """
+
+    @abstractmethod
+    def lock(self, table: sql.Identifier, *, for_readers: bool) -> sql.Composable | None:
+        """Return the statement that locks a table in a transaction; None if schema changes lock nothing.
+
+        Args:
+            table: The table.
+            for_readers: Whether readers wait for the lock, too, and not only writers.
+        """
+
+    @property
+    @abstractmethod
     def write_lock_settings(self) -> Mapping[str, str]:
         """The session settings with which a write gives up soon if another transaction holds a lock that it needs.
 

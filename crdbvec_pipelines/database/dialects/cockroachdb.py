@@ -152,6 +152,15 @@ class CockroachDialect(Dialect):
         return {}
 
     @property
+    def several_locks_settings(self) -> Mapping[str, str]:
+        """None: schema changes run online."""
+        return {}
+
+    def lock(self, table: sql.Identifier, *, for_readers: bool) -> sql.Composable | None:
+        """Return None: CockroachDB has no LOCK TABLE."""
+        return None
+
+    @property
     def write_lock_settings(self) -> Mapping[str, str]:
         """A lock timeout of 100 ms. It also applies to reads that wait for a lock, so it is set for writes only."""
         return {"lock_timeout": "100ms"}

@@ -211,6 +211,16 @@ class PostgresDialect(Dialect):
         return {"lock_timeout": "2s"}
 
     @property
+    def several_locks_settings(self) -> Mapping[str, str]:
+        """A lock timeout of 300 ms: three waits end within the second after which a deadlock ends a session."""
+        return {"lock_timeout": "300ms"}
+
+    def lock(self, table: sql.Identifier, *, for_readers: bool) -> sql.Composable | None:
+        """Return a LOCK TABLE in the mode of ALTER TABLE, or in the one that conflicts with writers and itself."""
+        mode = "ACCESS EXCLUSIVE" if for_readers else "SHARE ROW EXCLUSIVE"
+        return sql.SQL("LOCK TABLE {} IN {} MODE").format(table, sql.SQL(mode))
+
+    @property
     def write_lock_settings(self) -> Mapping[str, str]:
         """A lock timeout of 100 ms: longer than most transactions, shorter than what users of an application notice."""
         return {"lock_timeout": "100ms"}

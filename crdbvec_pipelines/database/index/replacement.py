@@ -14,8 +14,8 @@ from crdbvec_pipelines.database.index.statements import (
     drop_index_online,
     existing_indexes,
     rename_index,
-    replacement_index_name,
     show_index,
+    vector_index_names,
 )
 from crdbvec_pipelines.database.schema.ddl import change_schema
 from crdbvec_pipelines.database.schema.statements import table_indexes
@@ -39,7 +39,7 @@ class IndexReplacement:
     """
 
     def __init__(self, column: BoundColumn, replaced: str) -> None:
-        self.index = replacement_index_name(column.table, column.spec)
+        *_, self.index = vector_index_names(column.spec, column.table.oid)
         self.replaced = replaced
         self._column = column
         self._database = column.database

@@ -99,9 +99,19 @@ def vector_index_name(spec: VectorColumn) -> str:
     return short_name(f"{spec.table.name}_{spec.output}", "index")
 
 
-def replacement_index_name(table: Table, spec: VectorColumn) -> str:
-    """Return the name of a vector index until it takes the place of another one; no other table has such an index."""
-    return short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index_new")
+def vector_index_names(spec: VectorColumn, oid: int) -> tuple[str, str, str]:
+    """Return the names that this project gives to vector indexes of a column.
+
+    Args:
+        spec: The entry of the column.
+        oid: What identifies its table in the catalog.
+
+    Returns:
+        The usual name; the name if an index of another table has that one; and the name of an index until it takes the
+        place of another one.
+    """
+    stem = f"{spec.table.name}_{spec.output}_{oid}"
+    return vector_index_name(spec), short_name(stem, "index"), short_name(stem, "index_new")
 
 
 def configured_definition(dialect: Dialect, column: ColumnDefinition) -> IndexDefinition:

@@ -8,7 +8,6 @@ from functools import cached_property
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition
 from crdbvec_pipelines.database.errors import DatabaseError, DatabaseUnavailable, TableError
-from crdbvec_pipelines.database.identifiers import short_name
 from crdbvec_pipelines.database.index.build import IndexBuild
 from crdbvec_pipelines.database.index.replacement import IndexReplacement
 from crdbvec_pipelines.database.index.statements import (
@@ -19,6 +18,7 @@ from crdbvec_pipelines.database.index.statements import (
     index_size,
     table_size,
     vector_index_name,
+    vector_index_names,
 )
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.schema.statements import table_indexes
@@ -108,11 +108,10 @@ class VectorIndex:
 
     def _usual_name(self) -> str:
         """Return the name to create the index under."""
-        table, spec = self._column.table, self._column.spec
-        name = vector_index_name(spec)
+        name, name_with_table, _ = vector_index_names(self._column.spec, self._column.table.oid)
         if not self._database.dialect.vectors.has_schema_wide_index_names or not self._is_taken(name):
             return name
-        return short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index")
+        return name_with_table
 
     def _is_taken(self, name: str) -> bool:
         """Return whether the schema has an object of this name that is no index of the table."""

@@ -22,7 +22,10 @@ def ddl_settings(database: Database, ddl: Statement) -> Settings:
     A statement that locks the whole table gives up after a short lock timeout, so that no writer queues behind it. An
     online statement blocks no other session and runs without a statement timeout.
     """
-    return NO_STATEMENT_TIMEOUT if ddl.is_online else database.dialect.ddl_lock_settings
+    if ddl.is_online:
+        return NO_STATEMENT_TIMEOUT
+    dialect = database.dialect
+    return dialect.several_locks_settings if ddl.locks_tables else dialect.ddl_lock_settings
 
 
 def change_schema(database: Database, ddl: Statement) -> None:

@@ -4,34 +4,49 @@ Each step can be repeated: the record in `crdbvec_migrations` and the catalog sh
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.database.chunks.table import chunk_table_name
 from crdbvec_pipelines.database.column import BoundColumn, ModelIdentity
 from crdbvec_pipelines.database.connection import Database, Parameters
+from crdbvec_pipelines.database.dialects.vector_support import Settings
 from crdbvec_pipelines.database.errors import DatabaseUnavailable, TableError
-from crdbvec_pipelines.database.identifiers import short_name
-from crdbvec_pipelines.database.index.statements import rename_index, vector_index_name
+from crdbvec_pipelines.database.index.statements import rename_index
 from crdbvec_pipelines.database.schema.column_metadata import models_beginning_with, models_of, select_models
+from crdbvec_pipelines.database.schema.column_objects import (
+    OwnTables,
+    exchanged,
+    in_order,
+    own_tables,
+)
 from crdbvec_pipelines.database.schema.ddl import retry_when_locked
 from crdbvec_pipelines.database.schema.migration_statements import (
     column_number,
     delete_migration,
     insert_migration,
+    list_key_constraints,
+    lock_table,
+    lock_writers,
     move_row_errors,
     rename_columns,
+    rename_constraint,
+    rename_table,
     set_migration_phase,
     set_models,
 )
 from crdbvec_pipelines.database.schema.migrations import Migration, Phase, find_migration
 from crdbvec_pipelines.database.schema.prepare import prepare_column
-from crdbvec_pipelines.database.schema.statements import pending_index_name, table_indexes
+from crdbvec_pipelines.database.schema.stepwise_renames import rename_in_steps
 from crdbvec_pipelines.database.schema.uninstall import plan_uninstallation, uninstall
 from crdbvec_pipelines.database.statement import Statement
-from crdbvec_pipelines.database.table import Table, read_table
+from crdbvec_pipelines.database.table import Table, read_table, read_table_oid
 
 _Step = tuple[Statement, Parameters | None]
+
+# How often the renames are continued after a lost connection.
+_MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -69,8 +84,11 @@ def start_migration(column: BoundColumn, second: VectorColumn, second_model: Mod
             )
         prepare_column(database, second, second_model)
         return found
-    if second.output in table.columns:
-        raise TableError(f"{table.name} already has a column {second.output}. Choose another one with --second.")
+    taken = f"a column {second.output}" if second.output in table.columns else None
+    if taken is None and second.chunking is not None and read_table_oid(database, chunk_table_name(second)) is not None:
+        taken = f"a chunk table {chunk_table_name(second)}"
+    if taken is not None:
+        raise TableError(f"{table.name} already has {taken}. Choose another column with --second.")
     models = database.fetch(select_models(table.name.schema), {"table_name": table.name.name, "output": spec.output})
     if not models or not str(models[0][0]).startswith(models_of(column)):
         raise TableError(f"The vectors of {spec} are not recorded as those of {spec.model}. Run `crdbvec embed` first.")
@@ -86,6 +104,9 @@ def start_migration(column: BoundColumn, second: VectorColumn, second_model: Mod
             "first_models": models[0][0],
             "second_models": f"{models_beginning_with(second_model.model_id)}]",
             "first_column": number,
+            "first_chunks": _json(spec),
+            "second_chunks": _json(second),
+            "first_chunk_table": None if spec.chunking is None else read_table_oid(database, chunk_table_name(spec)),
         },
     )
     prepare_column(database, second, second_model)
@@ -96,11 +117,11 @@ def start_migration(column: BoundColumn, second: VectorColumn, second_model: Mod
 
 
 def exchange_columns(database: Database, migration: Migration, *, back: bool = False) -> Exchange:
-    """Exchange the two columns of a migration, with their fingerprints, indexes, models and failed rows.
+    """Exchange the two columns of a migration, with their fingerprints, chunk tables, indexes, models and failed rows.
 
-    On PostgreSQL it is one transaction, whose last statements lock the table. CockroachDB has no transaction of several
-    schema changes: until the columns are renamed, by one statement, no model is recorded for either column, so that
-    neither searches nor writes of this project use them.
+    On PostgreSQL it is one transaction, whose last statements lock the tables. CockroachDB has no transaction of
+    several schema changes: until everything is renamed, no model is recorded for either column, so that neither
+    searches nor writes of this project use them.
 
     Args:
         database: The database.
@@ -111,12 +132,66 @@ def exchange_columns(database: Database, migration: Migration, *, back: bool = F
     target: Phase = "started" if back else "switched"
     if database.dialect.renames_columns_together:
         return _exchange_in_steps(database, migration, table, target)
-    steps = [*_record_steps(migration, back=back), *_index_steps(database, migration, table)]
-    # The columns are the last ones, because they lock the table.
-    steps += [(rename_columns(table, [rename]), None) for rename in _column_renames(migration, table)]
+    tables = own_tables(database, table, migration.entries)
+    steps = [*_record_steps(migration, back=back)]
+    steps += _index_steps(database, tables, are_exchanged=False)
+    # The columns of the table are the last ones: it is the one that applications use most.
+    steps += _locks(tables)
+    for own in reversed(tables):
+        steps += _table_steps(database, own)
     started = time.perf_counter()
-    done = retry_when_locked(database.execute_together, _phase_step(migration, target), steps)
+    done = retry_when_locked(
+        database.execute_together,
+        _phase_step(migration, target),
+        steps,
+        _lock_settings(database, tables),
+    )
     return Exchange(done, time.perf_counter() - started)
+
+
+def _lock_settings(database: Database, tables: Sequence[OwnTables]) -> Settings:
+    return database.dialect.ddl_lock_settings if len(tables) == 1 else database.dialect.several_locks_settings
+
+
+def _locks(tables: Sequence[OwnTables]) -> Iterator[_Step]:
+    """Yield the statements that lock the tables of columns with chunks, so that no other session gets a deadlock.
+
+    Writers need the source table first and then the chunk tables, searches need them the other way round. So writers
+    are kept out first, then searches, and the renames then wait for no session that waits for this transaction. For
+    sessions that lock in another order, such as a transaction that reads chunks and then writes rows, each wait has a
+    short timeout.
+    """
+    source, *chunk_tables = tables
+    if chunk_tables:
+        yield lock_writers(source.first.table), None
+    for own in chunk_tables:
+        for each in (own.second, own.first):
+            yield lock_table(each.table), None
+
+
+def _table_steps(database: Database, own: OwnTables) -> Iterator[_Step]:
+    """Yield the statements that exchange the columns of one or two tables, and the names of the tables if they are two.
+
+    PostgreSQL renames one column in a statement.
+    """
+    for table, renames in own.column_renames():
+        for rename in renames:
+            yield rename_columns(table, [rename]), None
+    if own.are_one:
+        return
+    tables = {each.table.name.name: each.table for each in (own.first, own.second)}
+    first, second = (
+        {str(kind): str(name) for kind, name in database.fetch(list_key_constraints(), {"oid": table.oid})}
+        for table in tables.values()
+    )
+    for kind in first.keys() & second.keys():
+        owners = dict(zip((first[kind], second[kind]), tables.values(), strict=True))
+        for old, new in in_order(exchanged(first[kind], second[kind])):
+            table = owners[new] = owners.pop(old)
+            yield rename_constraint(table, old, new), None
+    schema = own.first.table.name.schema
+    for old, new in in_order(exchanged(*tables)):
+        yield rename_table(schema, old, new), None
 
 
 def _exchange_in_steps(database: Database, migration: Migration, table: Table, target: Phase) -> Exchange:
@@ -132,15 +207,15 @@ def _exchange_in_steps(database: Database, migration: Migration, table: Table, t
         if not database.execute_together(_phase_step(migration, interim), hidden):
             return Exchange(False, time.perf_counter() - started)
         migration = _reread(database, migration)
-    # After a lost connection, the catalog shows whether the columns are exchanged.
-    for _ in range(3):
-        if _is_exchanged(database, migration, table) != back:
-            break
+    # After a lost connection, the catalog shows what is left to be done.
+    for _ in range(_MAX_ATTEMPTS):
         try:
-            database.execute_once(rename_columns(table, _column_renames(migration, table)))
+            rename_in_steps(database, migration, table, back=back)
         except DatabaseUnavailable:
             continue
-    for statement, parameters in _index_steps(database, migration, table):
+        break
+    tables = own_tables(database, read_table(database, migration.table), migration.entries)
+    for statement, parameters in _index_steps(database, tables, are_exchanged=True):
         database.execute(statement, parameters)
     done = database.execute_together(_phase_step(migration, target), list(_record_steps(migration, back=back)))
     return Exchange(done, time.perf_counter() - started)
@@ -174,12 +249,6 @@ def _reread(database: Database, migration: Migration) -> Migration:
     return found
 
 
-def _is_exchanged(database: Database, migration: Migration, table: Table) -> bool:
-    """Return whether the column of the entry is the one that was added for the new model."""
-    found = database.fetch(column_number(), {"oid": table.oid, "column": migration.output})
-    return [row[0] for row in found] != [migration.first_column]
-
-
 def _phase_step(migration: Migration, phase: Phase) -> tuple[Statement, Parameters]:
     return set_migration_phase(migration.table.schema), {
         **migration.key,
@@ -196,38 +265,18 @@ def _record_steps(migration: Migration, *, back: bool) -> Iterator[_Step]:
         own, other = other, own
     for output, models in ((migration.output, own), (migration.second, other)):
         yield set_models(schema), {"table_name": name, "output": output, "models": models}
-    for old, new in _exchanged(migration.output, migration.second):
+    for old, new in in_order(exchanged(migration.output, migration.second)):
         yield move_row_errors(schema), {"table_name": name, "output": old, "new_output": new}
 
 
-def _column_renames(migration: Migration, table: Table) -> list[tuple[str, str]]:
-    renames = list(_exchanged(migration.output, migration.second))
-    first, second = (f"{name}_fingerprint" for name in (migration.output, migration.second))
-    if {first, second} <= table.columns.keys():
-        renames += _exchanged(first, second)
-    return renames
+def _index_steps(database: Database, own: Sequence[OwnTables], *, are_exchanged: bool) -> Iterator[_Step]:
+    """Yield the statements that rename indexes: those of all tables together, because a schema may have a name once."""
+    renames = [each for tables in own for each in tables.index_renames(database, are_exchanged=are_exchanged)]
+    owners = {old: table for table, (old, _) in renames}
+    for old, new in in_order(dict(rename for _, rename in renames)):
+        table = owners[new] = owners.pop(old)
+        yield rename_index(database.dialect, table, old, new), None
 
 
-def _index_steps(database: Database, migration: Migration, table: Table) -> Iterator[_Step]:
-    """Yield the statements that exchange the names of the indexes, so that each has that of its column again."""
-    present = {name for name, *_ in database.fetch(table_indexes(database.dialect), {"oid": table.oid})}
-    for name_of in (vector_index_name, pending_index_name):
-        first, second = (name_of(_named(migration, output)) for output in (migration.output, migration.second))
-        if {first, second} <= present:
-            for old, new in _exchanged(first, second):
-                yield rename_index(database.dialect, table, old, new), None
-        elif first in present or second in present:
-            old, new = (first, second) if first in present else (second, first)
-            yield rename_index(database.dialect, table, old, new), None
-
-
-def _named(migration: Migration, output: str) -> VectorColumn:
-    return VectorColumn.model_construct(table=migration.table, output=output, model=migration.second_model)
-
-
-def _exchanged(first: str, second: str) -> Iterator[tuple[str, str]]:
-    """Yield the renames that exchange two names."""
-    interim = short_name(first, "crdbvec_exchanged")
-    yield first, interim
-    yield second, first
-    yield interim, second
+def _json(spec: VectorColumn) -> str | None:
+    return None if spec.chunking is None else spec.chunking.model_dump_json()

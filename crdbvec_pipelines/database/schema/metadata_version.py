@@ -16,7 +16,7 @@ from crdbvec_pipelines.database.rows.claim_statements import create_claims_table
 from crdbvec_pipelines.database.rows.lag import create_lags_table
 from crdbvec_pipelines.database.rows.usage import create_usage_table
 from crdbvec_pipelines.database.schema.column_metadata import add_metrics, add_suspended_at, add_table_oid
-from crdbvec_pipelines.database.schema.migration_statements import create_migrations_table
+from crdbvec_pipelines.database.schema.migration_statements import add_migration_chunks, create_migrations_table
 from crdbvec_pipelines.database.statement import Statement, statement
 
 VERSION_TABLE = "crdbvec_metadata_version"
@@ -29,6 +29,7 @@ _ADDED: Sequence[tuple[int, Sequence[Callable[[str], Statement]]]] = (
     (5, (create_migrations_table,)),
     (6, (add_metrics,)),
     (7, (create_usage_table,)),
+    (8, (add_migration_chunks,)),
 )
 CURRENT_VERSION = _ADDED[-1][0]
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from crdbvec_pipelines.config import VectorColumn
+from crdbvec_pipelines.config import ChunksSpec, VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import ColumnExchanged, MissingPrivilege, NotMigrated
-from crdbvec_pipelines.database.schema.migration_statements import MIGRATIONS_TABLE, select_migrations
-from crdbvec_pipelines.database.table import read_table_oid
+from crdbvec_pipelines.database.schema.migration_statements import list_migrations_columns, select_migrations
 from crdbvec_pipelines.naming import TableName
 
 Phase = Literal["started", "switching", "switched", "rolling back", "finishing", "finished"]
@@ -40,6 +39,9 @@ class Migration:
         first_column: The number of the column with the old vectors in the catalog.
         phase: How far it is.
         started_at: When it was started.
+        first_chunks: How the texts of the old vectors are divided; None for one vector a row.
+        second_chunks: How those of the new vectors are divided.
+        first_chunk_table: What identifies the chunk table with the old vectors in the catalog; None without one.
     """
 
     table: TableName
@@ -52,6 +54,9 @@ class Migration:
     first_column: int
     phase: Phase
     started_at: datetime
+    first_chunks: ChunksSpec | None = None
+    second_chunks: ChunksSpec | None = None
+    first_chunk_table: int | None = None
 
     @property
     def is_active(self) -> bool:
@@ -73,25 +78,67 @@ class Migration:
         """The parameters of the statements about its record."""
         return {"table_name": self.table.name, "output": self.output}
 
+    @property
+    def entries(self) -> tuple[VectorColumn, VectorColumn]:
+        """Both columns as entries that have no more than what the names of database objects depend on."""
+        first, second = (
+            VectorColumn.model_construct(
+                table=self.table,
+                output=output,
+                model=self.second_model,
+                long_inputs=None if self.first_chunks is None else "chunks",
+            )
+            for output in (self.output, self.second)
+        )
+        return first, second
+
     def columns_of(self, entry: VectorColumn) -> list[VectorColumn]:
         """Return the vector columns of an entry, or of one of the second column, that which applications use first."""
-        own = entry.with_model(self.second_model if self.is_switched else self.first_model)
+        models = [(self.first_model, self.first_chunks), (self.second_model, self.second_chunks)]
+        own, other = (entry.with_model(*each) for each in (reversed(models) if self.is_switched else models))
         own = own.model_copy(update={"output": self.output})
-        if not self.is_active:
-            return [own]
-        other = entry.with_model(self.first_model if self.is_switched else self.second_model)
-        return [own, other.model_copy(update={"output": self.second})]
+        return [own, self._second(other)] if self.is_active else [own]
+
+    def dropped_column(self, entry: VectorColumn, *, abandon: bool) -> VectorColumn:
+        """Return the second column as its end drops it: with the old vectors, or with the new ones of an abandoned one.
+
+        Args:
+            entry: The entry.
+            abandon: Whether the migration is given up.
+        """
+        return self._second(entry.with_model(*self.kept(abandon=not abandon)))
+
+    def kept(self, *, abandon: bool) -> tuple[str, ChunksSpec | None]:
+        """Return the model of the column that is left at the end, and how texts are divided for it.
+
+        Args:
+            abandon: Whether the migration is given up.
+        """
+        if abandon:
+            return self.first_model, self.first_chunks
+        return self.second_model, self.second_chunks
+
+    def _second(self, column: VectorColumn) -> VectorColumn:
+        return column.model_copy(update={"output": self.second})
 
 
 def read_migrations(database: Database, schema: str) -> list[Migration]:
     """Return the migrations of the tables of a schema; none for a role that may not read them."""
-    if read_table_oid(database, TableName(schema, MIGRATIONS_TABLE)) is None:
+    columns = {name for (name,) in database.fetch(list_migrations_columns(), {"schema": schema})}
+    if not columns:
         return []
     try:
-        rows = database.fetch(select_migrations(schema))
+        rows = database.fetch(select_migrations(schema, has_chunks="first_chunks" in columns))
     except MissingPrivilege:
         return []
-    return [Migration(TableName(schema, table), *values) for table, *values in rows]
+    return [
+        Migration(TableName(schema, table), *[*values, _chunks(first), _chunks(second), chunk_table])
+        for table, *values, first, second, chunk_table in rows
+    ]
+
+
+def _chunks(recorded: str | None) -> ChunksSpec | None:
+    return None if recorded is None else ChunksSpec.model_validate_json(recorded)
 
 
 def find_migration(database: Database, table: TableName, output: str) -> Migration | None:
@@ -123,8 +170,8 @@ def present_columns(database: Database, entry: VectorColumn) -> list[VectorColum
         return [entry]
     if entry.output == migration.second:
         return [each for each in migration.columns_of(entry) if each.output == entry.output]
-    if not migration.is_active and entry.model not in (migration.first_model, migration.second_model):
-        # The configuration names a third model since.
+    if not migration.is_active and entry.model != migration.first_model:
+        # The configuration names the new model, or a third one since.
         return [entry]
     return migration.columns_of(entry)
 

@@ -42,7 +42,7 @@ class OwnIndex:
     def has_definition(self, columns: Sequence[str], predicate: str | None) -> bool:
         """Return whether an index of these columns with this predicate, as the server writes it, is the same."""
         own = None if self.predicate is None else self.predicate.as_string()
-        return list(columns) == list(self.columns) and _tokens(predicate) == _tokens(own)
+        return list(columns) == list(self.columns) and predicate_words(predicate) == predicate_words(own)
 
     def names(self, table: Table) -> tuple[str, str]:
         """Return its name, and the one that it has if another table's index, or another definition, has that name."""
@@ -85,7 +85,7 @@ def index_changes(database: Database, table: Table, wanted: OwnIndex) -> IndexCh
     return IndexChanges(drops, name if free else other_name)
 
 
-def _tokens(predicate: str | None) -> Sequence[str] | None:
+def predicate_words(predicate: str | None) -> Sequence[str] | None:
     """Return the words of a predicate without parentheses and quotation marks, which each server writes in its way."""
     if predicate is None:
         return None

@@ -203,6 +203,8 @@ def prepare_column(database: Database, spec: VectorColumn, model: ModelIdentity)
         if not needed:
             break
         check_requirements(column, added_columns=len(list(_missing_columns(column))))
+        # A chunk table may be missing because it is being renamed.
+        check_present_model(database, spec)
         if spec.chunking is not None and spec.manage_schema:
             forget_lost_chunks(column)
         _run(column, needed, functools.partial(has_created_chunk_table, column))

@@ -14,8 +14,7 @@ from crdbvec_pipelines.database.chunks.statements import drop_chunk_table
 from crdbvec_pipelines.database.chunks.table import chunk_table_name, has_chunk_table
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.identifiers import short_name
-from crdbvec_pipelines.database.index.statements import replacement_index_name, vector_index_name
+from crdbvec_pipelines.database.index.statements import vector_index_names
 from crdbvec_pipelines.database.index.text_document import is_configured_text_index, is_text_index_name
 from crdbvec_pipelines.database.limits.statements import CONNECTIONS_TABLE, LIMITS_TABLE, delete_table_limits
 from crdbvec_pipelines.database.rows.claim_statements import CLAIMS_TABLE
@@ -202,11 +201,7 @@ def _trigger(column: BoundColumn, gone: Collection[tuple[TableName, str]]) -> It
 def _indexes(column: BoundColumn, others: Sequence[str]) -> tuple[list[Removal], list[str]]:
     """Return the removals of the indexes of this project, and what is kept."""
     database, table, spec = column.database, column.table, column.spec
-    vector_names = {
-        vector_index_name(spec),
-        short_name(f"{table.name.name}_{spec.output}_{table.oid}", "index"),
-        replacement_index_name(table, spec),
-    }
+    vector_names = vector_index_names(spec, table.oid)
     key = [part.name for part in table.key]
     pending = OwnIndex(*pending_index_stem(spec), key, unembedded_predicate(column, None))
     updated = None

@@ -132,6 +132,11 @@ class NearestNeighbors:
         return self._column
 
     @property
+    def key_columns(self) -> int:
+        """The number of columns of the key, which are the third value of a row and those after it."""
+        return len(self._table.key)
+
+    @property
     def has_index(self) -> bool:
         """Whether there is a vector index that some searches may use."""
         return bool(self._indexes)

@@ -46,6 +46,10 @@ class ChunkEncoder(Encoder):
         identity = self._call_optional("embedding_id", self.name)
         return f"{identity}-chunks{_VERSION}-{chunks.size}-{chunks.overlap}-{chunks.splitter}{prefix}"
 
+    def check_settings(self) -> None:
+        """Check that a chunk fits into the model's window; see `Encoder.check_settings`."""
+        self._check_window()
+
     def divide(self, texts: Sequence[str]) -> list[list[Span]]:
         """Return start and end of the chunks of each text.
 
@@ -150,7 +154,7 @@ class ChunkEncoder(Encoder):
             fits = self._size.size - (counts[0].total - counts[0].encoded)
             raise ModelError(
                 f"chunks.size is {self._size.size} tokens, but the model {self.name} reads only {fits} of a text "
-                f"without its special tokens. Set chunks.size to {fits} or less."
+                f"without its special tokens. Set chunks.size to {fits} or less (for `crdbvec migrate`, --chunk-size)."
             )
         self._fits_window = True
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from crdbvec_pipelines.config import MigrationSpec, ProjectConfig, VectorColumn
+from crdbvec_pipelines.config import ProjectConfig, VectorColumn
 from crdbvec_pipelines.config.migration_file import FileChange, write_migration, write_model
 from crdbvec_pipelines.database.schema.migrations import find_migration
 from crdbvec_pipelines.database.schema.prepare import prepare_column
@@ -31,6 +31,12 @@ class StartConfig(dg.Config):
     model: str = Field(description="The new model; `crdbvec model list` shows the names.")
     second: str | None = Field(
         default=None, description="The name of the second column; by default that of the first one and `_second`."
+    )
+    chunk_size: int | None = Field(
+        default=None, description="With chunks: the tokens of a chunk for the new model; by default as now."
+    )
+    chunk_overlap: int | None = Field(
+        default=None, description="With chunks: the tokens that a chunk repeats of the one before; by default as now."
     )
 
 
@@ -152,9 +158,11 @@ class MigrationJobs:
 
     def _start(self, context: dg.OpExecutionContext, config: StartConfig) -> Metadata:
         steps = self._steps(context)
-        wanted = steps.wanted(config.model, config.second)
+        wanted = steps.wanted(
+            config.model, config.second, chunk_size=config.chunk_size, chunk_overlap=config.chunk_overlap
+        )
         steps.start(wanted)
-        migration = MigrationSpec(model=wanted.model, second=wanted.output)
+        migration = steps.written(wanted)
         change = write_migration(self._config, self._spec, migration)
         # With its partitions, the asset can be backfilled as soon as the code location is reloaded.
         entry = self._spec.model_copy(update={"migration": migration})
@@ -181,8 +189,7 @@ class MigrationJobs:
 
     def _finish(self, context: dg.OpExecutionContext, config: FinishConfig) -> Metadata:
         migration = self._steps(context).finish(abandon=config.abandon)
-        model = migration.first_model if config.abandon else migration.second_model
-        change = write_model(self._config, self._spec, model)
+        change = write_model(self._config, self._spec, *migration.kept(abandon=config.abandon))
         second = self._spec.second_column()
         if second is not None and second.output == migration.second:
             names = self._all_names[str(second)]

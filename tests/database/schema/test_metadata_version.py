@@ -46,6 +46,7 @@ def test_a_table_of_release_0_1_0_is_read_and_upgraded(database: Database, conne
         "create_migrations_table",
         "add_metrics",
         "create_usage_table",
+        "add_migration_chunks",
         "write_version",
     ]
     prepared(database, column())
