@@ -1,22 +1,19 @@
-"""`crdbvec index status`, `build` and `tune`: the vector index. `predict` and `explain` have modules of their own."""
+"""`crdbvec index status` and `tune`: the vector index. `build`, `predict` and `explain` have modules of their own."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from crdbvec_pipelines.cli.index_build import build, open_unprepared
 from crdbvec_pipelines.cli.index_explain import explain
 from crdbvec_pipelines.cli.index_predict import predict
-from crdbvec_pipelines.cli.output import bytes_text, print_info, print_json, print_table, print_text, progress_bar
-from crdbvec_pipelines.cli.target import Selection, Target, column_options
+from crdbvec_pipelines.cli.output import bytes_text, print_json, print_table, print_text
+from crdbvec_pipelines.cli.target import Selection, column_options
 from crdbvec_pipelines.config import IndexSpec
 from crdbvec_pipelines.database.chunks.table import vectors_of
-from crdbvec_pipelines.database.column import BoundColumn, open_column, open_existing_column
-from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.database.index.statements import unsupported_options
-from crdbvec_pipelines.database.index.text_index import TextIndex
+from crdbvec_pipelines.database.column import open_existing_column
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
-from crdbvec_pipelines.search.index_build import build_text_index_when_covered, build_when_covered
 from crdbvec_pipelines.search.index_size_check import check_size
 from crdbvec_pipelines.search.index_use import read_index_use
 from crdbvec_pipelines.search.plot import recall_plot
@@ -35,6 +32,7 @@ def command() -> None:
     """Show the vector index, build it, and tune the search effort."""
 
 
+command.add_command(build)
 command.add_command(explain)
 command.add_command(predict)
 
@@ -48,7 +46,7 @@ def status(selection: Selection, as_json: bool) -> None:
     with target.open() as databases:
         target = target.present(databases)
         column = target.column
-        bound = vectors_of(_open(databases.of(column), target))
+        bound = vectors_of(open_unprepared(databases.of(column), target, column))
         index = VectorIndex(bound)
         existing = index.existing()
         definition = existing.get(index.name)
@@ -100,63 +98,6 @@ def status(selection: Selection, as_json: bool) -> None:
             f"  The index differs from the configuration ({'; '.join(differences)}). "
             "Run `crdbvec index build --replace`."
         )
-
-
-@command.command("build", epilog="Example: crdbvec index build -t article --replace")
-@column_options
-@click.option("--replace", is_flag=True, help="Build an index in place of one that differs from the configuration.")
-@click.option(
-    "--min-recall",
-    type=click.FloatRange(0, 1),
-    help="With --replace: keep the old index if the recall of the new one is lower.",
-)
-@click.option("--text", "text_only", is_flag=True, help="Build the text index only.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def build(selection: Selection, replace: bool, min_recall: float | None, text_only: bool, as_json: bool) -> None:
-    """Build the index if enough rows have a vector.
-
-    The text index, if the configuration has one, is built after the vector index. Writers are not blocked during the
-    build. With --replace, searches use the old vector index until the new one is built; its recall is measured before
-    it takes the place of the old one. If the command is interrupted, run it again.
-    """
-    if text_only and replace:
-        raise click.UsageError("--text builds the text index only and cannot be combined with --replace.")
-    if min_recall is not None and not replace:
-        raise click.UsageError("--min-recall requires --replace.")
-    measured: list[RecallCurve] = []
-    text: dict[str, object] = {}
-    target = selection.resolve(also_second=True)
-    with target.open() as databases, progress_bar() as bar:
-        target = target.present(databases)
-        column = target.column
-        database = databases.of(column)
-        bound = _open(database, target)
-        warning = unsupported_options(database.dialect, column)
-        built, name = False, None
-        if not text_only:
-            task = bar.add_task(f"building the index over {column.output}", total=1.0)
-            built = build_when_covered(
-                bound,
-                replace=replace,
-                on_progress=lambda share: bar.update(task, completed=share),
-                min_recall=min_recall,
-                on_measured=measured.append,
-            )
-            name = VectorIndex(vectors_of(bound)).name
-        if text_only or column.text_index is not None:
-            is_text_built = build_text_index_when_covered(bound)
-            text = {"text_index": TextIndex(bound).name, "text_index_built": is_text_built}
-    if warning and not text_only:
-        print_info(warning)
-    if as_json:
-        recall = {"replaced": bool(measured), "recall": _recall(measured)}
-        print_json({"index": name, "built": built, **recall, **text})
-        return
-    for curve in measured:
-        print_text(_replacement_text(curve))
-    for index, is_built in ((name, built), (text.get("text_index"), text.get("text_index_built"))):
-        if index is not None:
-            print_text(f"The index {index} {'has been built' if is_built else 'is up to date'}.")
 
 
 @command.command("tune", epilog="Example: crdbvec index tune -t article --plot recall.png")
@@ -239,25 +180,5 @@ def _conclusion(curve: RecallCurve, target_recall: float, *, has_index: bool) ->
     return "\n".join(sentences)
 
 
-def _replacement_text(curve: RecallCurve) -> str:
-    recall = _recall([curve])
-    if recall is None:
-        return "The recall of the new index was not measured, because the server did not use it for all searches."
-    return f"The recall at {curve.k} of the new index is {recall:.3f} ({curve.queries} queries)."
-
-
-def _recall(measured: list[RecallCurve]) -> float | None:
-    """Return the recall of the index that took the place of another one; None if the server did not use it."""
-    values = [curve.measurements[0].recall for curve in measured if curve.measurements[0].used_index]
-    return values[-1] if values else None
-
-
 def _size_text(size: int | None) -> str:
     return "unknown size" if size is None else bytes_text(size)
-
-
-def _open(database: Database, target: Target) -> BoundColumn:
-    column = target.column
-    return open_column(
-        database.with_quality_of_service(column.quality_of_service), column, target.registry.encoder_of(column)
-    )

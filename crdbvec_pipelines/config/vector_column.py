@@ -363,8 +363,24 @@ class VectorColumn(Spec):
 
     @property
     def second_of(self) -> str | None:
-        """The column next to which this one is filled by a model migration; None for an entry of the file."""
+        """The column next to which this one is in a model migration; None for the column of an entry."""
         return self._second_of
+
+    @property
+    def text_index_output(self) -> str:
+        """The column whose name the text index has: both columns of a model migration have the same input, and one."""
+        return self._second_of or self.output
+
+    def as_second(self, output: str, first: str) -> Self:
+        """Return the entry as that of the second column of a model migration.
+
+        Args:
+            output: The second column.
+            first: The column next to which it is.
+        """
+        second = self.model_copy(update={"output": output, "migration": None})
+        second._second_of = first
+        return second
 
     def with_model(self, model: str, chunks: ChunksSpec | None = None) -> Self:
         """Return the entry with a model; the metric of another model is its own, not that of the entry.
@@ -383,10 +399,8 @@ class VectorColumn(Spec):
         """Return the second column of the model migration in progress, as an entry; None without one."""
         if self.migration is None:
             return None
-        changes = {"output": self.migration.second, "migration": None}
-        second = self.with_model(self.migration.model, self.migration.chunks).model_copy(update=changes)
-        second._second_of = self.output
-        return second
+        with_model = self.with_model(self.migration.model, self.migration.chunks)
+        return with_model.as_second(self.migration.second, self.output)
 
     @property
     def fingerprint_column(self) -> str | None:

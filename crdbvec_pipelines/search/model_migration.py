@@ -75,9 +75,7 @@ class ModelMigration:
         if column.model == model:
             raise ConfigurationError(f"The model of {column} is {column.model} already. Name another one with -m.")
         chunks = changed_chunks(column, size=chunk_size, overlap=chunk_overlap)
-        return column.with_model(model, chunks).model_copy(
-            update={"output": second or f"{column.output}_second", "migration": None}
-        )
+        return column.with_model(model, chunks).as_second(second or f"{column.output}_second", column.output)
 
     def written(self, wanted: VectorColumn) -> MigrationSpec:
         """Return the migration to a second column as the entry in crdbvec.yaml has it."""

@@ -112,6 +112,26 @@ def test_migration_from_start_to_finish(
     assert (read_json("embed")["rows_embedded"], read_json("index", "status")["differences"]) == (0, [])
 
 
+def test_index_build_without_a_selection_builds_those_of_both_columns(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    write_config(project, {"model": "stub_hash", "index": {}, "text_index": {}})
+    assert invoke("migrate", "start", "-m", "stub_wide").exit_code == 0
+    result = invoke("index", "build")
+    assert result.exit_code == 1
+    assert "The index passage_passage_vector_index is up to date." in result.stdout
+    assert "Only 0.0% of the rows" in result.stderr
+    assert f"have a current vector in {SECOND}" in result.stderr
+    assert invoke("embed").exit_code == 0
+    built = read_json("index", "build")
+    assert (built["built"], built["text_index_built"]) == (False, False)
+    second = built["second"]
+    assert (second["output"], second["built"], second["text_index_built"]) == (SECOND, True, False)
+    assert second["text_index"] == built["text_index"]
+    assert invoke("migrate", "switch").exit_code == 0
+    assert "second" not in read_json("index", "build", "-o", "passage_vector")
+
+
 def error(invoke: Invoke, *arguments: object) -> str:
     result = invoke(*arguments)
     assert (result.exit_code in (1, 2), result.stdout) == (True, "")
@@ -272,7 +292,9 @@ def test_evaluation_and_text_index_of_the_second_column(
     assert invoke("index", "build", "--text").exit_code == 0
     (project / "questions.jsonl").write_text('{"query": "text 7", "relevant": [21]}\n')
     prepare_switch(invoke, "stub_other")
-    assert text_indexes(embedded) == ["passage_vector", SECOND]
+    # Both columns have the same input, and one text index.
+    assert text_indexes(embedded) == ["passage_vector"]
+    assert {each["text_index_state"] for each in read_json("status")} == {"built"}
     for options in ((), ("-o", SECOND)):
         qualities = read_json("evaluate", "questions.jsonl", *options)["qualities"]
         assert {each["mode"]: each["recall"]["value"] for each in qualities} == {

@@ -88,7 +88,7 @@ def text_index_name(column: ColumnDefinition) -> str:
 
 def definition_digest(column: ColumnDefinition) -> str:
     """Return the digest of the definition of the text index, which its name contains."""
-    definition = f"{column.spec.output}\n{document(column, None).as_string()}"
+    definition = f"{column.spec.text_index_output}\n{document(column, None).as_string()}"
     return hashlib.sha256(definition.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
@@ -106,7 +106,7 @@ def is_text_index_name(column: ColumnDefinition, index: str) -> bool:
 
 def _stem(column: ColumnDefinition, digest: str) -> str:
     kept = MAX_IDENTIFIER_BYTES - len(digest) - len(ENDING) - 2
-    return f"{column.table.name.name}_{column.spec.output}".encode()[:kept].decode(errors="ignore")
+    return f"{column.table.name.name}_{column.spec.text_index_output}".encode()[:kept].decode(errors="ignore")
 
 
 def _is_indexable(column: ColumnDefinition, part: Column) -> bool:

@@ -97,7 +97,7 @@ class Migration:
         models = [(self.first_model, self.first_chunks), (self.second_model, self.second_chunks)]
         own, other = (entry.with_model(*each) for each in (reversed(models) if self.is_switched else models))
         own = own.model_copy(update={"output": self.output})
-        return [own, self._second(other)] if self.is_active else [own]
+        return [own, other.as_second(self.second, self.output)] if self.is_active else [own]
 
     def dropped_column(self, entry: VectorColumn, *, abandon: bool) -> VectorColumn:
         """Return the second column as its end drops it: with the old vectors, or with the new ones of an abandoned one.
@@ -106,7 +106,7 @@ class Migration:
             entry: The entry.
             abandon: Whether the migration is given up.
         """
-        return self._second(entry.with_model(*self.kept(abandon=not abandon)))
+        return entry.with_model(*self.kept(abandon=not abandon)).as_second(self.second, self.output)
 
     def kept(self, *, abandon: bool) -> tuple[str, ChunksSpec | None]:
         """Return the model of the column that is left at the end, and how texts are divided for it.
@@ -117,9 +117,6 @@ class Migration:
         if abandon:
             return self.first_model, self.first_chunks
         return self.second_model, self.second_chunks
-
-    def _second(self, column: VectorColumn) -> VectorColumn:
-        return column.model_copy(update={"output": self.second})
 
 
 def read_migrations(database: Database, schema: str) -> list[Migration]:

@@ -212,7 +212,8 @@ def _indexes(column: BoundColumn, others: Sequence[str]) -> tuple[list[Removal],
         drop = drop_index(database.dialect, table, name)
         if name in vector_names and columns and columns[-1] == spec.output:
             removals.append(Removal(f"the vector index {name}", drop))
-        elif is_text_index_name(column, name) or is_configured_text_index(column, name):
+        elif spec.second_of is None and (is_text_index_name(column, name) or is_configured_text_index(column, name)):
+            # The second column of a model migration has none of its own.
             removals.append(Removal(f"the text index {name}", drop))
         elif _is_own(pending, table, name, columns, predicate):
             removals.append(Removal(f"the pending index {name}", drop))
