@@ -2,8 +2,8 @@
 
 A row of `crdbvec_limits` is the schedule of the table. A process is assigned its next free period, long enough for a
 second's rows, and writes its rows evenly during that period. So the row changes about once a second, however many
-processes write, and they write one after the other. While the server is slow or asks for retries, a process is assigned
-longer periods for the same rows, so that the rate of the table falls.
+processes write, and they write one after the other. While most groups are slow or the server asks for retries, a
+process is assigned longer periods for the same rows, so that the rate of the table falls.
 """
 
 import threading
@@ -17,8 +17,11 @@ from crdbvec_pipelines.database.rows.write_size import SLOW_SECONDS
 
 # The rows of one group of writes, as a share of a second: small enough that a second has no visible burst.
 _GROUP_SECONDS = 0.1
-# The rate halves after a slow group or a retry, down to this share, and rises again in steps with each period.
+# The rate halves, down to this share, and rises again in steps with each period.
 _MIN_SHARE, _SHRINK_FACTOR, _GROWTH = 1 / 16, 0.5, 0.125
+# The rate falls if most of at least this many groups were slow. Single slow groups are no sign of a server under load:
+# a thread that waits for a processor of its own machine, or for a row lock, sees them, too.
+_MIN_GROUPS = 6
 # Rows of a period that ended longer ago than this are not written late, but assigned again.
 _MAX_DELAY_SECONDS = 1.0
 
@@ -67,7 +70,9 @@ class RowPace:
         self._rate = rows_per_second
         self._lock = threading.Lock()
         self._share = 1.0
-        self._is_slow = False
+        self._groups = 0
+        self._slow_groups = 0
+        self._was_repeated = False
         self._rows = 0
         self._seconds_per_row = 0.0
         self._next_at = 0.0
@@ -94,15 +99,24 @@ class RowPace:
         time.sleep(max(0.0, start - time.monotonic()))
 
     def wrote(self, seconds: float, retries: int) -> None:
-        """Lower the rate of the next period after a slow or repeated group."""
-        if retries or seconds > SLOW_SECONDS:
-            self._is_slow = True
+        """Lower the rate of the next period after a repeated group, or if most groups were slow."""
+        with self._lock:
+            self._groups += 1
+            self._slow_groups += seconds > SLOW_SECONDS
+            self._was_repeated |= retries > 0
+
+    def _is_server_under_load(self) -> bool:
+        is_slow = self._groups >= _MIN_GROUPS and 2 * self._slow_groups > self._groups
+        return self._was_repeated or is_slow
 
     def _assign(self, rows: int) -> None:
-        self._share = (
-            max(_MIN_SHARE, self._share * _SHRINK_FACTOR) if self._is_slow else min(1.0, self._share + _GROWTH)
-        )
-        self._is_slow = False
+        if self._is_server_under_load():
+            self._share = max(_MIN_SHARE, self._share * _SHRINK_FACTOR)
+        else:
+            self._share = min(1.0, self._share + _GROWTH)
+        self._was_repeated = False
+        if self._groups >= _MIN_GROUPS:
+            self._groups = self._slow_groups = 0
         duration = rows / self.rate
         parameters = {"table_name": self._table, "duration": timedelta(seconds=duration)}
         (ends_in,) = self._database.fetch_one(self._statement, parameters)

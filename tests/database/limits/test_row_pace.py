@@ -112,14 +112,44 @@ def test_small_batches_are_assigned_what_they_need(bound: BoundColumn, clock: Cl
     assert clock.now - started < 30 / 500
 
 
-def test_the_rate_falls_after_a_slow_group_or_a_retry_and_rises_again(
+def embed_second(pace: RowPace, seconds: list[float], retries: int = 0) -> None:
+    """Write a second's rows in ten groups; the times of the groups are repeated."""
+    for number, rows in enumerate(write(pace, 500)):
+        assert rows == 50
+        pace.wrote(seconds[number % len(seconds)], retries if number == 0 else 0)
+
+
+def test_the_rate_falls_while_most_groups_are_slow_and_rises_again(
     bound: BoundColumn, clock: Clock, schedule: Schedule
 ) -> None:
     pace = RowPace(bound, 500)
-    for seconds, retries, share in ((0.01, 0, 1), (0.5, 0, 1), (0.01, 1, 1 / 2), (0.01, 0, 1 / 4), (0.01, 0, 3 / 8)):
-        assert sum(write(pace, 500)) == 500
+    for seconds, share in ([0.5, 0.5, 0.01], 1), ([0.5, 0.5, 0.01], 1 / 2), ([0.01], 1 / 4), ([0.01], 3 / 8):
+        embed_second(pace, seconds)
         assert pace.rate == pytest.approx(500 * share)
-        pace.wrote(seconds, retries)
+
+
+def test_one_retry_lowers_the_rate(bound: BoundColumn, clock: Clock, schedule: Schedule) -> None:
+    pace = RowPace(bound, 500)
+    embed_second(pace, [0.01], retries=1)
+    embed_second(pace, [0.01])
+    assert pace.rate == pytest.approx(250)
+
+
+def test_single_slow_groups_do_not_lower_the_rate(bound: BoundColumn, clock: Clock, schedule: Schedule) -> None:
+    pace = RowPace(bound, 500)
+    for _ in range(5):
+        embed_second(pace, [0.01, 0.01, 0.5])
+        assert pace.rate == pytest.approx(500)
+
+
+def test_slow_groups_of_small_batches_are_judged_together(bound: BoundColumn, clock: Clock, schedule: Schedule) -> None:
+    pace = RowPace(bound, 500)
+    rates = []
+    for _ in range(8):
+        assert sum(write(pace, 3)) == 3
+        rates.append(pace.rate)
+        pace.wrote(0.5, 0)
+    assert rates == pytest.approx([500] * 6 + [250, 312.5])
 
 
 def test_a_process_that_was_late_does_not_write_a_burst(bound: BoundColumn, clock: Clock, schedule: Schedule) -> None:
