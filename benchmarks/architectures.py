@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--models", nargs="+", choices=[*_GENERATORS], default=[*_GENERATORS])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="the device of both libraries")
     options = parser.parse_args()
     texts = glosses(options.rows)
     rows = []
@@ -35,21 +36,21 @@ def main() -> None:
         for name in options.models:
             model = Path(folder) / name
             _GENERATORS[name](model, options.width, options.layers)
-            rows.append((name, *_compare(model, texts, options.rounds)))
+            rows.append((name, *_compare(model, texts, options.rounds, options.device)))
     show(
-        f"{len(texts)} glosses, {options.width} wide, {options.layers} layers",
+        f"{len(texts)} glosses, {options.width} wide, {options.layers} layers, on {options.device}",
         ("architecture", "engine", "rows/s", "sentence-transformers", "ratio", "cosine"),
         rows,
     )
 
 
-def _compare(model: Path, texts: list[str], rounds: int) -> tuple[str, str, str, str, str]:
+def _compare(model: Path, texts: list[str], rounds: int, device: str) -> tuple[str, str, str, str, str]:
     """Return the engine, the rates of both libraries, their ratio and the smallest cosine similarity."""
     from sentence_transformers import SentenceTransformer
 
-    settings = {} if (model / "modules.json").exists() else {"pooling": "mean"}
+    settings = {"device": device, **({} if (model / "modules.json").exists() else {"pooling": "mean"})}
     encoder = ModelRegistry(settings={str(model): settings}).load(str(model))
-    original = SentenceTransformer(str(model), device="cpu", local_files_only=True)
+    original = SentenceTransformer(str(model), device=device, local_files_only=True)
     inputs = texts if original.modalities == ["text"] else [{"text": text} for text in texts]
     batch = list(enumerate(texts))
     found = encoder.encode(batch[:64]).vectors

@@ -83,6 +83,8 @@ def test_missing_openvino_is_reported(minilm_weights: Weights, tmp_path: Path) -
         except ModelError as error:
             print(error)
         print(type(load_backend(weights, BackendOptions("cpu"))).__name__)
+        from crdbvec_pipelines.encoding import ModelRegistry
+        print(ModelRegistry().load(sys.argv[1]).description)
     """
     completed = subprocess.run(
         [sys.executable, "-S", "-c", textwrap.dedent(source), str(minilm_weights.directory)],
@@ -95,3 +97,4 @@ def test_missing_openvino_is_reported(minilm_weights: Weights, tmp_path: Path) -
     printed = completed.stdout.splitlines()
     assert "pip install 'crdbvec-pipelines[openvino]'" in printed[0]
     assert printed[1] == "TorchBackend"
+    assert "Vectors of length 1" in printed[2]

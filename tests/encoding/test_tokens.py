@@ -42,6 +42,17 @@ def test_token_counts_are_untruncated(tokenizer: TextTokenizer, torch_backend: T
     assert tokenizer.count(["word " * 10_000]) == [10_002]
 
 
+def test_tokens_after_the_window_are_counted_without_special_tokens(minilm_weights: Weights) -> None:
+    tokenizer = TextTokenizer(minilm_weights.directory / "tokenizer.json", 256, has_special_tokens=False)
+    texts = ["word " * count for count in (3, 256, 257, 600)]
+    assert tokenizer.tokenize(texts).truncated.tolist() == [False, False, True, True]
+    counts = tokenizer.token_counts(texts)
+    assert [(count.total, count.encoded) for count in counts] == [(3, 3), (256, 256), (257, 256), (600, 256)]
+    spans = tokenizer.spans(texts)
+    assert [len(each) for each in spans] == [3, 256, 257, 600]
+    assert spans[3][-1] == (2_995, 2_999)
+
+
 def test_padding_is_masked_to_an_even_length(tokenizer: TextTokenizer) -> None:
     ids, mask = tokenizer.pad([[101, 7, 102], [101, 102]])
     assert ids.tolist() == [[101, 7, 102, 0], [101, 102, 0, 0]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crdbvec_pipelines.config import load_config
 from crdbvec_pipelines.encoding import Encoder, ModelError, ModelRegistry
 from crdbvec_pipelines.encoding.backends.inspection import inspect_model
-from crdbvec_pipelines.encoding.backends.openvino_model import ConversionCheck
+from crdbvec_pipelines.encoding.backends.vector_comparison import VectorComparison
 from crdbvec_pipelines.encoding.registry import load_registry
 from tests.support.generated_models import PICTURE_MODELS, TEXT_MODELS, TEXTS
 
@@ -271,8 +271,8 @@ def test_texts_that_are_paths_and_urls_of_pictures_are_not_opened(
 def test_conversion_is_used_only_if_all_comparisons_agree(
     cosine: float, centered: float, length: float, is_exact: bool
 ) -> None:
-    assert ConversionCheck("trace", "bf16", cosine, centered, length).is_exact is is_exact
-    assert not ConversionCheck("trace", "bf16", float("nan"), centered, length).is_exact
+    assert VectorComparison("bf16", cosine, centered, length).is_exact is is_exact
+    assert not VectorComparison("bf16", float("nan"), centered, length).is_exact
 
 
 def test_model_is_inspected_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from crdbvec_pipelines.encoding.backends.sentence_model import (
     load_sentence_transformer,
     role_arguments,
 )
+from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
 from crdbvec_pipelines.encoding.backends.variant import Role, Variant
 from crdbvec_pipelines.encoding.cache_folder import build_once, cache_folder
 from crdbvec_pipelines.encoding.errors import ModelError
@@ -141,6 +142,18 @@ def inspect_model(weights: Weights, variant: Variant, check: Callable[[Path], No
     facts = json.loads((folder / _FACTS_FILE).read_text(encoding="utf-8"))
     roles = {role: RoleFacts(**values) for role, values in facts.pop("roles").items()}
     return Inspection(folder, roles=roles, **{**facts, "modalities": tuple(facts["modalities"])})
+
+
+def role_tokenizer(inspection: Inspection, role: Role) -> TextTokenizer:
+    """Return the tokenizer of a role, as sentence-transformers configures it."""
+    facts = inspection.role(role)
+    return TextTokenizer(
+        inspection.tokenizer_file(role),
+        facts.max_tokens,
+        pad_id=facts.pad_token_id,
+        padded_to=facts.padded_to,
+        has_special_tokens=facts.kind != "static",
+    )
 
 
 def _inspect(model: "SentenceTransformer", folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Converted models are stored in the cache folder, with the result of the check. O
 
 import errno
 import hashlib
+import importlib.util
 import json
 import logging
 import warnings
@@ -18,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crdbvec_pipelines.encoding.backends import Vectors
-from crdbvec_pipelines.encoding.backends.inspection import Inspection
+from crdbvec_pipelines.encoding.backends.inspection import Inspection, role_tokenizer
 from crdbvec_pipelines.encoding.backends.openvino import OpenVinoBackend, Precision, import_openvino
 from crdbvec_pipelines.encoding.backends.sentence_model import encode_texts, load_sentence_transformer, role_arguments
 from crdbvec_pipelines.encoding.backends.tokens import TextTokenizer
 from crdbvec_pipelines.encoding.backends.variant import Role, Variant
+from crdbvec_pipelines.encoding.backends.vector_comparison import SAMPLES, VectorComparison, compare_vectors
 from crdbvec_pipelines.encoding.cache_folder import build_once, cache_folder
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.weights import Weights
@@ -37,22 +38,6 @@ _MODEL_FILE = "model.xml"
 _CHECK_FILE = "check.json"
 # Contains the reason if the conversion was rejected; the folder then has no model. Release 0.1.0 wrote the same name.
 _REJECTED_FILE = "refused.txt"
-# The smallest cosine similarity of a vector to that of sentence-transformers, and the same after the mean of all
-# vectors is subtracted: those of some models are all near to each other, so that the first says little.
-_MIN_COSINE: dict[Precision, float] = {"bf16": 0.9995, "f32": 0.99999}
-_MIN_CENTERED_COSINE: dict[Precision, float] = {"bf16": 0.99, "f32": 0.999}
-# The largest difference of the lengths of two vectors, as a share.
-_MAX_LENGTH_DIFFERENCE: dict[Precision, float] = {"bf16": 0.02, "f32": 0.001}
-# The shortest and the longest text, and what tokenizers treat differently: case, accents, scripts, blanks, digits.
-_SAMPLES = [
-    "",
-    "An entity.",
-    "that which is perceived or known or inferred to have its own distinct existence (living or nonliving)",
-    "  The CRÈME brûlée of São Paulo,\tnaïve façade; don't  ",
-    "東京 is Japan's capital; Москва, Ελλάδα, ქართული, مرحبا",
-    "0123 4.56e-7 #hashtag @user https://example.org/a?b=c <html> {} 🙂",
-    "a long text that goes on " * 400,
-]
 # More than all samples have, so that the shortest is padded to the length of the longest.
 _ONE_BATCH = 10_000_000
 
@@ -64,31 +49,14 @@ class InexactConversion(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ConversionCheck:
+class ConversionCheck(VectorComparison):
     """The comparison of a converted model with sentence-transformers in float32.
 
     Attributes:
         method: How the model was converted: `trace` or `torch.export`.
-        precision: The number format of matrix products.
-        cosine: The smallest cosine similarity of a vector.
-        centered_cosine: The smallest one after the mean of all vectors was subtracted.
-        length_difference: The largest difference of the lengths of two vectors, as a share.
     """
 
     method: str
-    precision: Precision
-    cosine: float
-    centered_cosine: float
-    length_difference: float
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the vectors are near enough; a NaN is not."""
-        return (
-            self.cosine >= _MIN_COSINE[self.precision]
-            and self.centered_cosine >= _MIN_CENTERED_COSINE[self.precision]
-            and self.length_difference <= _MAX_LENGTH_DIFFERENCE[self.precision]
-        )
 
     @property
     def sentence(self) -> str:
@@ -97,18 +65,6 @@ class ConversionCheck:
             f"OpenVINO in {self.precision}, converted by {self.method}; smallest cosine similarity to "
             f"sentence-transformers {self.cosine:.5f}, centered {self.centered_cosine:.5f}."
         )
-
-
-def role_tokenizer(inspection: Inspection, role: Role) -> TextTokenizer:
-    """Return the tokenizer of a role, as sentence-transformers configures it."""
-    facts = inspection.role(role)
-    return TextTokenizer(
-        inspection.tokenizer_file(role),
-        facts.max_tokens,
-        pad_id=facts.pad_token_id,
-        padded_to=facts.padded_to,
-        has_special_tokens=facts.kind != "static",
-    )
 
 
 def load_openvino(
@@ -157,7 +113,12 @@ def load_openvino(
 
 
 def conversion_results(inspection: Inspection, role: Role) -> list[str]:
-    """Return what the checks of the conversions on this machine have found, as sentences; nothing is converted."""
+    """Return what the checks of the conversions on this machine have found, as sentences; nothing is converted.
+
+    Without OpenVINO there are none.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        return []
     results = []
     precisions: tuple[Precision, ...] = ("bf16", "f32")
     for precision in precisions:
@@ -192,8 +153,8 @@ def _conversion_folder(
         original = load_sentence_transformer(weights.directory, "cpu", variant, eager=True)
         prompt = inspection.prompts[role]
         # A text without tokens has no vector: sentence-transformers returns NaN or that of the padding.
-        lengths = tokenizer.tokenize([prompt + sample for sample in _SAMPLES]).lengths
-        samples = [sample for sample, length in zip(_SAMPLES, lengths, strict=True) if length]
+        lengths = tokenizer.tokenize([prompt + sample for sample in SAMPLES]).lengths
+        samples = [sample for sample, length in zip(SAMPLES, lengths, strict=True) if length]
         expected = np.asarray(encode_texts(original, samples, prompt, role), np.float32)
         reasons = []
         for method, convert in (("trace", _trace), ("torch.export", _export)):
@@ -206,7 +167,7 @@ def _conversion_folder(
             except Exception as error:
                 reasons.append(f"its conversion by {method} failed with {type(error).__name__}")
                 continue
-            check = _compare(found, expected, method, precision)
+            check = ConversionCheck(**asdict(compare_vectors(found, expected, precision)), method=method)
             if check.is_exact:
                 _save(converted, folder)
                 (folder / _CHECK_FILE).write_text(json.dumps(asdict(check)), encoding="utf-8")
@@ -294,22 +255,3 @@ def _export(graph: Any, example: dict[str, Any]) -> Any:
     shapes = {name: {0: rows, 1: length} for name in example}
     exported = torch.export.export(graph, args=(), kwargs=example, dynamic_shapes=shapes, strict=False)
     return import_openvino().convert_model(exported)
-
-
-def _compare(found: Vectors, expected: Vectors, method: str, precision: Precision) -> ConversionCheck:
-    """Compare vectors in the same rows."""
-    centers = found - expected.mean(axis=0), expected - expected.mean(axis=0)
-    lengths = np.linalg.norm(expected, axis=1)
-    return ConversionCheck(
-        method,
-        precision,
-        _least_cosine(found, expected),
-        _least_cosine(*centers),
-        float((np.abs(np.linalg.norm(found, axis=1) - lengths) / lengths).max()),
-    )
-
-
-def _least_cosine(first: Vectors, second: Vectors) -> float:
-    """Return the smallest cosine similarity of two vectors in the same row; NaN if a vector has a NaN."""
-    products = (first.astype(np.float64) * second).sum(axis=1)
-    return float((products / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1))).min())

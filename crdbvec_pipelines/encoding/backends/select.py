@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from crdbvec_pipelines.encoding.backends import PromptedBackend
-from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model
+from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model, role_tokenizer
 from crdbvec_pipelines.encoding.backends.variant import Role, Variant
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.weights import Weights
@@ -84,7 +84,6 @@ def load_backend(
 
 
 def _load_static(inspection: Inspection, role: Role) -> PromptedBackend:
-    from crdbvec_pipelines.encoding.backends.openvino_model import role_tokenizer
     from crdbvec_pipelines.encoding.backends.static import StaticBackend
 
     tokenizer = role_tokenizer(inspection, role)

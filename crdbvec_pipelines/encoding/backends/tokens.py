@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,35 +57,27 @@ class TextTokenizer:
         lowercases: bool = False,
         has_special_tokens: bool = True,
     ) -> None:
-        from tokenizers import Tokenizer
-        from tokenizers.normalizers import Lowercase, Sequence
-
-        try:
-            self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # tokenizers raises Exception, not a subclass
-            raise ModelError(f"{file} cannot be read ({error}). Restore it.") from error
+        self._file = file
+        self._lowercases = lowercases
+        self._max_tokens = max_tokens
+        self._tokenizer = _read(file, lowercases=lowercases)
         self._pad_id = (self._tokenizer.padding or {}).get("pad_id", pad_id)
+        self._tokenizer.no_padding()
         self._padded_to = padded_to
         self._unknown_id = unknown_token_id(self._tokenizer)
         self._adds_special_tokens = has_special_tokens
-        # Every text, and every overflowing part of a truncated one, has its own special tokens.
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(False) if has_special_tokens else 0
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
         if max_tokens is not None:
             self._tokenizer.enable_truncation(max_tokens)
-        if lowercases:
-            normalizers = [Lowercase(), self._tokenizer.normalizer]
-            self._tokenizer.normalizer = Sequence([step for step in normalizers if step])
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Return the token ids of texts."""
-        encodings = self._encoded(texts)
+        encodings = self._encoded(self._tokenizer, texts)
         ids = [encoding.ids for encoding in encodings]
         return TokenizedTexts(
             ids=ids,
             lengths=np.array([len(encoding) for encoding in encodings], dtype=np.intp),
-            truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_),
+            truncated=self._truncated(texts, encodings),
             unknown_shares=np.array([self._unknown_share(each) for each in ids], dtype=np.float32),
         )
 
@@ -94,25 +87,42 @@ class TextTokenizer:
 
     def token_counts(self, texts: Sequence[str]) -> list[TokenCount]:
         """Return the tokens of each text: all, those that are encoded, and the share of unknown ones among these."""
-        return [
-            TokenCount(
-                total=len(encoding) + sum(len(part) - self._special_tokens for part in encoding.overflowing),
-                encoded=len(encoding),
-                unknown_share=self._unknown_share(encoding.ids),
-            )
-            for encoding in self._encoded(texts)
-        ]
+        return [self._count(each.ids) for each in self._encoded(self._whole, texts)]
 
     def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return start and end of each token in characters of its text, untruncated and without special tokens."""
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [
-            [*encoding.offsets, *(offset for part in encoding.overflowing for offset in part.offsets)]
-            for encoding in encodings
-        ]
+        return [each.offsets for each in self._whole.encode_batch(list(texts), add_special_tokens=False)]
 
-    def _encoded(self, texts: Sequence[str]) -> Any:
-        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=self._adds_special_tokens)
+    @cached_property
+    def _whole(self) -> Any:
+        """The same tokenizer without truncation.
+
+        A truncating one does not return the rest of a text in every release: 0.23.1 and 0.23.2 of tokenizers leave out
+        all of it, or all but some tokens.
+        """
+        if self._max_tokens is None:
+            return self._tokenizer
+        whole = _read(self._file, lowercases=self._lowercases)
+        whole.no_padding()
+        return whole
+
+    def _truncated(self, texts: Sequence[str], encodings: Sequence[Any]) -> NDArray[np.bool_]:
+        truncated = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
+        limit = self._max_tokens
+        if limit is not None:
+            # A text that fills the window either fits exactly, or its rest was left out.
+            full = [n for n, each in enumerate(encodings) if len(each) >= limit and not truncated[n]]
+            if full:
+                counts = self.token_counts([texts[position] for position in full])
+                truncated[full] = [count.total > limit for count in counts]
+        return truncated
+
+    def _count(self, ids: list[int]) -> TokenCount:
+        encoded = len(ids) if self._max_tokens is None else min(len(ids), self._max_tokens)
+        return TokenCount(len(ids), encoded, self._unknown_share(ids[:encoded]))
+
+    def _encoded(self, tokenizer: Any, texts: Sequence[str]) -> Any:
+        return tokenizer.encode_batch_fast(list(texts), add_special_tokens=self._adds_special_tokens)
 
     def _unknown_share(self, ids: list[int]) -> float:
         """Return the share of unknown tokens among the ids of a text."""
@@ -132,6 +142,21 @@ class TextTokenizer:
             padded[row, : len(values)] = values
             mask[row, : len(values)] = 1
         return padded, mask
+
+
+def _read(file: Path, *, lowercases: bool) -> Any:
+    """Return the tokenizer of a file, without truncation."""
+    from tokenizers import Tokenizer
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises Exception, not a subclass
+        raise ModelError(f"{file} cannot be read ({error}). Restore it.") from error
+    if lowercases:
+        tokenizer.normalizer = Sequence([step for step in (Lowercase(), tokenizer.normalizer) if step])
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def unknown_token_id(tokenizer: Any) -> int | None:

@@ -1,6 +1,6 @@
 """The backend for GPUs, and for processors without OpenVINO: sentence-transformers on PyTorch.
 
-It computes in float32; on CUDA in float16 unless full precision is configured.
+It computes in float32; on CUDA with half of the bits if the vectors stay right, unless full precision is configured.
 """
 
 import threading
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends import EncodedTexts, TokenCount
+from crdbvec_pipelines.encoding.backends.reduced_precision import load_reduced
 from crdbvec_pipelines.encoding.backends.sentence_model import (
     as_inputs,
     first_module,
@@ -59,9 +60,10 @@ class TorchBackend:
 
         if threads is not None:
             torch.set_num_threads(threads)
-        self._model = load_sentence_transformer(weights.directory, device, variant)
         if device == "cuda" and not full_precision:
-            self._model.half()
+            self._model = load_reduced(weights, device, variant, role)
+        else:
+            self._model = load_sentence_transformer(weights.directory, device, variant)
         self._module = first_module(self._model, role)
         self._task = role_arguments(self._model, role)
         self._batch_rows = batch or _BATCH_ROWS[device]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crdbvec_pipelines.config import Metric
 from crdbvec_pipelines.encoding.backends import EncodedTexts, PromptedBackend, TokenCount
-from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model
+from crdbvec_pipelines.encoding.backends.inspection import Inspection, inspect_model, role_tokenizer
 from crdbvec_pipelines.encoding.backends.select import BackendOptions, load_backend, resolve_device
 from crdbvec_pipelines.encoding.backends.variant import Role
 from crdbvec_pipelines.encoding.chunks.splitting import approximate_tokens
@@ -147,8 +147,6 @@ class NamedModel:
 
     def embedding_tokens(self, texts: Sequence[str]) -> list[TokenCount]:
         """Return the tokens of each input of a row, with those of the prompt; the weights are not loaded."""
-        from crdbvec_pipelines.encoding.backends.openvino_model import role_tokenizer
-
         inspection = self.inspection()
         if not inspection.role("document").has_tokenizer:
             return self._loaded("document").tokens(texts)
@@ -157,8 +155,6 @@ class NamedModel:
 
     def embedding_token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Return start and end of each token of each text; those of words for a model without a tokenizer."""
-        from crdbvec_pipelines.encoding.backends.openvino_model import role_tokenizer
-
         inspection = self.inspection()
         if not inspection.role("document").has_tokenizer:
             return approximate_tokens(texts)
