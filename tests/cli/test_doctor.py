@@ -69,8 +69,8 @@ def test_nothing_is_wrong_before_and_after_the_table_is_prepared(owner: psycopg.
     assert doctor(invoke, 0) == []
     checks = [each["check"] for each in json.loads(invoke("doctor", "--json").stdout)["findings"]]
     assert checks == [
-        "connection", "tls", "server", "pooler", "settings", "clock", "table", "privileges", "triggers", "schema",
-        "dagster",
+        "connection", "tls", "server", "extension", "pooler", "settings", "clock", "table", "privileges", "triggers",
+        "schema", "dagster",
     ]  # fmt: skip
 
 
@@ -108,9 +108,28 @@ def test_a_role_that_cannot_prepare_the_table_is_named_with_the_statements(
 ) -> None:
     owner.execute(sql.SQL("GRANT SELECT ON passage TO {}").format(sql.Identifier(role)))
     as_role(monkeypatch, owner, role)
-    (finding,) = doctor(invoke, 2)
+    extension, finding = doctor(invoke, 2)
+    assert extension["check"] == "extension"
     assert f"the role {role} is not its owner" in finding["message"]
     assert 'ALTER TABLE "public"."passage" ADD COLUMN' in finding["remedy"]
+
+
+def test_a_role_that_cannot_create_the_extension_is_named_before_embed_fails(
+    owner: psycopg.Connection, role: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.execute("DROP EXTENSION IF EXISTS vector")
+    owner.execute(
+        sql.SQL("ALTER TABLE passage OWNER TO {0}; GRANT CREATE ON SCHEMA public TO {0}").format(sql.Identifier(role))
+    )
+    assert doctor(invoke, 0) == []
+    as_role(monkeypatch, owner, role)
+    (finding,) = doctor(invoke, 0)
+    assert (finding["check"], finding["level"]) == ("extension", "warning")
+    assert f"not the role {role}." in finding["message"]
+    assert "permission denied to create extension" in invoke("embed").output
+    owner.execute(finding["remedy"].partition(": ")[2])
+    assert doctor(invoke, 0) == []
+    assert invoke("embed").exit_code == 0
 
 
 def test_row_level_security_is_reported_to_the_role_that_it_applies_to(

@@ -119,10 +119,10 @@ def create(connection: psycopg.Connection, table: TableName, names: dict[str, An
     rows = [
         [*[number, f"key {number}"][: len(names["key"])], f"text {number}", f"other {number}"] for number in range(ROWS)
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            sql.SQL("INSERT INTO {} VALUES ({})").format(
-                sql.Identifier(*table), sql.SQL(", ").join(sql.Placeholder() * len(columns))
-            ),
-            rows,
-        )
+    # Not an INSERT with parameters, in which psycopg takes a % of a name for a placeholder.
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(*table))) as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)

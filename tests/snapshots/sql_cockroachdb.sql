@@ -672,7 +672,7 @@ SELECT crdbvec_shown.create_statement FROM [SHOW CREATE TABLE "public"."picture"
 --   chunks
 ALTER TABLE "order"."lines_v_chunks" DROP COLUMN IF EXISTS "chunk_text";
 
--- drop_chunk_table: Drop the chunk table.
+-- drop_chunk_table: Drop the chunk table. Because of the foreign key, it also locks the source table.
 --   chunks
 DROP TABLE IF EXISTS "order"."lines_v_chunks";
 
@@ -1043,8 +1043,8 @@ SELECT "crdbvec_error"."key", "crdbvec_error"."class", "crdbvec_error"."attempts
 -- list_key_columns: List the columns of the key in key order, then those of INCLUDE, each with the length of the key.
 SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_index AS crdbvec_index JOIN pg_catalog.pg_attribute AS crdbvec_attribute ON crdbvec_attribute.attrelid = crdbvec_index.indrelid AND crdbvec_attribute.attnum = ANY(crdbvec_index.indkey) WHERE crdbvec_index.indexrelid = (SELECT crdbvec_unique.indexrelid FROM pg_catalog.pg_index AS crdbvec_unique WHERE crdbvec_unique.indrelid = %(oid)s AND (crdbvec_unique.indisprimary OR (crdbvec_unique.indisunique AND crdbvec_unique.indisvalid AND crdbvec_unique.indimmediate AND crdbvec_unique.indpred IS NULL AND crdbvec_unique.indexprs IS NULL AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS crdbvec_part WHERE crdbvec_part.attrelid = crdbvec_unique.indrelid AND crdbvec_part.attnum = ANY(crdbvec_unique.indkey) AND NOT crdbvec_part.attnotnull))) ORDER BY crdbvec_unique.indisprimary DESC, crdbvec_unique.indnkeyatts, crdbvec_unique.indexrelid LIMIT 1) ORDER BY array_position(crdbvec_index.indkey::int2[], crdbvec_attribute.attnum);
 
--- list_key_constraints: List the primary key and the foreign key of a chunk table: `p` or `f`, and the name, made of
---     that of the table.
+-- list_key_constraints: List the primary key and the foreign key of a chunk table: `p` or `f`, and the name that the
+--     server has given.
 SELECT crdbvec_constraint.contype::text, crdbvec_constraint.conname FROM pg_catalog.pg_constraint AS crdbvec_constraint WHERE crdbvec_constraint.conrelid = %(oid)s AND crdbvec_constraint.contype::text IN ('p', 'f');
 
 -- list_lags: List the lags that were measured in a period until now, the shortest first.
@@ -1354,6 +1354,10 @@ SELECT crdbvec_claim.owner, crdbvec_claim.lower_bound, crdbvec_claim.upper_bound
 SELECT crdbvec_claim.owner, crdbvec_claim.lower_bound, crdbvec_claim.upper_bound FROM "order"."crdbvec_claims" AS crdbvec_claim LEFT JOIN "order"."crdbvec_claims" AS crdbvec_own ON crdbvec_own.table_name = crdbvec_claim.table_name AND crdbvec_own.output = crdbvec_claim.output AND crdbvec_own.owner = %(owner)s::text WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.owner <> %(owner)s::text AND crdbvec_claim.expires_at > now() AND (crdbvec_own.owner IS NULL OR crdbvec_claim.claimed_at < crdbvec_own.claimed_at OR (crdbvec_claim.claimed_at = crdbvec_own.claimed_at AND crdbvec_claim.owner < crdbvec_own.owner)) AND ("crdbvec_claim"."upper_bound" IS NULL OR (("crdbvec_claim"."upper_bound"::jsonb ->> 0)::text, ("crdbvec_claim"."upper_bound"::jsonb ->> 1)::bigint) > (%(lower_0)s::text, %(lower_1)s::bigint)) AND ("crdbvec_claim"."lower_bound" IS NULL OR (("crdbvec_claim"."lower_bound"::jsonb ->> 0)::text, ("crdbvec_claim"."lower_bound"::jsonb ->> 1)::bigint) < (%(upper_0)s::text, %(upper_1)s::bigint)) ORDER BY crdbvec_claim.claimed_at, crdbvec_claim.owner;
 --   bytea, nulls_only, has_lower=True, has_upper=True
 SELECT crdbvec_claim.owner, crdbvec_claim.lower_bound, crdbvec_claim.upper_bound FROM "public"."crdbvec_claims" AS crdbvec_claim LEFT JOIN "public"."crdbvec_claims" AS crdbvec_own ON crdbvec_own.table_name = crdbvec_claim.table_name AND crdbvec_own.output = crdbvec_claim.output AND crdbvec_own.owner = %(owner)s::text WHERE crdbvec_claim.table_name = %(table_name)s::text AND crdbvec_claim.output = %(output)s::text AND crdbvec_claim.owner <> %(owner)s::text AND crdbvec_claim.expires_at > now() AND (crdbvec_own.owner IS NULL OR crdbvec_claim.claimed_at < crdbvec_own.claimed_at OR (crdbvec_claim.claimed_at = crdbvec_own.claimed_at AND crdbvec_claim.owner < crdbvec_own.owner)) AND ("crdbvec_claim"."upper_bound" IS NULL OR ("crdbvec_claim"."upper_bound"::jsonb ->> 0)::text > %(lower_0)s::text) AND ("crdbvec_claim"."lower_bound" IS NULL OR ("crdbvec_claim"."lower_bound"::jsonb ->> 0)::text < %(upper_0)s::text) ORDER BY crdbvec_claim.claimed_at, crdbvec_claim.owner;
+
+-- read_extension_privilege: Read whether the role may create the extension of the VECTOR type; no row if the server
+--     does not have it.
+-- (not sent to this server)
 
 -- read_installation_time: Read when the metadata tables were made, and the name of the database.
 SELECT current_database(), min(crdbvec_installed.installed_at)::text FROM "public"."crdbvec_metadata_version" AS crdbvec_installed;

@@ -5,7 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 from crdbvec_pipelines.database.connection import Database, Transport
 from crdbvec_pipelines.database.diagnosis.finding import Finding
-from crdbvec_pipelines.database.diagnosis.statements import read_clock, read_role_settings
+from crdbvec_pipelines.database.diagnosis.statements import (
+    read_clock,
+    read_extension_privilege,
+    read_role_settings,
+)
+from crdbvec_pipelines.database.schema.statements import create_extension
 
 # Times of failed rows and of edits are those of the server, so only a large difference misleads readers of logs.
 _MAX_SKEW = timedelta(seconds=30)
@@ -18,6 +23,7 @@ def server_findings(database: Database) -> Iterator[Finding]:
     yield Finding("ok", "connection", None, f"Connected to the database {database.name}.")
     yield tls_finding(database.transport())
     yield _version(database)
+    yield from _extension(database)
     yield _pooler(database)
     yield from _settings(database)
     yield _clock(database)
@@ -53,6 +59,38 @@ def _version(database: Database) -> Finding:
     if problem is None:
         return Finding("ok", "server", None, f"The server is {database.server}.")
     return Finding("warning", "server", None, f"The server is {database.server}. {problem}", "Upgrade the server.")
+
+
+def _extension(database: Database) -> Iterator[Finding]:
+    """Yield whether vectors can be stored; nothing if the server has them without an extension."""
+    dialect = database.dialect
+    if dialect.extension_privilege is None:
+        return
+    if database.read_vector_schema():
+        yield Finding("ok", "extension", None, "The database has the extension vector.")
+        return
+    found = database.fetch(read_extension_privilege(dialect))
+    if not found:
+        yield Finding(
+            "error",
+            "extension",
+            None,
+            "The server does not have the extension vector, so it cannot store vectors.",
+            "Install pgvector on the host of the server, or use a server that has it.",
+        )
+        return
+    ((role, may_create),) = found
+    if may_create:
+        yield Finding("ok", "extension", None, f"The role {role} can create the extension vector.")
+    else:
+        # A warning only, because providers let roles create some extensions without this privilege.
+        yield Finding(
+            "warning",
+            "extension",
+            None,
+            f"The database does not have the extension vector, which only a superuser can create, not the role {role}.",
+            f"Let a superuser run in this database: {create_extension(dialect).text};",
+        )
 
 
 def _settings(database: Database) -> Iterator[Finding]:

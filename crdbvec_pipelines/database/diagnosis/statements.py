@@ -21,6 +21,12 @@ def read_role_settings(dialect: Dialect) -> sql.Composable:
 
 
 @statement
+def read_extension_privilege(dialect: Dialect) -> sql.Composable:
+    """Read whether the role may create the extension of the VECTOR type; no row if the server does not have it."""
+    return dialect.extension_privilege or sql.SQL("")
+
+
+@statement
 def read_privileges() -> sql.Composable:
     """Read the privileges of the role on a table and its schema."""
     return sql.SQL(

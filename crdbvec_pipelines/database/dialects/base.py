@@ -57,6 +57,11 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def extension_privilege(self) -> sql.Composable | None:
+        """SELECT of the role and whether it may create that extension; no row if the server does not have it."""
+
+    @property
+    @abstractmethod
     def text_settings(self) -> Mapping[str, str | int]:
         """The session settings that change the text of a value and that only this kind of server has."""
 

@@ -68,6 +68,11 @@ class CockroachDialect(Dialect):
         return None
 
     @property
+    def extension_privilege(self) -> sql.Composable | None:
+        """None, because VECTOR is built in."""
+        return None
+
+    @property
     def text_settings(self) -> Mapping[str, str | int]:
         """None: there are no types for money or XML, whose text has settings of its own on PostgreSQL."""
         return {}

@@ -85,6 +85,20 @@ class PostgresDialect(Dialect):
         )
 
     @property
+    def extension_privilege(self) -> sql.Composable | None:
+        """A superuser may create it, and a role with CREATE on the database if the extension is trusted."""
+        return sql.SQL(
+            "SELECT current_user, crdbvec_role.rolsuper OR (crdbvec_version.trusted "
+            "AND has_database_privilege(current_database(), 'CREATE')) "
+            "FROM pg_catalog.pg_available_extensions AS crdbvec_extension "
+            "JOIN pg_catalog.pg_available_extension_versions AS crdbvec_version "
+            "ON crdbvec_version.name = crdbvec_extension.name "
+            "AND crdbvec_version.version = crdbvec_extension.default_version "
+            "JOIN pg_catalog.pg_roles AS crdbvec_role ON crdbvec_role.rolname = current_user "
+            "WHERE crdbvec_extension.name = 'vector'"
+        )
+
+    @property
     def text_settings(self) -> Mapping[str, str | int]:
         """The settings of money, XML and names. Those of numbers and times change only what `to_char` returns."""
         return {"lc_monetary": "C", "xmlbinary": "base64", "xmloption": "content", "quote_all_identifiers": "off"}
