@@ -1,16 +1,19 @@
 """The alerts of the example project: a failed run, and a check that fails, are each reported once."""
 
+import importlib
 import importlib.util
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import ModuleType
 
 import dagster as dg
 import psycopg
 import pytest
 
+from tests.documentation.documents import blocks
 from tests.orchestration.evaluations import evaluate
 from tests.orchestration.project import BuildProject, Project
 from tests.support.processes import ROOT
@@ -50,6 +53,21 @@ def alerts() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_definitions_of_the_page_load_with_the_file_next_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [each for each in blocks(ROOT / "docs" / "dagster.md") if each.text.startswith("import alerts\n")]
+    entry = {"table": "article", "input": "body", "output": "body_vector", "model": "color_histogram"}
+    (tmp_path / "crdbvec.yaml").write_text(json.dumps({"vectors": [entry]}), encoding="utf-8")
+    (tmp_path / "definitions_of_the_page.py").write_text(block.text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(ALERTS.parent)
+    definitions = importlib.import_module("definitions_of_the_page").defs
+    sensors = {sensor.name for sensor in definitions.get_repository_def().sensor_defs}
+    assert {"body_vector__follow_sensor", "vector_run_failed", "vector_check_failed"} <= sensors
 
 
 @pytest.fixture
