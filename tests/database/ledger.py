@@ -217,6 +217,9 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
         [("v", "v_exchanged"), ("w", "v"), ("v_exchanged", "w")][: None if dialect.renames_columns_together else 1]
     ],
     "name": lambda dialect, case: ["a_name"],
+    "grantee": lambda dialect, case: ["a_role", "PUBLIC"],
+    "privilege": lambda dialect, case: ["SELECT"],
+    "granted_column": lambda dialect, case: [None, case.spec.output],
     "constraint": lambda dialect, case: ["a_constraint"],
     "function": lambda dialect, case: ["a_function"],
     "earlier": lambda dialect, case: [0, 2],

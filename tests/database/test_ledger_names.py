@@ -14,8 +14,8 @@ from crdbvec_pipelines.database.aliases import PREFIX
 from crdbvec_pipelines.database.dialects import CockroachDialect, Dialect, PostgresDialect
 from tests.database import ledger
 
-# DDL names the columns of one table, which it does not join with anything; session settings and EXPLAIN name none.
-WITHOUT_OTHER_NAMES = (exp.Create, exp.Alter, exp.Drop, exp.Set, exp.Command)
+# DDL and GRANT name the columns of one table, which they do not join with anything; session settings and EXPLAIN none.
+WITHOUT_OTHER_NAMES = (exp.Create, exp.Alter, exp.Drop, exp.Grant, exp.Set, exp.Command)
 # A body in PL/pgSQL, whose columns are qualified by NEW and OLD.
 NOT_PARSED = {"create_trigger_function"}
 # What the parser does not know, and what stands for it in the parsed text.

@@ -733,6 +733,26 @@ SELECT 1 FROM "order"."lines" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NU
 --   bytea, nulls_only, clauses=all
 SELECT 1 FROM "public"."picture" AS "crdbvec_row" WHERE "crdbvec_row"."v" IS NOT NULL AND "crdbvec_row"."id" = %(filter_0_0)s::text LIMIT 1;
 
+-- grant: Grant a privilege on a table, or on one of its columns.
+--   one text
+GRANT SELECT ON "public"."passage" TO "a_role";
+--   one text
+GRANT SELECT ("v") ON "public"."passage" TO "a_role";
+--   one text
+GRANT SELECT ON "public"."passage" TO PUBLIC;
+--   one text
+GRANT SELECT ("v") ON "public"."passage" TO PUBLIC;
+--   template, composite key, special characters in names
+GRANT SELECT ("v") ON "Sales eu"."order.lines" TO PUBLIC;
+--   list of columns, trigger, updated_at
+GRANT SELECT ("v") ON "public"."note" TO PUBLIC;
+--   types whose text has settings, updated_at without time zone
+GRANT SELECT ("v") ON "public"."track" TO PUBLIC;
+--   chunks
+GRANT SELECT ("v") ON "order"."lines" TO PUBLIC;
+--   bytea, nulls_only
+GRANT SELECT ("v") ON "public"."picture" TO PUBLIC;
+
 -- has_edited: Return one row if a key range contains a row updated since a time whose vector is stale.
 --   list of columns, trigger, updated_at, has_lower=False, has_upper=False, exclude_deferred=False
 SELECT 1 FROM "public"."note" AS "crdbvec_row" WHERE true AND "crdbvec_row"."changed" >= %(since)s::timestamptz AND "crdbvec_row"."v" IS NOT NULL AND (NOT (("crdbvec_row"."title" IS NOT NULL AND ('{[1,8],[14,31],[33,132],[134,159],[161,172],[174,846],[848,1563],[1565,4446],[4449,5759],[5761,6067],[6070,6154],[6160,8191],[8208,8231],[8240,8286],[8304,12287],[12289,12643],[12645,65023],[65040,65278],[65280,65439],[65441,65519],[65529,113823],[113828,119154],[119163,917503],[921600,1114111]}'::int4multirange OPERATOR(pg_catalog.@>) pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."title"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OR (pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."title"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OPERATOR(pg_catalog.<>) 0 AND pg_catalog.encode(pg_catalog.convert_to("crdbvec_row"."title"::text, 'UTF8'::name), 'hex'::text) OPERATOR(pg_catalog.!~) '^(0[9abcd]|20|(c2)(85|a[0d])|(cd)(8f)|(d8)(9c)|(e1)((85)(9f|a0)|(9a)(80)|(9e)(b[45])|(a0)(8[bcdef]))|(e2)((80)(8[0123456789abcdef]|a[89abcdef])|(81)(9f|a[0123456789abcdef]))|(e3)((80)(80)|(85)(a4))|(ef)((b8)(8[0123456789abcdef])|(bb)(bf)|(be)(a0)|(bf)(b[012345678]))|(f0)((9b)((b2)(a[0123]))|(9d)((85)(b[3456789a])))|(f3)((a0)(([89ab][0123456789abcdef])([89ab][0123456789abcdef]))))*$'::text))) OR ("crdbvec_row"."body" IS NOT NULL AND ('{[1,8],[14,31],[33,132],[134,159],[161,172],[174,846],[848,1563],[1565,4446],[4449,5759],[5761,6067],[6070,6154],[6160,8191],[8208,8231],[8240,8286],[8304,12287],[12289,12643],[12645,65023],[65040,65278],[65280,65439],[65441,65519],[65529,113823],[113828,119154],[119163,917503],[921600,1114111]}'::int4multirange OPERATOR(pg_catalog.@>) pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."body"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OR (pg_catalog.ascii(pg_catalog.ltrim("crdbvec_row"."body"::text, E' \t\r\n\f\x0b\u00a0\u3000\u200b\ufeff\u00ad'::text)) OPERATOR(pg_catalog.<>) 0 AND pg_catalog.encode(pg_catalog.convert_to("crdbvec_row"."body"::text, 'UTF8'::name), 'hex'::text) OPERATOR(pg_catalog.!~) '^(0[9abcd]|20|(c2)(85|a[0d])|(cd)(8f)|(d8)(9c)|(e1)((85)(9f|a0)|(9a)(80)|(9e)(b[45])|(a0)(8[bcdef]))|(e2)((80)(8[0123456789abcdef]|a[89abcdef])|(81)(9f|a[0123456789abcdef]))|(e3)((80)(80)|(85)(a4))|(ef)((b8)(8[0123456789abcdef])|(bb)(bf)|(be)(a0)|(bf)(b[012345678]))|(f0)((9b)((b2)(a[0123]))|(9d)((85)(b[3456789a])))|(f3)((a0)(([89ab][0123456789abcdef])([89ab][0123456789abcdef]))))*$'::text))) OR ("crdbvec_row"."year" IS NOT NULL)) OR "crdbvec_row"."v_fingerprint" IS DISTINCT FROM pg_catalog.md5(%(seed)s::text OPERATOR(pg_catalog.||) pg_catalog.concat_ws(E'\n'::text, "crdbvec_row"."title"::text, "crdbvec_row"."body"::text, "crdbvec_row"."year"::text))) LIMIT 1;
@@ -920,6 +940,10 @@ SELECT greatest(CASE WHEN max("crdbvec_row"."changed")::timestamptz > now() THEN
 --   types whose text has settings, updated_at without time zone
 SELECT greatest(CASE WHEN (max("crdbvec_row"."changed") AT TIME ZONE 'Europe/Berlin') > now() THEN now() ELSE (max("crdbvec_row"."changed") AT TIME ZONE 'Europe/Berlin') END, '1970-01-01 00:00:00+00'::timestamptz), now() FROM "public"."track" AS "crdbvec_row";
 
+-- list_column_grants: List the privileges on the columns of a table: column, role and privilege; those on the whole
+--     table, too.
+SELECT crdbvec_grant.column_name::text, crdbvec_grant.grantee::text, crdbvec_grant.privilege_type::text FROM information_schema.column_privileges AS crdbvec_grant WHERE crdbvec_grant.table_schema = %(schema)s::text AND crdbvec_grant.table_name = %(table)s::text;
+
 -- list_column_privileges: List the columns of a table that the role may read, and whether it may update them.
 SELECT crdbvec_attribute.attname, has_column_privilege(%(oid)s::oid, crdbvec_attribute.attnum, 'SELECT'), has_column_privilege(%(oid)s::oid, crdbvec_attribute.attnum, 'UPDATE') FROM pg_catalog.pg_attribute AS crdbvec_attribute WHERE crdbvec_attribute.attrelid = %(oid)s::oid AND crdbvec_attribute.attnum > 0 AND NOT crdbvec_attribute.attisdropped ORDER BY crdbvec_attribute.attnum;
 
@@ -958,6 +982,9 @@ SELECT crdbvec_column.table_name, crdbvec_column.output, crdbvec_column.table_oi
 
 -- list_relations: List the tables of the database, for a choice, and to suggest one for a name that does not exist.
 SELECT crdbvec_namespace.nspname, crdbvec_class.relname FROM pg_catalog.pg_class AS crdbvec_class JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_class.relnamespace WHERE crdbvec_class.relkind IN ('r', 'p') AND crdbvec_namespace.nspname NOT IN ('pg_catalog', 'information_schema', 'crdb_internal', 'pg_extension') ORDER BY crdbvec_namespace.nspname, crdbvec_class.relname LIMIT 1000;
+
+-- list_table_grants: List the privileges on a table that are granted for the whole table: role and privilege.
+SELECT crdbvec_grant.grantee::text, crdbvec_grant.privilege_type::text FROM information_schema.table_privileges AS crdbvec_grant WHERE crdbvec_grant.table_schema = %(schema)s::text AND crdbvec_grant.table_name = %(table)s::text;
 
 -- list_update_rules: List the rules of a table that replace an UPDATE.
 SELECT crdbvec_rule.rulename FROM pg_catalog.pg_rewrite AS crdbvec_rule WHERE crdbvec_rule.ev_class = %(oid)s AND crdbvec_rule.ev_type = '2' AND crdbvec_rule.ev_enabled <> 'D' ORDER BY crdbvec_rule.rulename;

@@ -22,6 +22,7 @@ from crdbvec_pipelines.database.schema.column_objects import (
     own_tables,
 )
 from crdbvec_pipelines.database.schema.ddl import retry_when_locked
+from crdbvec_pipelines.database.schema.grants import missing_grants
 from crdbvec_pipelines.database.schema.migration_statements import (
     column_number,
     delete_migration,
@@ -133,6 +134,7 @@ def exchange_columns(database: Database, migration: Migration, *, back: bool = F
     if database.dialect.renames_columns_together:
         return _exchange_in_steps(database, migration, table, target)
     tables = own_tables(database, table, migration.entries)
+    _copy_grants(database, tables)
     steps = [*_record_steps(migration, back=back)]
     steps += _index_steps(database, tables, are_exchanged=False)
     # The columns of the table are the last ones: it is the one that applications use most.
@@ -147,6 +149,13 @@ def exchange_columns(database: Database, migration: Migration, *, back: bool = F
         _lock_settings(database, tables),
     )
     return Exchange(done, time.perf_counter() - started)
+
+
+def _copy_grants(database: Database, tables: Sequence[OwnTables]) -> None:
+    """Grant the roles of applications on the column that takes the place of the other one what they may do with it."""
+    for own in tables:
+        for statement in missing_grants(database, own):
+            database.execute(statement)
 
 
 def _lock_settings(database: Database, tables: Sequence[OwnTables]) -> Settings:
@@ -204,6 +213,7 @@ def _exchange_in_steps(database: Database, migration: Migration, table: Table, t
             (set_models(schema), {"table_name": name, "output": output, "models": "[]"})
             for output in (migration.output, migration.second)
         ]
+        _copy_grants(database, own_tables(database, table, migration.entries))
         if not database.execute_together(_phase_step(migration, interim), hidden):
             return Exchange(False, time.perf_counter() - started)
         migration = _reread(database, migration)

@@ -1,6 +1,7 @@
 """The exchange of two vector columns: interrupted at each statement, and next to sessions that lock in any order."""
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from crdbvec_pipelines.search.index_build import build_when_covered
 from tests.support.chunks import check_chunks, chunked, long_text
 from tests.support.models import registry
 from tests.support.servers import Server
-from tests.support.tables import INT_SHAPE, create_table, insert_rows, schema_objects
+from tests.support.tables import INT_SHAPE, column, create_table, insert_rows, schema_objects
 from tests.support.waiting import wait_until
 from tests.support.work import embed, prepared
 
@@ -50,11 +51,13 @@ def entries() -> tuple[VectorColumn, VectorColumn]:
     return chunked(index={}), chunked(index={}, output=SECOND, model="stub_wide", chunks=small)
 
 
-def start(database: Database, connection: psycopg.Connection) -> None:
-    """Fill both columns of a migration, and build their indexes."""
+def start(
+    database: Database, connection: psycopg.Connection, columns: tuple[VectorColumn, VectorColumn] | None = None
+) -> None:
+    """Fill both columns of a migration, by default with chunks, and build their indexes."""
     create_table(connection)
     insert_rows(connection, INT_SHAPE, TEXTS)
-    first, second = entries()
+    first, second = columns or entries()
     embed(database, first, registry().encoder_of(first))
     start_migration(prepared(database, first), second, registry().encoder_of(second))
     embed(database, second, registry().encoder_of(second))
@@ -210,6 +213,35 @@ def test_no_session_ends_in_a_deadlock_with_the_end_of_a_migration(
         application.rollback()
     end.join(60)
     assert [row for row in schema_objects(connection) if SECOND in str(row)] == []
+
+
+@pytest.fixture
+def role(connection: psycopg.Connection) -> Iterator[str]:
+    name = f"application_{uuid.uuid4().hex[:8]}"
+    connection.execute(f"CREATE ROLE {name}".encode())
+    yield name
+    connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+@pytest.mark.parametrize("has_chunks", [False, True], ids=["vectors", "chunks"])
+@pytest.mark.parametrize("columns", ["", " (id, passage_vector)"], ids=["whole tables", "columns"])
+def test_roles_of_applications_may_use_what_the_exchange_gives_them(
+    database: Database, connection: psycopg.Connection, role: str, columns: str, has_chunks: bool
+) -> None:
+    plain = column(model="stub_hash"), column(model="stub_wide", output=SECOND)
+    start(database, connection, entries() if has_chunks else plain)
+    tables = ["passage", *(["passage_passage_vector_chunks"] if has_chunks else [])]
+    for table in tables:
+        connection.execute(f"GRANT SELECT{columns} ON {table} TO {role}".encode())
+    connection.execute(f"GRANT UPDATE (passage) ON passage TO {role}".encode())
+    for back in (False, True):
+        assert exchange_columns(database, migration_of(database), back=back).has_exchanged
+        with connection.transaction():
+            connection.execute(f"SET LOCAL ROLE {role}".encode())
+            for table in tables:
+                assert len(connection.execute(f"SELECT id, passage_vector FROM {table}".encode()).fetchall()) >= 12
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
+                connection.execute("UPDATE passage SET passage_vector = NULL")
 
 
 def waits_for_locks(connection: psycopg.Connection) -> bool:
