@@ -29,9 +29,9 @@ def url(postgres: Server) -> Iterator[str]:
         yield new
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return write_config(tmp_path, {"model": "stub_hash"})
+@pytest.fixture(params=[{}, {"long_inputs": "chunks"}], ids=["vectors", "chunks"])
+def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return write_config(tmp_path, {"model": "stub_hash", **request.param})
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def start(steps: ModelMigration, url: str, config: Path, model: str) -> None:
     """Start a migration and embed the second column."""
     wanted = steps.wanted(model)
     steps.start(wanted)
-    with open_column("passage", wanted.output, url=url, config=config, input="passage", model=model) as second:
+    settings = {"input": "passage", "model": model, "long_inputs": wanted.long_inputs}
+    with open_column("passage", wanted.output, url=url, config=config, **settings) as second:
         assert second.embed().rows_embedded == ROWS
 
 

@@ -1,5 +1,6 @@
 """`crdbvec migrate` for an entry with `long_inputs: chunks`: two chunk tables, and what an application sees of them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,14 @@ def test_migration_can_be_abandoned_and_started_again(
     check_chunks(embedded, chunked(output=SECOND), TEXTS)
 
 
-def test_what_cannot_be_migrated_changes_nothing(
-    embedded: psycopg.Connection, project: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_migrated_changes_nothing(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:
     before = names(embedded)
     assert "overlap must be less than half of size" in error(
         invoke, "migrate", "start", "-m", "stub_wide", "--chunk-size", 8, "--chunk-overlap", 4
+    )
+    # The window of the new model is smaller than the chunks.
+    assert "or less (for `crdbvec migrate`, --chunk-size)" in error(
+        invoke, "migrate", "start", "-m", "hf_st_all_minilm_l6", "--chunk-size", 400
     )
     embedded.execute(f"CREATE TABLE passage_{SECOND}_chunks (id int)")
     sentence = f"already has a chunk table public.passage_{SECOND}_chunks. Choose another column with --second."
@@ -168,6 +171,42 @@ def test_switch_needs_every_row_and_an_index(embedded: psycopg.Connection, invok
     assert "1 rows have a vector in public.passage.passage_vector and no current one" in error(
         invoke, "migrate", "switch", "--wait", 0
     )
+
+
+def test_replacement_of_an_index_is_continued_after_a_switch(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    """The new index of the second column is not in use yet, and then belongs to the column of the entry."""
+    prepare_switch(invoke, "stub_other")
+    # With an effort of 1, few of the nearest chunks are found.
+    index = {"effort": 1, "m": 2, "ef_construction": 4}
+    write_config(project, {"model": "stub_hash", "long_inputs": "chunks", "chunks": SIZE, "index": index})
+    assert "both are kept" in error(
+        invoke, "index", "build", "-o", SECOND, "--replace", "--min-recall", 1, "-t", "passage"
+    )
+    assert read_json("index", "status", "-o", SECOND)["replacement"]["state"] == "built"
+    assert invoke("migrate", "switch").exit_code == 0
+    assert read_json("index", "status")["replacement"]["state"] == "built"
+    assert read_json("index", "status", "-o", SECOND)["replacement"] is None
+    built = read_json("index", "build", "--replace")
+    assert (built["built"], built["second"]["built"]) == (True, True)
+    for options in ((), ("-o", SECOND)):
+        status = read_json("index", "status", *options)
+        assert (status["exists"], status["differences"], status["others"]) == (True, [], [])
+    check_chunks(embedded, chunked(model="stub_other"), TEXTS)
+
+
+def test_both_columns_are_evaluated(
+    embedded: psycopg.Connection, project: Path, invoke: Invoke, read_json: Json
+) -> None:
+    prepare_switch(invoke, "stub_wide", *OTHER_SIZE)
+    key = INT_SHAPE.key(7)[0]
+    text = str(TEXTS[7])[:20]
+    (project / "questions.jsonl").write_text(json.dumps({"query": text, "relevant": [key]}), encoding="utf-8")
+    both = read_json("evaluate", "questions.jsonl", "--both", "-k", 3)
+    assert [each["model"] for each in both["columns"]] == ["stub_hash", "stub_wide"]
+    judged = read_json("migrate", "compare", "--judged", "questions.jsonl", "-k", 3)["judged"]
+    assert [judged["first"], judged["second"]] == [each["qualities"][0] for each in both["columns"]]
 
 
 @pytest.mark.parametrize("is_left_by", ["the record", "the column", "the chunk table"])

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -22,10 +23,12 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.table_locks import LockWatch
+from crdbvec_pipelines.chunk_set import ChunkSet
+from crdbvec_pipelines.config import ChunksSpec, VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.search.searcher import Searcher
-from tests.support.models import registry, stub
+from tests.support.models import registry
 from tests.support.processes import CRDBVEC, run, start_crdbvec
 from tests.support.projects import write_config
 from tests.support.servers import Server
@@ -41,28 +44,81 @@ SECOND = "passage_vector_second"
 _MAX_KILL_SECONDS = 4.0
 # The built-in model rounds its numbers, which differ with the batch; vectors of two texts differ by more than this.
 _TOLERANCE = {"hf_st_all_minilm_l6": 0.1}
-MODELS = (
-    [("hf_st_all_minilm_l6", "stub_wide"), ("stub_hash", "stub_other")] if KILLS > 2 else [("stub_hash", "stub_other")]
-)
 _WAIT_SECONDS = 3_600
+
+
+@dataclass(frozen=True)
+class Case:
+    """A migration.
+
+    Attributes:
+        old: The old model.
+        new: The new model.
+        has_chunks: Whether a row has several vectors; the new model then divides texts into smaller chunks.
+    """
+
+    old: str
+    new: str
+    has_chunks: bool = False
+
+    @property
+    def rows(self) -> int:
+        """The number of rows; those with chunks have several vectors each."""
+        return ROWS // 4 if self.has_chunks and KILLS > 2 else ROWS
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The values of the entry. Some rows are always pending, because the writers do not stop."""
+        chunks = {"long_inputs": "chunks", "chunks": {"size": 20, "overlap": 4}} if self.has_chunks else {}
+        return {"model": self.old, "index": {"min_coverage": 0.5}, **chunks}
+
+    @property
+    def start_options(self) -> list[str]:
+        """The options of the start."""
+        return ["--chunk-size", "12", "--chunk-overlap", "2"] if self.has_chunks else []
+
+    def spec(self, model: str) -> VectorColumn:
+        """Return the column by one of the two models."""
+        spec = column(**self.entry)
+        if model == self.old:
+            return spec
+        return spec.with_model(model, ChunksSpec(size=12, overlap=2) if self.has_chunks else None)
+
+    def text(self, start: str) -> str:
+        """Return a text with a start, long enough for several chunks if there are chunks."""
+        if not self.has_chunks:
+            return start
+        return " ".join([start, *(f"{start} word {number}." for number in range(len(start) % 7 + 4))])
+
+
+CASES = (
+    [
+        Case("hf_st_all_minilm_l6", "stub_wide"),
+        Case("stub_hash", "stub_other"),
+        Case("stub_hash", "stub_other", has_chunks=True),
+    ]
+    if KILLS > 2
+    else [Case("stub_hash", "stub_other"), Case("stub_hash", "stub_wide", has_chunks=True)]
+)
 
 
 class Searches(threading.Thread):
     """Searches every 50 ms, with what each of them needed."""
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, spec: VectorColumn) -> None:
         super().__init__(daemon=True)
         self.errors: list[str] = []
         self.reasons: Counter[str] = Counter()
         self.retries: Counter[int] = Counter()
         self.longest_seconds = 0.0
         self._url = url
-        self._model = model
+        self._spec = spec
         self._ended = threading.Event()
 
     def run(self) -> None:
         with Database(self._url) as database:
-            searcher = Searcher(database, column(model=self._model, index={}), stub(self._model), registry().encoder_of)
+            encoder = registry().encoder_of(self._spec)
+            searcher = Searcher(database, self._spec, encoder, registry().encoder_of)
             opened = 0
             open_again = searcher._use
 
@@ -92,7 +148,7 @@ class Searches(threading.Thread):
 class Writes(threading.Thread):
     """An application that inserts, edits and deletes rows."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, case: Case) -> None:
         super().__init__(daemon=True)
         self.errors: list[str] = []
         self.count = 0
@@ -101,6 +157,7 @@ class Writes(threading.Thread):
         self._url = url
         self._ended = threading.Event()
         self._random = random.Random(SEED)
+        self._case = case
 
     def run(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
@@ -108,7 +165,7 @@ class Writes(threading.Thread):
                 if self.paused.is_set():
                     continue
                 self.count += 1
-                row, text = self._random.randrange(ROWS), f"written {self.count}"
+                row, text = self._random.randrange(self._case.rows), self._case.text(f"written {self.count}")
                 started = time.perf_counter()
                 try:
                     if self.count % 3 == 0:
@@ -188,50 +245,61 @@ _AFTER = {"switch": "switched", "rollback": "started", "finish": "finished"}
 class Expected:
     """The vectors of a model for texts, each encoded once."""
 
-    def __init__(self, model: str) -> None:
-        self._encoder = stub(model)
-        self._tolerance = _TOLERANCE.get(model, 1e-5)
+    def __init__(self, spec: VectorColumn) -> None:
+        self._encoder = registry().encoder_of(spec)
+        self._has_chunks = spec.chunking is not None
+        self._tolerance = _TOLERANCE.get(spec.model, 1e-5)
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     def wrong(self, connection: psycopg.Connection, output: str) -> list[Any]:
-        """Return the keys of the rows whose vector is not that of the model and of their text."""
-        rows = connection.execute(f"SELECT id, passage, {output}::real[] FROM passage").fetchall()
-        new = sorted({text for _, text, _ in rows} - self._vectors.keys())
+        """Return the keys of the rows whose vectors are not those of the model and of their text."""
+        vectors = f"ARRAY[{output}::text]"
+        if self._has_chunks:
+            vectors = (
+                f"ARRAY(SELECT chunks.{output}::text FROM passage_{output}_chunks AS chunks "
+                "WHERE chunks.id = passage.id ORDER BY chunk_number)"
+            )
+        rows = connection.execute(f"SELECT id, passage, {output} IS NULL, {vectors} FROM passage").fetchall()
+        new = sorted({text for _, text, _, _ in rows} - self._vectors.keys())
         if new:
-            vectors = self._encoder.encode(list(enumerate(new))).vectors
-            self._vectors.update(zip(new, map(_unit, vectors), strict=True))
-        return [key for key, text, vector in rows if vector is None or not self._is_right(text, vector)]
+            encoded = self._encoder.encode(list(enumerate(new))).embeddings
+            self._vectors.update(zip(new, map(_units, encoded), strict=True))
+        return [key for key, text, is_missing, found in rows if is_missing or not self._are_right(text, found)]
 
-    def _is_right(self, text: str, vector: list[float]) -> bool:
+    def _are_right(self, text: str, vectors: list[str]) -> bool:
         expected = self._vectors[text]
-        found = _unit(np.array(vector, np.float32))
-        return found.shape == expected.shape and float(np.linalg.norm(found - expected)) < self._tolerance
+        found = _units(np.array([json.loads(vector) for vector in vectors], np.float32))
+        return found.shape == expected.shape and float(np.abs(found - expected).max()) < self._tolerance
 
 
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vector / np.linalg.norm(vector)
-    return unit
+def _units(vectors: NDArray[np.float32] | ChunkSet) -> NDArray[np.float32]:
+    """Return the vectors of a row, one in each line, with the length one."""
+    lines = np.atleast_2d(vectors.vectors if isinstance(vectors, ChunkSet) else vectors)
+    units: NDArray[np.float32] = lines / np.linalg.norm(lines, axis=1, keepdims=True)
+    return units
 
 
-@pytest.mark.parametrize(("old", "new"), MODELS)
-def test_migration_with_live_writers_and_searches(postgres: Server, tmp_path: Path, old: str, new: str) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.old}-{case.new}{'-chunks' * case.has_chunks}")
+def test_migration_with_live_writers_and_searches(postgres: Server, tmp_path: Path, case: Case) -> None:
     print(f"seed {SEED}")
-    # Some rows are always pending, because the writers do not stop.
-    write_config(tmp_path, {"model": old, "index": {"min_coverage": 0.5}})
-    of_old, of_new = Expected(old), Expected(new)
+    old, new, rows = case.old, case.new, case.rows
+    write_config(tmp_path, case.entry)
+    of_old, of_new = Expected(case.spec(old)), Expected(case.spec(new))
     with postgres.new_database() as plain, psycopg.connect(plain, autocommit=True) as connection:
         url = preferring_indexes(plain)
-        create_table(connection, texts=[f"text {number}" for number in range(ROWS)])
+        create_table(connection, texts=[case.text(f"text {number}") for number in range(rows)])
         commands = Commands(tmp_path, url)
         commands.run("embed", "-t", "passage")
         commands.run("index", "build")
-        searches, writes, locks = Searches(url, old), Writes(plain), LockWatch(plain, "passage")
+        searches, writes = Searches(url, case.spec(old)), Writes(plain, case)
+        # With chunks, it is the table that is locked longest.
+        locks = LockWatch(plain, "passage_passage_vector_chunks" if case.has_chunks else "passage")
         with following(tmp_path, url):
             for thread in (searches, writes, locks):
                 thread.start()
             try:
                 kills = -(-KILLS // 6)
-                commands.run("migrate", "start", "-m", new, kills=kills)
+                commands.run("migrate", "start", "-m", new, *case.start_options, kills=kills)
                 wait_until(lambda: commands.run("migrate", "status")[0].get("rows_behind") == 0, _WAIT_SECONDS)
                 commands.run("index", "build", "-o", SECOND, kills=kills if KILLS > 2 else 0)
                 commands.run("migrate", "switch", kills=kills)
@@ -254,7 +322,8 @@ def test_migration_with_live_writers_and_searches(postgres: Server, tmp_path: Pa
             wait_until(lambda: not of_new.wrong(connection, "passage_vector"), 300)
         held = [locks.longest(*exchange) for exchange in commands.exchanges]
         print(
-            f"{old} to {new}, {ROWS:,} rows: {commands.killed=} {searches.retries=} {searches.reasons=} "
+            f"{old} to {new}{' with chunks' * case.has_chunks}, {rows:,} rows: {commands.killed=} "
+            f"{searches.retries=} {searches.reasons=} "
             f"{writes.count=} longest search {searches.longest_seconds:.3f} s, longest write "
             f"{writes.longest_seconds:.3f} s, {len(held)} exchanges, longest lock {max(held) * 1_000:.1f} ms"
         )

@@ -8,7 +8,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from crdbvec_pipelines.config import load_config
+from crdbvec_pipelines.config import ChunksSpec, load_config
 from crdbvec_pipelines.orchestration.instance.dagster_internals import current_partitions
 from tests.orchestration.project import Project
 from tests.support.processes import run_crdbvec
@@ -21,11 +21,19 @@ STEPS = {f"passage_vector__migrate_{step}" for step in ("compare", "switch", "ro
 
 
 @pytest.fixture
-def file(url: str, connection: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def entry() -> dict[str, Any]:
+    """Further values of the entry."""
+    return {}
+
+
+@pytest.fixture
+def file(
+    url: str, connection: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: dict[str, Any]
+) -> Path:
     """The configuration of a table of sixty rows, in three partitions."""
     monkeypatch.setenv("CRDBVEC_URL", preferring_indexes(url))
     create_table(connection, texts=[f"text {number}" for number in range(60)])
-    return write_config(tmp_path, {"model": "stub_hash", "index": {}, "partitions": {"target_rows": 20}})
+    return write_config(tmp_path, {"model": "stub_hash", "index": {}, "partitions": {"target_rows": 20}, **entry})
 
 
 class CodeLocation:
@@ -60,13 +68,15 @@ class CodeLocation:
         return tick.jobs, tick.cursor
 
 
+@pytest.mark.parametrize("entry", [{}, {"long_inputs": "chunks"}], ids=["vectors", "chunks"])
 def test_second_column_is_an_asset_from_start_to_finish(
-    file: Path, connection: psycopg.Connection, instance: dg.DagsterInstance
+    file: Path, connection: psycopg.Connection, instance: dg.DagsterInstance, entry: dict[str, Any]
 ) -> None:
+    size = {"chunk_size": 12, "chunk_overlap": 2} if entry else {}
     before = CodeLocation(file, instance)
     before.first.prepare()
     before.first.run("follow")
-    started = before.step("start", model="stub_wide")
+    started = before.step("start", model="stub_wide", **size)
     assert (started["second"], started["partitions"], started["phase"]) == (SECOND, 3, "started")
     assert (SECOND in before.assets, before.jobs & STEPS) == (False, set())
 
@@ -114,6 +124,7 @@ def test_second_column_is_an_asset_from_start_to_finish(
 
     after = CodeLocation(file, instance)
     assert (SECOND in after.assets, after.jobs & STEPS, after.first.spec.model) == (False, set(), "stub_wide")
+    assert after.first.spec.chunks == (ChunksSpec(size=12, overlap=2) if entry else None)
     assert current_partitions(instance, after.first.names, after.first.partitions) == frozenset()
     after.first.run("maintain")
     assert current_partitions(instance, after.first.names, after.first.partitions) == set(after.first.partitions)
