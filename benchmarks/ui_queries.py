@@ -22,6 +22,7 @@ import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster_graphql.schema import create_schema
+from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
 
 from benchmarks.bench_tables import own_server, show
 from benchmarks.many_columns import INSTANCE, seconds
@@ -102,6 +103,10 @@ def measure(server: EmbeddedServer, columns: int, partitions: int) -> dict[tuple
                 instance.report_runless_asset_event(
                     dg.AssetMaterialization(dg.AssetKey(names[0].asset), partition=key, metadata={"rows_pending": 0})
                 )
+            # As the webserver, which keeps connections open.
+            instance.optimize_for_webserver(
+                DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW
+            )
             target = ModuleTarget("crdbvec_pipelines.definitions", None, None, None)
             with WorkspaceProcessContext(instance, target) as process:
                 assets = [list(each.asset) for each in names]
