@@ -158,18 +158,23 @@ SHORT_RUNS = {
         (rf"rows/s with inputs of 1 kB and a model that takes no time: {NUMBER}",),
     ),
     "migration": ShortRun(
-        ("--rows", "500", "--exchanges", "4"),
-        (
+        ("--rows", "500", "--exchanges", "4", "--chunks", "2"),
+        tuple(
             Printed(
-                ("p50 ms", "max ms"),
+                (heading, "p50 ms", "max ms"),
                 (
                     "transaction of the switch",
+                    f"exclusive lock of {table}",
                     "search, no switch",
                     "search, during switches",
                     "write, no switch",
                     "write, during switches",
                 ),
-            ),
+            )
+            for heading, table in (
+                ("without chunks", "passage"),
+                ("with chunks", "passage_passage_vector_chunks"),
+            )
         ),
     ),
     "nearest": ShortRun(

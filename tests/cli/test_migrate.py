@@ -226,6 +226,22 @@ def test_judged_questions_show_which_column_is_better(
     assert (project / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_migration_of_an_earlier_version_of_the_metadata_is_continued(
+    embedded: psycopg.Connection, invoke: Invoke, read_json: Json
+) -> None:
+    """Its table has no columns about chunks."""
+    assert invoke("migrate", "start", "-m", "stub_other").exit_code == 0
+    embedded.execute("ALTER TABLE crdbvec_migrations DROP COLUMN first_chunks, DROP COLUMN second_chunks")
+    embedded.execute("ALTER TABLE crdbvec_migrations DROP COLUMN first_chunk_table")
+    embedded.execute("UPDATE crdbvec_metadata_version SET version = 7 WHERE version = 8")
+    assert [each["phase"] for each in read_json("migrate", "status")] == ["started"]
+    assert read_json("search", "text 7", "-l", 1)[0]["input"] == "text 7"
+    assert invoke("embed").exit_code == 0
+    assert invoke("index", "build").exit_code == 0
+    assert read_json("migrate", "switch")["phase"] == "switched"
+    assert wrong_vectors(embedded, "passage_vector", "stub_other") == []
+
+
 def test_configuration_file_is_kept(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:
     file = project / "crdbvec.yaml"
     before = file.read_text(encoding="utf-8")

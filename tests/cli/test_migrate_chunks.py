@@ -10,14 +10,20 @@ import pytest
 
 from crdbvec_pipelines.config import ChunksSpec, MigrationSpec, load_config
 from crdbvec_pipelines.database.chunks.table import chunk_spec
+from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.index.statements import vector_index_name
+from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
 from tests.cli.conftest import Invoke, Json
 from tests.cli.test_migrate import error
 from tests.support.chunks import SIZE, check_chunks, chunked, long_text
+from tests.support.models import registry
 from tests.support.projects import write_config
 from tests.support.servers import Server
 from tests.support.tables import INT_SHAPE, create_table, insert_rows, set_text
 from tests.support.vectors import preferring_indexes
+from tests.support.work import prepare
 
 SECOND = "passage_vector_second"
 SMALL = {"size": 12, "overlap": 2}
@@ -209,6 +215,50 @@ def test_both_columns_are_evaluated(
     assert [judged["first"], judged["second"]] == [each["qualities"][0] for each in both["columns"]]
 
 
+def test_hybrid_search_over_chunks_mixes_no_models(embedded: psycopg.Connection, invoke: Invoke) -> None:
+    """Each of its two statements sees the exchange, also with models of one dimension."""
+    query, spec = SearchQuery(limit=3, mode="hybrid"), chunked(index={}, text_index={})
+    with Database(embedded.info.dsn) as database:
+        follows = Searcher(database, spec, registry().encoder_of(spec), registry().encoder_of)
+        stays = Searcher(database, spec, registry().encoder_of(spec))
+        text = str(TEXTS[7])[:30]
+        assert follows.search_texts([text], query)[0].hits == stays.search_texts([text], query)[0].hits
+        prepare_switch(invoke, "stub_other", *OTHER_SIZE)
+        assert invoke("migrate", "switch").exit_code == 0
+        for mode in ("vector", "hybrid"):
+            with pytest.raises(ColumnExchanged):
+                stays.search_texts([text], SearchQuery(limit=3, mode=mode))
+        (result,) = follows.search_texts([text], query)
+    # A new process has the new model from the start.
+    now = spec.with_model("stub_other", ChunksSpec(**SMALL))
+    with Database(embedded.info.dsn) as database:
+        opened = Searcher(database, now, registry().encoder_of(now))
+        assert result.hits == opened.search_texts([text], query)[0].hits
+    assert result.hits[0].chunk is not None
+
+
+def test_partitioned_table_is_migrated(
+    project: Path, own: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, invoke: Invoke, read_json: Json
+) -> None:
+    monkeypatch.setenv("CRDBVEC_URL", own.info.dsn)
+    write_config(project, {"model": "stub_hash", "long_inputs": "chunks", "chunks": SIZE})
+    own.execute("CREATE TABLE passage (id int8 PRIMARY KEY, passage text) PARTITION BY RANGE (id)")
+    for number in range(2):
+        bounds = f"FROM ({number * 20}) TO ({number * 20 + 20})"
+        own.execute(f"CREATE TABLE passage_{number} PARTITION OF passage FOR VALUES {bounds}".encode())
+    with own.cursor() as cursor:
+        cursor.executemany("INSERT INTO passage VALUES (%s, %s)", TEXTS.items())
+    assert invoke("embed").exit_code == 0
+    before = names(own)
+    assert invoke("migrate", "start", "-m", "stub_wide", *OTHER_SIZE).exit_code == 0
+    assert read_json("embed")["vectors"][1]["rows_embedded"] == 40
+    assert read_json("migrate", "switch")["phase"] == "switched"
+    assert len(read_json("search", "a text", "-l", 5)) == 5
+    assert read_json("migrate", "rollback")["phase"] == "started"
+    assert read_json("migrate", "finish", "--abandon")["phase"] == "abandoned"
+    assert names(own) == before
+
+
 @pytest.mark.parametrize("is_left_by", ["the record", "the column", "the chunk table"])
 def test_interrupted_start_is_named_and_continued(
     embedded: psycopg.Connection, invoke: Invoke, read_json: Json, is_left_by: str
@@ -229,12 +279,6 @@ def test_process_with_the_old_model_writes_no_chunk_after_the_switch(
     embedded: psycopg.Connection, invoke: Invoke
 ) -> None:
     """Also with models of one dimension, of which the server cannot know."""
-    from crdbvec_pipelines.database.connection import Database
-    from crdbvec_pipelines.database.errors import ColumnExchanged
-    from crdbvec_pipelines.keyspace import KeyRange
-    from tests.support.models import registry
-    from tests.support.work import prepare
-
     spec = chunked(index={})
     with Database(embedded.info.dsn) as database:
         rows = prepare(database, spec)

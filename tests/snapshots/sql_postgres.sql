@@ -961,7 +961,7 @@ SELECT crdbvec_attribute.attname, crdbvec_index.indnkeyatts FROM pg_catalog.pg_i
 
 -- list_key_constraints: List the primary key and the foreign key of a chunk table: `p` or `f`, and the name that the
 --     server has given.
-SELECT crdbvec_constraint.contype::text, crdbvec_constraint.conname FROM pg_catalog.pg_constraint AS crdbvec_constraint WHERE crdbvec_constraint.conrelid = %(oid)s AND crdbvec_constraint.contype::text IN ('p', 'f');
+SELECT crdbvec_constraint.contype::text, crdbvec_constraint.conname FROM pg_catalog.pg_constraint AS crdbvec_constraint WHERE crdbvec_constraint.conrelid = %(oid)s AND crdbvec_constraint.contype::text IN ('p', 'f') AND crdbvec_constraint.conparentid = 0;
 
 -- list_lags: List the lags that were measured in a period until now, the shortest first.
 SELECT crdbvec_lag.seconds FROM "public"."crdbvec_lags" AS crdbvec_lag WHERE crdbvec_lag.table_name = %(table_name)s::text AND crdbvec_lag.output = %(output)s::text AND crdbvec_lag.measured_at > now() - %(period)s::interval ORDER BY crdbvec_lag.seconds;

@@ -129,11 +129,14 @@ def move_row_errors(schema: str) -> sql.Composable:
 
 @statement
 def list_key_constraints() -> sql.Composable:
-    """List the primary key and the foreign key of a chunk table: `p` or `f`, and the name that the server has given."""
+    """List the primary key and the foreign key of a chunk table: `p` or `f`, and the name that the server has given.
+
+    A foreign key to a partitioned table has one of its own for each partition, which have their parent's number.
+    """
     return sql.SQL(
         "SELECT crdbvec_constraint.contype::text, crdbvec_constraint.conname FROM pg_catalog.pg_constraint "
         "AS crdbvec_constraint WHERE crdbvec_constraint.conrelid = %(oid)s "
-        "AND crdbvec_constraint.contype::text IN ('p', 'f')"
+        "AND crdbvec_constraint.contype::text IN ('p', 'f') AND crdbvec_constraint.conparentid = 0"
     )
 
 
