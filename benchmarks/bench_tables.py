@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from crdbvec_pipelines.config import VectorColumn, vector_column
-from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.session_pool import SessionPool
 from crdbvec_pipelines.database.statement import Statement
 from crdbvec_pipelines.embedded import EmbeddedServer
 from crdbvec_pipelines.encoding.weights import WeightsPackage, locate_weights
@@ -106,16 +106,16 @@ def fill(url: str, table: str, texts: Sequence[str]) -> VectorColumn:
 def timed() -> Iterator[list[tuple[str, float]]]:
     """Yield a list to which each statement that is sent adds its name and its seconds."""
     sent: list[tuple[str, float]] = []
-    run = Database._run
+    run = SessionPool.run
 
-    def measured(self: Database, work: Any, statement: Statement, *arguments: Any) -> Any:
+    def measured(self: SessionPool, work: Any, statement: Statement, *arguments: Any) -> Any:
         started = time.perf_counter()
         try:
             return run(self, work, statement, *arguments)
         finally:
             sent.append((statement.name, time.perf_counter() - started))
 
-    with patch.object(Database, "_run", measured):
+    with patch.object(SessionPool, "run", measured):
         yield sent
 
 

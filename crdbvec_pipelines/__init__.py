@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         MissingPrivilege,
         TableError,
     )
-    from crdbvec_pipelines.database.rows.vector_rows import RowCounts
+    from crdbvec_pipelines.database.rows.row_counts import RowCounts
     from crdbvec_pipelines.database.search.filters import Range
     from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, ModelError
     from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
@@ -62,7 +62,7 @@ _MODULES = {
     "ProjectConfig": "config",
     "Range": "database.search.filters",
     "RefreshReport": "refresh.report",
-    "RowCounts": "database.rows.vector_rows",
+    "RowCounts": "database.rows.row_counts",
     "TableError": "database.errors",
     "open_column": "library",
 }

@@ -27,7 +27,8 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.rows.documents import Documents
-from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.database.search.query import SearchMode

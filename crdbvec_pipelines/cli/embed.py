@@ -23,7 +23,8 @@ from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, ExistingVector
 from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
-from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.database.table import read_table
 from crdbvec_pipelines.encoding.encoder import Encoder

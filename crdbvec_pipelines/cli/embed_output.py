@@ -7,7 +7,7 @@ import click
 
 from crdbvec_pipelines.cli.output import cost_text, failed_text, print_info
 from crdbvec_pipelines.config import VectorColumn
-from crdbvec_pipelines.database.rows.vector_rows import RowCounts
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
 from crdbvec_pipelines.refresh.report import RefreshReport, WrittenBatch
 from crdbvec_pipelines.value_text import key_text
 

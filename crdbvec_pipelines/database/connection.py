@@ -1,67 +1,36 @@
-"""A connection pool that detects the server's dialect, retries retryable errors and translates the others.
+"""An open database: the ways in which statements are run, in the sessions of a pool.
 
-Every statement runs in autocommit, so no transaction is open while a model encodes.
+Every statement runs in autocommit, so no transaction is open while a model encodes. The pool retries retryable errors,
+and translates the others (`session_pool`).
 """
 
 import functools
 import logging
-import selectors
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from ipaddress import ip_address
-from typing import Any, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple, Self
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
-from tenacity import RetryCallState, Retrying
 
 from crdbvec_pipelines.config import QualityOfService
-from crdbvec_pipelines.database.connector import Connector
+from crdbvec_pipelines.database.connector import APPLICATION_NAME, Connector
 from crdbvec_pipelines.database.dialects import Dialect
 from crdbvec_pipelines.database.dialects.vector_support import Settings
-from crdbvec_pipelines.database.errors import (
-    DatabaseError,
-    DatabaseUnavailable,
-    is_lost_connection,
-    is_not_readable_in_past,
-    is_timed_out,
-    translate,
-)
-from crdbvec_pipelines.database.permits import Permits
-from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS, watched
-from crdbvec_pipelines.database.reply_watch import ReplyWatch
-from crdbvec_pipelines.database.retry import MAX_ATTEMPTS, retrying
+from crdbvec_pipelines.database.errors import DatabaseError, is_not_readable_in_past
+from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS
+from crdbvec_pipelines.database.retry import MAX_ATTEMPTS
 from crdbvec_pipelines.database.server import Server, inspect_server, text_before_encoding
-from crdbvec_pipelines.database.session import (
-    SESSION_SETTINGS,
-    find_vector_schema,
-    read_backend_pid,
-    reset_session,
-    role_search_path,
-    set_session,
-)
+from crdbvec_pipelines.database.session import find_vector_schema, role_search_path
+from crdbvec_pipelines.database.session_pool import SessionPool
 from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.database.transport import Transport, transport_of
 from crdbvec_pipelines.database.url import libpq_url
-from crdbvec_pipelines.database.vector_parameters import register_vector_dumper
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Parameters = Mapping[str, object]
 Row = tuple[Any, ...]
-
-# The warnings of psycopg quote errors of the server with their DETAIL, or are about connections that are replaced here.
-logging.getLogger("psycopg").setLevel(logging.ERROR)
-
-APPLICATION_NAME = "crdbvec"
-# That of libpq.
-_DEFAULT_SSL_MODE = "prefer"
-# CockroachDB Cloud closes connections after 30 minutes; a shorter lifetime avoids an error in the middle of the work.
-MAX_CONNECTION_LIFETIME_SECONDS = 1_200
-_MAX_IDLE_SECONDS = 600.0
-# A limited pool closes a connection that it has too many of soon, because another process waits for it.
-_MAX_IDLE_SECONDS_OF_LIMITED = 5.0
 
 
 class Executed(NamedTuple):
@@ -74,20 +43,6 @@ class Executed(NamedTuple):
 
     rows: int
     retries: int
-
-
-class Transport(NamedTuple):
-    """How a connection reaches the server.
-
-    Attributes:
-        is_local: Whether it does not leave this machine.
-        is_encrypted: Whether it uses TLS.
-        sslmode: The setting that decides what is verified.
-    """
-
-    is_local: bool
-    is_encrypted: bool
-    sslmode: str
 
 
 class Database:
@@ -111,10 +66,8 @@ class Database:
         dialect: The dialect of the server.
         name: The name of the database.
         has_pooler: Whether a connection pooler is in between.
-        retries: How often any thread has sent a statement again so far.
         role_path: The session settings with the search path of the role, which functions of a user's triggers may need.
         write_settings: The session settings of a guarded write: those, and a short lock timeout.
-        gives_way: Whether other sessions take precedence, so that a statement that times out is tried again later.
 
     Raises:
         ConfigurationError: The URL is not valid.
@@ -138,7 +91,6 @@ class Database:
     ) -> None:
         connector = Connector(libpq_url(url), application_name)
         self._server = server or inspect_server(connector)
-        self._attempts = attempts
         self._open_with = functools.partial(
             type(self),
             url,
@@ -152,36 +104,24 @@ class Database:
         self._quality_of_service = quality_of_service
         self._others: dict[str, Database] = {}
         self._before_close: list[Callable[[], None]] = []
-        self._permits = Permits(max_connections if is_limited else None)
         self._others_lock = threading.Lock()
-        self._pool_timeout_seconds = 3 * connector.timeout_seconds
-        timeout = {} if statement_timeout is None else {"statement_timeout": f"{statement_timeout * 1000:.0f}ms"}
-        self.retries = 0
-        self._retries_lock = threading.Lock()
         self.dialect: Dialect = self._server.dialect
         self.has_pooler: bool = self._server.has_pooler
         self.name: str = self._server.database
         self.server: str = self._server.description
-        quality = self.dialect.quality_of_service_settings(quality_of_service)
-        self.gives_way = bool(quality)
-        self._session_settings: Settings = {**SESSION_SETTINGS, **self.dialect.text_settings, **timeout, **quality}
         self.role_path: Settings = {"search_path": role_search_path(self._server.role_path)}
         self.write_settings: Settings = {**self.dialect.write_lock_settings, **self.role_path}
-        self._watch = ReplyWatch(connector, self.dialect, reply_timeout, statement_timeout)
-        self._pool = ConnectionPool(
-            connector.url,
-            connection_class=watched(self.dialect.connection_class, reply_timeout, self._watch.has_stalled),
-            kwargs=dict(connector.arguments),
-            min_size=1,
-            max_size=max_connections,
-            max_lifetime=MAX_CONNECTION_LIFETIME_SECONDS,
-            max_idle=_MAX_IDLE_SECONDS_OF_LIMITED if is_limited else _MAX_IDLE_SECONDS,
-            check=_check_idle,
-            configure=self._configure,
-            timeout=self._pool_timeout_seconds,
-            name=APPLICATION_NAME,
-            open=True,
+        self._sessions = SessionPool(
+            connector,
+            self._server,
+            max_connections=max_connections,
+            statement_timeout=statement_timeout,
+            attempts=attempts,
+            reply_timeout=reply_timeout,
+            quality_of_service=quality_of_service,
+            is_limited=is_limited,
         )
+        self._settings = self._sessions.settings
 
     def __enter__(self) -> Self:
         return self
@@ -189,13 +129,23 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def retries(self) -> int:
+        """How often any thread has sent a statement again so far."""
+        return self._sessions.retries
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether other sessions take precedence, so that a statement that times out is tried again later."""
+        return self._sessions.gives_way
+
     def close(self) -> None:
         """Close all connections, also those of another quality of service, and those of the limited databases."""
         for call in self._before_close:
             call()
         for other in self._others.values():
             other.close()
-        self._pool.close()
+        self._sessions.close()
 
     def with_quality_of_service(self, quality: QualityOfService) -> "Database":
         """Return the same database with sessions of a quality of service, which is closed together with this one.
@@ -230,8 +180,7 @@ class Database:
 
     def limit_connections(self, count: int) -> None:
         """Change the number of connections of a limited database. Returns when no more statements are in flight."""
-        self._pool.resize(1, count)
-        self._permits.set(count)
+        self._sessions.limit(count)
 
     def call_before_close(self, call: Callable[[], None]) -> None:
         """Call a function before the connections are closed."""
@@ -239,16 +188,12 @@ class Database:
 
     def renew_connections(self) -> None:
         """Replace all connections, because each keeps the plans of its statements, also of a replaced table."""
-        self._pool.drain()
+        self._sessions.renew()
 
     def transport(self) -> Transport:
         """Return how the connections reach the server."""
-        with self._pool.connection() as connection:
-            info = connection.info
-            # The name of a folder, in which the socket is, or an address; the host may be a name of this machine.
-            is_local = info.host.startswith(("/", "@")) or ip_address(info.hostaddr).is_loopback
-            mode = info.get_parameters().get("sslmode", _DEFAULT_SSL_MODE)
-            return Transport(is_local, bool(connection.pgconn.ssl_in_use), mode)
+        with self._sessions.connection() as connection:
+            return transport_of(connection)
 
     def read_vector_schema(self) -> str | None:
         """Return the schema of the VECTOR type, which the dialect then qualifies it with; None without the type."""
@@ -275,12 +220,12 @@ class Database:
         """
 
         def run(connection: psycopg.Connection) -> list[Row]:
-            with self._with_settings(connection, settings or {}):
+            with self._settings.changed(connection, settings or {}):
                 prepare = False if statement.needs_custom_plan else None
                 return connection.execute(statement.query, parameters or {}, prepare=prepare).fetchall()
 
         try:
-            return self._run(run, statement)
+            return self._sessions.run(run, statement)
         except DatabaseError as error:
             if statement.present is None or not is_not_readable_in_past(error):
                 raise
@@ -307,10 +252,10 @@ class Database:
         """
 
         def run(connection: psycopg.Connection) -> int:
-            with self._with_settings(connection, settings or {}):
+            with self._settings.changed(connection, settings or {}):
                 return connection.execute(statement.query, parameters or {}).rowcount
 
-        return self._run(run, statement)
+        return self._sessions.run(run, statement)
 
     def execute_once(self, statement: Statement) -> None:
         """Run one statement that must not be sent again, because it would reverse its own effect.
@@ -323,7 +268,7 @@ class Database:
         def run(connection: psycopg.Connection) -> None:
             connection.execute(statement.query)
 
-        self._run(run, statement, retrying(1, self._before_retry, with_timeouts=False))
+        self._sessions.run(run, statement, self._sessions.once())
 
     def execute_together(
         self,
@@ -349,7 +294,7 @@ class Database:
         lock_settings = self.dialect.ddl_lock_settings if settings is None else settings
 
         def run(connection: psycopg.Connection) -> bool:
-            with self._with_settings(connection, lock_settings), connection.transaction():
+            with self._settings.changed(connection, lock_settings), connection.transaction():
                 statement, parameters = first
                 if not connection.execute(statement.query, parameters).rowcount:
                     return False
@@ -358,7 +303,7 @@ class Database:
                         connection.execute(statement.query, given or {}, prepare=False)
             return True
 
-        return self._run(run, first[0])
+        return self._sessions.run(run, first[0])
 
     def execute_rolled_back(self, statement: Statement, settings: Settings | None = None) -> int:
         """Run one statement, roll it back, and return the number of rows that it would have changed.
@@ -368,10 +313,13 @@ class Database:
         """
 
         def run(connection: psycopg.Connection) -> int:
-            with self._with_settings(connection, settings or {}), connection.transaction(force_rollback=True):
+            with (
+                self._settings.changed(connection, settings or {}),
+                connection.transaction(force_rollback=True),
+            ):
                 return connection.execute(statement.query).rowcount
 
-        return self._run(run, statement)
+        return self._sessions.run(run, statement)
 
     def execute_many(
         self, statement: Statement, parameters: Sequence[Parameters], settings: Settings | None = None
@@ -395,13 +343,13 @@ class Database:
 
         def run(connection: psycopg.Connection) -> int:
             with connection.cursor() as cursor:
-                with self._pipeline(connection, settings or {}):
+                with self._settings.changed_in_pipeline(connection, settings or {}):
                     cursor.executemany(statement.query, parameters)
                 # The results have arrived when the pipeline ends.
                 return cursor.rowcount
 
-        attempts = self._retrying(with_timeouts=False)
-        rows = self._run(run, statement, attempts)
+        attempts = self._sessions.retrying(with_timeouts=False)
+        rows = self._sessions.run(run, statement, attempts)
         return Executed(rows, int(attempts.statistics["attempt_number"]) - 1)
 
     def fetch_each(
@@ -417,11 +365,11 @@ class Database:
 
         def run(connection: psycopg.Connection) -> list[Row]:
             with connection.cursor() as cursor:
-                with self._pipeline(connection, settings or {}):
+                with self._settings.changed_in_pipeline(connection, settings or {}):
                     cursor.executemany(statement.query, parameters, returning=True)
                 return [row for result in cursor.results() for row in result.fetchall()]
 
-        return self._run(run, statement, self._retrying(with_timeouts=not settings))
+        return self._sessions.run(run, statement, self._sessions.retrying(with_timeouts=not settings))
 
     def fetch_together(
         self, statements: Sequence[tuple[Statement, Parameters]], settings: Settings
@@ -439,130 +387,14 @@ class Database:
         """
 
         def run(connection: psycopg.Connection) -> list[Row]:
-            try:
-                with connection.transaction(), connection.pipeline():
-                    for setting in settings.items():
-                        connection.execute(set_session(setting).query, prepare=False)
-                    cursors = [connection.execute(each.query, parameters) for each, parameters in statements]
-                    self._restore(connection, settings)
-            except psycopg.Error:
-                # PostgreSQL rolls the settings back with the transaction; on CockroachDB they stay.
-                if not connection.broken:
-                    self._restore(connection, settings)
-                raise
+            with self._settings.changed_in_transaction(connection, settings):
+                cursors = [connection.execute(each.query, parameters) for each, parameters in statements]
             return [row for cursor in cursors if cursor.description for row in cursor.fetchall()]
 
-        attempts = self._retrying(with_timeouts=False)
-        rows = self._run(run, statements[0][0], attempts)
+        attempts = self._sessions.retrying(with_timeouts=False)
+        rows = self._sessions.run(run, statements[0][0], attempts)
         return rows, int(attempts.statistics["attempt_number"]) - 1
-
-    @contextmanager
-    def _with_settings(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
-        """Change session settings for one statement, and restore them after it."""
-        try:
-            for setting in settings.items():
-                connection.execute(set_session(setting).query)
-            yield
-        finally:
-            if not connection.broken:
-                self._restore(connection, settings)
-
-    @contextmanager
-    def _pipeline(self, connection: psycopg.Connection, settings: Settings) -> Iterator[None]:
-        """Send statements in pipeline mode with session settings for them, all of it in one round trip.
-
-        Until the pipeline ends, its statements are one implicit transaction.
-        """
-        failure: psycopg.Error | None = None
-        try:
-            with connection.pipeline():
-                try:
-                    for setting in settings.items():
-                        connection.execute(set_session(setting).query, prepare=False)
-                    yield
-                    self._restore(connection, settings)
-                except psycopg.Error as error:
-                    # The pipeline must end without an error in progress, otherwise psycopg logs those of the statements
-                    # that follow the failed one.
-                    failure = error
-        except psycopg.Error as error:
-            failure = failure or error
-        if failure is not None:
-            # PostgreSQL rolls the settings back with the transaction; on CockroachDB they stay.
-            if not connection.broken:
-                self._restore(connection, settings)
-            raise failure
-
-    def _restore(self, connection: psycopg.Connection, settings: Settings) -> None:
-        for name in settings:
-            value = self._session_settings.get(name)
-            # RESET would restore the server's value, not the one that `_configure` has set.
-            restore = reset_session(name) if value is None else set_session((name, value))
-            # psycopg would use a prepared statement that does not exist if its preparation was in a failed pipeline.
-            connection.execute(restore.query, prepare=False)
-
-    def _configure(self, connection: psycopg.Connection) -> None:
-        """Apply the session settings to a new connection in one round trip, and register vectors as parameters."""
-        with connection.pipeline():
-            for setting in self._session_settings.items():
-                connection.execute(set_session(setting).query)
-            process = connection.execute(read_backend_pid().query) if self.dialect.announces_backend_pid else None
-        pid = process.fetchone() if process is not None else None
-        self._watch.add(connection, pid[0] if pid else None)
-        register_vector_dumper(connection)
-
-    def _run(
-        self, work: Callable[[psycopg.Connection], T], statement: Statement, attempts: Retrying | None = None
-    ) -> T:
-        def attempt() -> T:
-            with self._permits, self._pool.connection() as connection:
-                return work(connection)
-
-        action = f"running the statement {statement.name}"
-        try:
-            return (attempts or self._retrying())(attempt)
-        except PoolTimeout:
-            seconds = self._attempts * self._pool_timeout_seconds
-            raise DatabaseUnavailable(
-                f"No connection to the database could be opened within {seconds} s while {action}. "
-                "No work is lost. Run the same command again when the database is available."
-            ) from None
-        except psycopg.Error as error:
-            if self.gives_way and is_timed_out(error):
-                raise DatabaseUnavailable(
-                    f"The server is busy: it canceled a statement after its time-out while {action}, because other "
-                    "sessions take precedence (quality_of_service). No work is lost. Run the same command again later, "
-                    "or raise statement_timeout for the role.",
-                    error.sqlstate,
-                ) from None
-            # Without the error as cause, because tracebacks and logs show its DETAIL, which can quote a row.
-            raise translate(error, action) from None
-
-    def _retrying(self, *, with_timeouts: bool = True) -> Retrying:
-        return retrying(self._attempts, self._before_retry, with_timeouts=self.gives_way and with_timeouts)
-
-    def _before_retry(self, state: RetryCallState) -> None:
-        with self._retries_lock:
-            self.retries += 1
-        error = state.outcome.exception() if state.outcome else None
-        logger.info("retry %d after %s", state.attempt_number, getattr(error, "sqlstate", None) or "a lost connection")
-        if error is not None and is_lost_connection(error):
-            # Usually all connections are lost, after a restart of the server for example. They are not checked, because
-            # a reply to that may not come either.
-            self._pool.drain()
 
 
 def _limited_name(name: str) -> str:
     return f"limited for {name}"
-
-
-def _check_idle(connection: psycopg.Connection) -> None:
-    """Raise an error if the server has closed an idle connection, for example by `idle_session_timeout`.
-
-    A server that closes a connection sends its reason, and so the connection has something to read. One that has not
-    is used without a round trip.
-    """
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection.fileno(), selectors.EVENT_READ)
-        if selector.select(timeout=0):
-            ConnectionPool.check_connection(connection)

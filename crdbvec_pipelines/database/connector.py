@@ -6,6 +6,9 @@ import psycopg
 
 from crdbvec_pipelines.database.replies import keepalives, watched
 
+APPLICATION_NAME = "crdbvec"
+"""The name of a connection, unless its caller gives another one."""
+
 CONNECT_TIMEOUT_SECONDS = 10
 """Covers a TLS handshake over a slow network; an unreachable host is still reported soon."""
 

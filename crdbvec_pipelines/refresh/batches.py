@@ -8,8 +8,9 @@ import numpy as np
 
 from crdbvec_pipelines.chunk_set import Embedding, Embeddings
 from crdbvec_pipelines.database.errors import DatabaseError
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.sqlstate import FailureStatus
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError

@@ -11,7 +11,8 @@ from typing import ClassVar
 from crdbvec_pipelines.database.rows.claims import is_claimed
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.range_state import RangeState, range_state
-from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.engine import BatchEncoder, refresh

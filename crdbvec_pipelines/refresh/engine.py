@@ -13,9 +13,10 @@ from typing import Protocol
 
 from crdbvec_pipelines.database.errors import DatabaseUnavailable
 from crdbvec_pipelines.database.rows.claims import RangeClaim
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
 from crdbvec_pipelines.database.rows.usage import UsageRecorder
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncodingError
 from crdbvec_pipelines.keyspace import Bound, KeyRange

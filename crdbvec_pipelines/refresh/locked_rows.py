@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from crdbvec_pipelines.chunk_set import Embedding, Embeddings
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.keyspace import Bound
 from crdbvec_pipelines.refresh.batches import write_rows
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 
 DEFAULT_BUDGET_MIB = 256
 """Enough for several batches of long texts or small pictures, and little compared with most models."""

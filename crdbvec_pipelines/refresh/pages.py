@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from crdbvec_pipelines.database.errors import DatabaseError, UnconvertibleValue, is_unreadable_row
 from crdbvec_pipelines.database.rows.claims import RangeClaim
+from crdbvec_pipelines.database.rows.pending_page import PendingPage, PendingRow
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
-from crdbvec_pipelines.database.rows.vector_rows import Cleared, PendingPage, PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import Cleared, VectorRows
 from crdbvec_pipelines.database.sqlstate import row_failure_status
 from crdbvec_pipelines.keyspace import Bound, KeyRange
 from crdbvec_pipelines.refresh.locked_rows import LockedRows

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.encoding.picture_summary import NO_PICTURES, PictureSummary
 from crdbvec_pipelines.keyspace import Bound
 

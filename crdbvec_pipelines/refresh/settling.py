@@ -7,8 +7,9 @@ reads again are looked up after they were written; the ones that are still pendi
 
 from collections.abc import Sequence
 
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.row_errors import RowFailure
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 
 # The keys of this many rows are kept, which takes about 10 MB. If more rows do not settle, they are recorded in several
 # passes.

@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crdbvec_pipelines.database.connection import Transport
 from crdbvec_pipelines.database.diagnosis.server import tls_finding
+from crdbvec_pipelines.database.transport import Transport
 from tests.cli.conftest import Invoke
 from tests.support.pgbouncer import Authority, needs_openssl, needs_pgbouncer, new_authority, pgbouncer
 from tests.support.processes import start_crdbvec

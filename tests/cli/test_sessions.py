@@ -12,8 +12,8 @@ import pytest
 from psycopg import sql
 
 from crdbvec_pipelines.database import server as server_module
-from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.dialects.postgres_vectors import PostgresVectors
+from crdbvec_pipelines.database.session_pool import SessionPool
 from crdbvec_pipelines.database.statement import Statement
 from tests.cli.conftest import Invoke
 from tests.support.fake_cockroachdb import QualityOfServiceDialect
@@ -29,13 +29,13 @@ BACKGROUND, PAST, BACKGROUND_PAST, REGULAR = (True, False), (False, True), (True
 def sent(project: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     """By the name of a statement: whether it was sent by a session that gives way, and whether it reads the past."""
     found: Sent = {}
-    run = Database._run
+    run = SessionPool.run
 
-    def record(self: Database, work: Callable[..., Any], statement: Statement, *others: Any) -> Any:
+    def record(self: SessionPool, work: Callable[..., Any], statement: Statement, *others: Any) -> Any:
         found.setdefault(statement.name, set()).add((self.gives_way, statement.present is not None))
         return run(self, work, statement, *others)
 
-    monkeypatch.setattr(Database, "_run", record)
+    monkeypatch.setattr(SessionPool, "run", record)
     monkeypatch.setattr(server_module, "detect", lambda _: QualityOfServiceDialect())
     monkeypatch.setattr(PostgresVectors, "follower_read_clause", sql.SQL(" /* the past */"))
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:

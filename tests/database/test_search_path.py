@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -252,11 +253,9 @@ def test_the_functions_of_a_user_find_what_is_on_the_search_path_of_the_role(pla
 
 
 def test_the_session_names_no_schema_of_users(plain: Hostile) -> None:
-    with Database(plain.url) as database:
-        connections = [database._pool.getconn() for _ in range(2)]
-        for connection in connections:
+    with Database(plain.url) as database, ExitStack() as used:
+        for connection in [used.enter_context(database._sessions.connection()) for _ in range(2)]:
             assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog, pg_temp",)
-            database._pool.putconn(connection)
 
 
 @pytest.mark.parametrize("extension", [None, "app", "Other"])

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.database import server as server_module
-from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.session_pool import SessionPool
 from crdbvec_pipelines.database.statement import Statement
 from tests.orchestration.evaluations import evaluate
 from tests.orchestration.project import BuildProject
@@ -22,13 +22,13 @@ def test_partition_runs_maintenance_and_checks_give_way_and_follow_does_not(
     postgres: Server, build_project: BuildProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: dict[str, set[bool]] = {}
-    run = Database._run
+    run = SessionPool.run
 
-    def record(self: Database, work: Callable[..., Any], statement: Statement, *others: Any) -> Any:
+    def record(self: SessionPool, work: Callable[..., Any], statement: Statement, *others: Any) -> Any:
         sent.setdefault(statement.name, set()).add(self.gives_way)
         return run(self, work, statement, *others)
 
-    monkeypatch.setattr(Database, "_run", record)
+    monkeypatch.setattr(SessionPool, "run", record)
     monkeypatch.setattr(server_module, "detect", lambda _: QualityOfServiceDialect())
     with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as connection:
         create_table(connection, texts=["one", "two", "three"])

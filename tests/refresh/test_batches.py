@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import DatabaseError
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.predicates import Pass
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable, EncodingError, InputRejected, ModelError
 from crdbvec_pipelines.keyspace import KeyRange

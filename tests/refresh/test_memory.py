@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.pending_page import PendingPage
 from crdbvec_pipelines.database.rows.predicates import Pass
-from crdbvec_pipelines.database.rows.vector_rows import PendingPage, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.encoding.encoder import EncodedBatch
 from crdbvec_pipelines.encoding.errors import EncoderUnavailable
 from crdbvec_pipelines.keyspace import KeyRange

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from crdbvec_pipelines.database.connection import Database, Transport
+from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.diagnosis.finding import Finding
 from crdbvec_pipelines.database.diagnosis.statements import (
     read_clock,
@@ -11,6 +11,7 @@ from crdbvec_pipelines.database.diagnosis.statements import (
     read_role_settings,
 )
 from crdbvec_pipelines.database.schema.statements import create_extension
+from crdbvec_pipelines.database.transport import Transport
 
 # Times of failed rows and of edits are those of the server, so only a large difference misleads readers of logs.
 _MAX_SKEW = timedelta(seconds=30)

@@ -5,7 +5,8 @@ from psycopg import sql
 from crdbvec_pipelines.database.aliases import aliased, reference
 from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.expressions import InputExpressions, follower_read_clause
-from crdbvec_pipelines.database.rows.vector_rows import RowCounts, VectorRows
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.prepare import is_prepared
 from crdbvec_pipelines.database.statement import AsOf, follower_read
 from crdbvec_pipelines.keyspace import KeyRange

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,9 @@ from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.limits.row_pace import pace_of
 from crdbvec_pipelines.database.rows import count_statements, statements
 from crdbvec_pipelines.database.rows.guarded_writes import GuardedWrites, Written
+from crdbvec_pipelines.database.rows.pending_page import PendingPage, PendingRow
 from crdbvec_pipelines.database.rows.predicates import Pass
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
 from crdbvec_pipelines.database.rows.row_errors import RowErrors
 from crdbvec_pipelines.database.rows.row_updates import RowUpdate, SingleStatement
 from crdbvec_pipelines.database.rows.write_size import WriteSize
@@ -40,44 +41,6 @@ _CHUNKS_PER_ROW = 8
 _NO_LIMIT_BYTES = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRow:
-    """A row to embed.
-
-    Attributes:
-        key: One value for each key column.
-        input: What the model encodes.
-        fingerprint: The fingerprint of the input when it was read.
-    """
-
-    key: Bound
-    input: Any
-    fingerprint: str
-
-
-class PendingPage(Sequence[PendingRow]):
-    """A page of pending rows in key order.
-
-    Args:
-        rows: The rows.
-        next_bytes: The length of the first input that did not fit into the page; None if no row was left out.
-    """
-
-    def __init__(self, rows: Sequence[PendingRow], next_bytes: int | None = None) -> None:
-        self.next_bytes = next_bytes
-        self._rows = rows
-
-    @overload
-    def __getitem__(self, index: int) -> PendingRow: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[PendingRow]: ...
-    def __getitem__(self, index: int | slice) -> PendingRow | Sequence[PendingRow]:
-        return self._rows[index]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-
 @dataclass(frozen=True)
 class Cleared:
     """The result of clearing vectors.
@@ -89,33 +52,6 @@ class Cleared:
 
     rows: int
     locked: Sequence[Bound] = ()
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """Numbers of rows of a key range.
-
-    Attributes:
-        rows: All rows.
-        embedded: Rows with a vector.
-        pending: Pending rows, without the deferred ones.
-        blank: Rows whose input is NULL, blank or empty. They have nothing to embed and are never pending.
-        failed: Failed rows of the whole table.
-        deferred: Failed rows of the whole table that are excluded until their next retry.
-    """
-
-    rows: int
-    embedded: int
-    pending: int
-    blank: int
-    failed: int = 0
-    deferred: int = 0
-
-    @property
-    def coverage(self) -> float:
-        """The share of the rows with an input that have a current vector, from 0 to 1."""
-        embeddable = self.rows - self.blank
-        return max(0.0, embeddable - self.pending - self.deferred) / embeddable if embeddable else 1.0
 
 
 class VectorRows:

@@ -10,9 +10,10 @@ import pytest
 from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.predicates import Pass
 from crdbvec_pipelines.database.rows.row_errors import ErrorCounts, RowError, RowFailure
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow, VectorRows
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.sqlstate import FailureStatus
 from crdbvec_pipelines.keyspace import KeyRange
 from tests.support.models import stub_vector

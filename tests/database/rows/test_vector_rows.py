@@ -8,8 +8,10 @@ import pytest
 from psycopg import sql
 
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.rows.pending_page import PendingRow
 from crdbvec_pipelines.database.rows.predicates import Pass
-from crdbvec_pipelines.database.rows.vector_rows import PendingRow, RowCounts, VectorRows
+from crdbvec_pipelines.database.rows.row_counts import RowCounts
+from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.keyspace import KeyRange
 from tests.support.models import STUB_DIM
 from tests.support.tables import INT_SHAPE, SHAPES, KeyShape, column, create_table, set_text, vectors

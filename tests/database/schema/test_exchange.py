@@ -107,7 +107,7 @@ class Steps:
                 raise self.error("interrupted")
             if isinstance(statement, Statement) and statement.name == "rename_columns":
                 table, *renames = statement.text.split(" RENAME COLUMN ")
-                with database._pool.connection() as connection:
+                with database._sessions.connection() as connection:
                     for rename in renames:
                         connection.execute(f"{table} RENAME COLUMN {rename.rstrip(', ')}".encode())
                 done = None
