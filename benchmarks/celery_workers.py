@@ -61,11 +61,15 @@ class Overhead:
 
 @dataclass(frozen=True)
 class Backfill:
-    """What was measured: seconds from the first start to the last end, of the median step, and the load."""
+    """What was measured: seconds from the first start to the last end, of the median step, and the load.
+
+    `uneven` are the seconds, on average of the workers, before a worker's first run and after its last one.
+    """
 
     seconds: float
     step: float
     overhead: Overhead
+    uneven: float
     load: float
 
 
@@ -81,10 +85,14 @@ def backfill(cluster: Cluster) -> Backfill:
     assert all(record.dagster_run.status == dg.DagsterRunStatus.SUCCESS for record in records)
     runs = sorted((moments(instance, record) for record in records), key=lambda each: each[1].started)
     times = [each for _, each in runs]
+    start, end = times[0].started, max(each.ended for each in times)
+    firsts = {worker: each.started for worker, each in reversed(runs)}
+    lasts = {worker: each.ended for worker, each in runs}
     return Backfill(
-        max(each.ended for each in times) - times[0].started,
+        end - start,
         statistics.median(each.step_ended - each.step_started for each in times),
         overhead(runs),
+        statistics.mean(firsts[worker] - start + end - lasts[worker] for worker in firsts),
         load,
     )
 
@@ -162,9 +170,17 @@ def print_results(found: Mapping[str, Backfill], rows: int) -> None:
     """Print the backfills by number of workers."""
     show(
         f"{_RUNS} runs of {rows:,} rows",
-        ("workers", "seconds", "rows/s", "step s", "overhead of a run s", "load"),
+        ("workers", "seconds", "rows/s", "step s", "overhead of a run s", "uneven s", "load"),
         [
-            [workers, each.seconds, rows * _RUNS / each.seconds, each.step, each.overhead.total, each.load]
+            [
+                workers,
+                each.seconds,
+                rows * _RUNS / each.seconds,
+                each.step,
+                each.overhead.total,
+                each.uneven,
+                each.load,
+            ]
             for workers, each in found.items()
         ],
     )

@@ -65,7 +65,7 @@ SHORT_RUNS = {
     "celery_workers": ShortRun(
         ("--rows", "2"),
         (
-            Printed(("workers", "seconds", "rows/s", "step s", "overhead of a run s", "load"), ("1", "2")),
+            Printed(("workers", "seconds", "rows/s", "step s", "overhead of a run s", "uneven s", "load"), ("1", "2")),
             Printed(
                 ("workers", "end_of_run", "in_queue_of_daemon", "in_broker", "start_of_run", "start_of_step"),
                 ("1", "2"),
