@@ -64,7 +64,9 @@ UPGRADE = (
     'ALTER TABLE {schema}."crdbvec_vector_columns" ADD COLUMN IF NOT EXISTS metrics TEXT',
     'CREATE TABLE IF NOT EXISTS {schema}."crdbvec_usage" (table_name TEXT NOT NULL, output TEXT NOT NULL, '
     "hour TIMESTAMPTZ NOT NULL, tokens INT8 NOT NULL, cost FLOAT8 NOT NULL, PRIMARY KEY (table_name, output, hour))",
-    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (7, now()) '
+    'ALTER TABLE {schema}."crdbvec_migrations" ADD COLUMN IF NOT EXISTS first_chunks TEXT, '
+    "ADD COLUMN IF NOT EXISTS second_chunks TEXT, ADD COLUMN IF NOT EXISTS first_chunk_table INT8",
+    'INSERT INTO {schema}."crdbvec_metadata_version" (version, installed_at) VALUES (8, now()) '
     "ON CONFLICT (version) DO NOTHING",
 )
 
