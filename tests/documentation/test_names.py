@@ -16,6 +16,7 @@ from crdbvec_pipelines.config import load_config, parse_config
 from crdbvec_pipelines.orchestration.build import build_definitions
 from crdbvec_pipelines.refresh import spans
 from docsite.reference.command_line import commands
+from docsite.reference.configuration import keys
 from docsite.reference.dagster_objects import CHECKS
 from tests.documentation.documents import DOCUMENTS, Block, blocks, inline_codes, invocations
 from tests.support.processes import ROOT
@@ -258,3 +259,26 @@ def test_configuration_is_valid(block: Block) -> None:
 
 def test_configuration_of_the_demo_is_valid() -> None:
     assert load_config(ROOT / "crdbvec.yaml").vectors
+
+
+KEYS = {re.sub(r"^vectors\[\]\.", "", key) for key, _, _ in keys()}
+SECTIONS = {key.split(".")[0] for key in KEYS if "." in key}
+# Configurations of other programs, and of a run of Dagster.
+OTHER_YAML = ("ops:", "rule_files:", "type:")
+FRAGMENTS = [block for block in YAML if block not in CONFIGURATIONS and not block.text.startswith(OTHER_YAML)]
+
+
+@each_document
+def test_keys_of_sections_exist(document: Path) -> None:
+    dotted = re.compile(rf"((?:{'|'.join(sorted(SECTIONS))})\.[a-z_]+)(?=$|[:\s])")
+    named = {match[1] for code in inline_codes(document) if (match := dotted.match(code))}
+    assert [name for name in sorted(named) if name not in KEYS] == []
+
+
+@pytest.mark.parametrize("block", FRAGMENTS, ids=lambda block: block.name)
+def test_keys_of_a_part_of_an_entry_exist(block: Block) -> None:
+    part = yaml.safe_load(block.text)
+    entries = part if isinstance(part, list) else [part]
+    names = {key for entry in entries for key in entry}
+    assert names
+    assert [name for name in sorted(names) if name not in KEYS] == []
