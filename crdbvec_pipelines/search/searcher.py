@@ -171,7 +171,10 @@ class Searcher:
 
     def _check_model(self, spec: VectorColumn) -> None:
         migration = find_migration(self._database, spec.table, spec.output)
-        if migration is not None and present_column(self._database, spec).model != spec.model:
+        if migration is None:
+            return
+        # While columns are exchanged in several steps, neither has recorded models, which could be compared.
+        if migration.is_exchanging or present_column(self._database, spec).model != spec.model:
             raise ColumnExchanged(str(spec.table), spec.output)
 
     def _has_own_model(self, encoder: Encoder) -> bool:

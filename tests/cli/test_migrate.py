@@ -242,6 +242,38 @@ def test_migration_of_an_earlier_version_of_the_metadata_is_continued(
     assert wrong_vectors(embedded, "passage_vector", "stub_other") == []
 
 
+def test_search_that_begins_during_an_exchange_waits_for_its_end(
+    embedded: psycopg.Connection, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on CockroachDB, where the columns are renamed while no model is recorded for them."""
+    from crdbvec_pipelines.database.errors import ColumnExchanged
+    from crdbvec_pipelines.search import searcher
+    from tests.support.models import registry
+    from tests.support.tables import column
+
+    prepare_switch(invoke, "stub_other")
+    recorded = embedded.execute("SELECT output, models FROM crdbvec_vector_columns").fetchall()
+    embedded.execute("UPDATE crdbvec_migrations SET phase = 'switching'")
+    embedded.execute("UPDATE crdbvec_vector_columns SET models = '[]'")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            embedded.execute("UPDATE crdbvec_migrations SET phase = 'started'")
+            for output, models in recorded:
+                embedded.execute("UPDATE crdbvec_vector_columns SET models = %s WHERE output = %s", (models, output))
+
+    monkeypatch.setattr("time.sleep", wait)
+    spec = column(model="stub_hash")
+    with Database(embedded.info.dsn) as database:
+        with pytest.raises(ColumnExchanged):
+            searcher.Searcher(database, spec, stub("stub_hash"))
+        waiting = searcher.Searcher(database, spec, stub("stub_hash"), registry().encoder_of)
+        (result,) = waiting.search_texts(["text 7"], searcher.SearchQuery(limit=1))
+    assert (result.hits[0].input, len(waits) >= 3) == ("text 7", True)
+
+
 def test_configuration_file_is_kept(embedded: psycopg.Connection, project: Path, invoke: Invoke) -> None:
     file = project / "crdbvec.yaml"
     before = file.read_text(encoding="utf-8")
