@@ -1,11 +1,19 @@
-"""When a statement is sent again, and how long after its failure."""
+"""When a statement is sent again, or a database opened again, and how long after the failure."""
 
 from collections.abc import Callable
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random_exponential,
+)
 from tenacity.wait import wait_base
 
-from crdbvec_pipelines.database.errors import is_lost_connection, is_retryable, is_timed_out
+from crdbvec_pipelines.database.errors import DatabaseUnavailable, is_lost_connection, is_retryable, is_timed_out
 from crdbvec_pipelines.shutdown import shutdown_requested
 
 MAX_ATTEMPTS = 8
@@ -18,6 +26,8 @@ MAX_RETRY_WAIT_SECONDS = 5.0
 """The longest wait after a retryable error; such errors end when a concurrent transaction ends."""
 MAX_BUSY_WAIT_SECONDS = 30.0
 """The longest wait after a time-out in a session that gives way: the server is busy, so it waits longer."""
+MAX_OPENING_WAIT_SECONDS = 30.0
+"""The longest wait before a database is opened again. Eight attempts take a minute and a half if they fail at once."""
 
 
 def retrying(attempts: int, before_retry: Callable[[RetryCallState], None], *, with_timeouts: bool) -> Retrying:
@@ -32,6 +42,22 @@ def retrying(attempts: int, before_retry: Callable[[RetryCallState], None], *, w
         retry=retry_if_exception(lambda error: _may_succeed_again(error) or (with_timeouts and is_timed_out(error))),
         stop=stop_after_attempt(attempts),
         wait=_Wait(),
+        before_sleep=before_retry,
+        reraise=True,
+    )
+
+
+def opening(attempts: int, before_retry: Callable[[RetryCallState], None]) -> Retrying:
+    """Return what opens a database until it can be reached, and waits twice as long after each attempt.
+
+    Args:
+        attempts: The maximum number of attempts.
+        before_retry: Is called before each wait.
+    """
+    return Retrying(
+        retry=retry_if_exception_type(DatabaseUnavailable),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(max=MAX_OPENING_WAIT_SECONDS),
         before_sleep=before_retry,
         reraise=True,
     )

@@ -7,11 +7,12 @@ from functools import cache
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
+from tenacity import RetryCallState
 
 from crdbvec_pipelines.config import DatabaseSpec, EnvironmentVariable, VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.replies import DEFAULT_REPLY_TIMEOUT_SECONDS
-from crdbvec_pipelines.database.retry import MAX_ATTEMPTS
+from crdbvec_pipelines.database.retry import MAX_ATTEMPTS, opening
 from crdbvec_pipelines.errors import ConfigurationError
 
 TICK_STATEMENT_TIMEOUT_SECONDS = 15.0
@@ -53,8 +54,20 @@ class CockroachResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         A launchpad opens with the defaults of all resources, in which the URL is masked, and sends them with the run:
         the masked URL stands for the configured one.
+
+        A run waits for an unavailable database: if it failed at once, a worker that is cut off from the database would
+        take one run after the other and fail it, while others could execute them.
         """
-        with Database(
+
+        def log_retry(state: RetryCallState) -> None:
+            if context.log is not None:
+                context.log.warning(
+                    f"The database could not be reached in attempt {state.attempt_number} of {self.attempts}. "
+                    "The run tries again."
+                )
+
+        with opening(self.attempts, log_retry)(
+            Database,
             _configured_url(context) if self.url == MASKED else self.url,
             max_connections=self.max_connections,
             statement_timeout=self.statement_timeout_seconds,

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.usefixtures("calls")
 @pytest.fixture(autouse=True)
 def _few_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a failed statement and a failed step be tried again without waiting."""
-    monkeypatch.setattr("crdbvec_pipelines.database.retry.MAX_RETRY_WAIT_SECONDS", 0.01)
+    for longest in ("MAX_RETRY_WAIT_SECONDS", "MAX_OPENING_WAIT_SECONDS"):
+        monkeypatch.setattr(f"crdbvec_pipelines.database.retry.{longest}", 0.01)
     monkeypatch.setattr("crdbvec_pipelines.orchestration.assets.vector_column._RETRIES", dg.RetryPolicy(max_retries=1))
 
 

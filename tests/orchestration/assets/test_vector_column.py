@@ -248,6 +248,7 @@ def test_source_table_is_upstream_of_its_vector_column(build_project: BuildProje
 
 
 def test_no_event_contains_a_password(build_project: BuildProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crdbvec_pipelines.database.retry.MAX_OPENING_WAIT_SECONDS", 0.01)
     monkeypatch.setenv("SOME_URL", "postgresql://me:hidden-password@127.0.0.1:1/db")
     project = build_project({"env": "SOME_URL"})
     result = project.run("sync_partitions", raise_on_error=False)
