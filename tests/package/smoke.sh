@@ -30,12 +30,13 @@ smoke() { # Embed, index and search with Dagster and the embedded PostgreSQL; ev
 for python in $pythons; do
   for versions in ${VERSIONS:-newest lowest}; do
     case $versions in newest) resolution=highest ;; *) resolution=lowest-direct ;; esac
+    # A file of its own, because uv keeps the versions that it finds in the file.
     uv pip compile --quiet --python "$python" --resolution "$resolution" --only-binary :all: \
-      --constraint "$folder/torch.txt" pyproject.toml --output-file "$folder/dependencies.txt"
+      --constraint "$folder/torch.txt" pyproject.toml --output-file "$folder/$versions.txt"
     rm -rf "$folder/venv"
     "$python" -m venv "$folder/venv"
     install=(uv pip install --quiet --python "$bin/python")
-    "${install[@]}" --requirement "$folder/dependencies.txt"
+    "${install[@]}" --requirement "$folder/$versions.txt"
     for artifact in dist/*.whl dist/*.tar.gz; do
       echo "== $("$python" --version), $versions dependencies, $artifact"
       "${install[@]}" --no-deps --reinstall "$artifact"
