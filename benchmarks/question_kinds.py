@@ -48,14 +48,14 @@ def all_kinds(questions: int, seed: int = 7) -> list[Kind]:
     random_numbers = random.Random(seed)
     functions = list(_functions(3 * questions, random_numbers))
     code = [source for _, _, source in functions]
-    documents = _documents(questions)
+    manuals = documents(questions)
     kinds = [
         Kind("words of a synset to its gloss", *_glosses(5 * questions, questions, random_numbers)),
         Kind("summary of a docstring to the rest of it", *_docstrings(functions)),
         Kind("source file by function name", code, [Question(name, i) for i, (name, _, _) in enumerate(functions)]),
         Kind("source file by docstring", code, [Question(doc, i) for i, (_, doc, _) in enumerate(functions)]),
-        Kind("manual, sentence from its start", documents, _sentences(documents, 0.0, 0.1, random_numbers)),
-        Kind("manual, sentence from its last tenth", documents, _sentences(documents, 0.9, 1.0, random_numbers)),
+        Kind("manual, sentence from its start", manuals, _sentences(manuals, 0.0, 0.1, random_numbers)),
+        Kind("manual, sentence from its last tenth", manuals, _sentences(manuals, 0.9, 1.0, random_numbers)),
         Kind("log line by exact hexadecimal id", *_log_lines(5 * questions, random_numbers)),
         Kind("log line by identifier and words", *_log_lines(5 * questions, random_numbers, with_words=True)),
     ]
@@ -106,7 +106,7 @@ def _dedented(source: str) -> str:
     return source if len(source) < 6_000 else "def cut():\n    pass\n"
 
 
-def _documents(count: int) -> list[str]:
+def documents(count: int) -> list[str]:
     """Return the topics of Python's reference and the longest docstrings of its library, longest first."""
     from pydoc_data.topics import topics
 
@@ -130,6 +130,11 @@ def _trees(files: Iterable[Path]) -> Iterator[tuple[str, ast.Module]]:
             yield source, ast.parse(source)
         except (SyntaxError, ValueError):
             continue
+
+
+def divide_sentences(text: str) -> list[str]:
+    """Return the sentences of a text, each with its lines joined."""
+    return [" ".join(sentence.split()) for sentence in _SENTENCE.split(text)]
 
 
 def _sentences(texts: list[str], start: float, end: float, random_numbers: random.Random) -> list[Question]:

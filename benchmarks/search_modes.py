@@ -8,6 +8,7 @@ Python, from whose standard library the texts come.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ from crdbvec_pipelines.encoding.registry import ModelRegistry
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.refresh.engine import refresh
 from crdbvec_pipelines.refresh.options import options_for
-from crdbvec_pipelines.search.evaluation import Evaluation, Quality
+from crdbvec_pipelines.search.evaluation import MEASURES, Evaluation, Quality
 from crdbvec_pipelines.search.index_build import build_text_index_when_covered
 from crdbvec_pipelines.search.questions import Question
 from crdbvec_pipelines.search.searcher import Searcher
@@ -58,6 +59,17 @@ def rows(name: str, qualities: Sequence[Quality]) -> list[list[object]]:
     return [[f"{name}: {each.mode}", each.questions, each.recall, each.mrr, each.ndcg] for each in qualities]
 
 
+def mean_rows(qualities: Sequence[Quality]) -> list[list[object]]:
+    """Return the mean of each measure over the kinds of questions, one row for each mode."""
+    found: list[list[object]] = []
+    for mode in dict.fromkeys(each.mode for each in qualities):
+        of_mode = [each for each in qualities if each.mode == mode]
+        columns = ([getattr(each, measure).value for each in of_mode] for measure in MEASURES)
+        means = [f"{statistics.mean(values):.3f}" for values in columns]
+        found.append([f"mean of the kinds: {mode}", sum(each.questions for each in of_mode), *means])
+    return found
+
+
 def main() -> None:
     """Print one line per kind and mode."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -66,11 +78,15 @@ def main() -> None:
     options = parser.parse_args()
     encoder = ModelRegistry().load(MODEL)
     table: list[list[object]] = []
+    qualities: list[Quality] = []
     with own_database() as url, Database(url) as database:
         for number, kind in enumerate(all_kinds(options.questions, options.seed)):
             started = time.perf_counter()
-            table += rows(kind.name, measure(database, url, f"kind_{number}", kind, encoder))
+            measured = measure(database, url, f"kind_{number}", kind, encoder)
+            qualities += measured
+            table += rows(kind.name, measured)
             print(f"{kind.name}: {len(kind.texts):,} texts, {time.perf_counter() - started:.0f} s", flush=True)
+    table += mean_rows(qualities)
     show("search modes", ["", "questions", "recall@10", "MRR@10", "nDCG@10"], table)
 
 

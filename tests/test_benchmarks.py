@@ -190,9 +190,12 @@ SHORT_RUNS = {
         (rf"index built in {NUMBER} s: {NUMBER} MB; vectors in full precision: {NUMBER} MB",),
     ),
     "long_texts": ShortRun(
-        ("--texts", "4"),
+        ("--texts", "4", "--fillers", "manuals"),
         (
-            Printed(("long_inputs", "vectors", "hybrid", "processor s"), ("truncate", "chunks", "mean")),
+            Printed(
+                ("texts", "vectors", "keywords", "hybrid", "number of vectors", "processor s"),
+                ("manuals: truncate", "manuals: mean", "manuals: chunks", "manuals: chunks of 200"),
+            ),
             Printed(("encoding", "divided and encoded", "alone", "ratio"), ("chunks",)),
         ),
     ),
@@ -250,6 +253,7 @@ SHORT_RUNS = {
                     "source file by docstring: keyword",
                     "manual, sentence from its last tenth: vector",
                     "log line by exact hexadecimal id: hybrid",
+                    "mean of the kinds: hybrid",
                 ),
             ),
         ),

@@ -218,13 +218,13 @@ class ChunksSpec(Spec):
     """How long texts are divided into chunks, and what is stored of them."""
 
     size: int = Field(
-        default=200,
+        default=48,
         ge=8,
         le=100_000,
         description="The maximum number of tokens of a chunk, which the model's window must hold; 8 to 100,000.",
     )
     overlap: int = Field(
-        default=20,
+        default=12,
         ge=0,
         le=50_000,
         description="The maximum number of tokens that a chunk repeats of the one before; 0 to 50,000, and less than "

@@ -44,7 +44,7 @@ def fuse(
 ) -> dict[K, Ranks]:
     """Return the ranks of all candidates, best first.
 
-    A rank by keywords counts as much as the square of the share of the query's information that the row contains. What
+    A rank by keywords counts as much as the share of the query's information that the row contains. What
     stands verbatim in the row adds as much as a first rank with its weight. Candidates with the same score are in the
     order of the keywords, then of the vectors.
 
@@ -59,7 +59,7 @@ def fuse(
     ranks = {}
     for key in dict.fromkeys([*by_keywords, *by_vectors]):
         found = evidence.get(key, NO_EVIDENCE)
-        keyword_weight = weights.keyword_weight * max(found.coverage**2, _MIN_KEYWORD_SHARE)
+        keyword_weight = weights.keyword_weight * max(found.coverage, _MIN_KEYWORD_SHARE)
         score = weights.exact_weight * found.exactness / (RANK_CONSTANT + 1)
         for weight, rank in ((weights.vector_weight, vector.get(key)), (keyword_weight, keyword.get(key))):
             score += 0.0 if rank is None else weight / (RANK_CONSTANT + rank)

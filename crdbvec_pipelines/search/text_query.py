@@ -64,7 +64,7 @@ class QueryText:
             return None
         phrases = [*self.exact, *([self.text] if len(self.words) >= _MIN_PHRASE_WORDS else [])]
         return TextQuery(
-            " | ".join(list(terms)[:_MAX_TERMS]),
+            tuple(terms)[:_MAX_TERMS],
             tuple(" <-> ".join(map(_quoted, _tokens(phrase))) for phrase in phrases[:_MAX_PHRASES]),
         )
 

@@ -371,7 +371,7 @@ def test_hybrid_search_mixes_no_models(embedded: psycopg.Connection, invoke: Inv
         follows = Searcher(database, spec, stub("stub_hash"), registry().encoder_of)
         stays = Searcher(database, spec, stub("stub_hash"))
         keywords = KeywordSearch(stays.column, RecordedModels(stays.column))
-        words, vector = TextQuery("'text' & '7'"), stub("stub_hash").encode_query("text 7")
+        words, vector = TextQuery(("'text' & '7'",)), stub("stub_hash").encode_query("text 7")
         assert [row[4] for row in keywords.find(words, query, vector)] == [21]
         assert follows.search_texts(["text 7"], query)[0].hits == stays.search_texts(["text 7"], query)[0].hits
         prepare_switch(invoke, "stub_other")

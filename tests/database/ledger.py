@@ -225,6 +225,7 @@ _EXAMPLES: Mapping[str, Callable[[Dialect, Case], Sequence[object]]] = {
     "earlier": lambda dialect, case: [0, 2],
     "bounds": lambda dialect, case: [2],
     "keys": lambda dialect, case: [2],
+    "terms": lambda dialect, case: [2],
     "phrases": lambda dialect, case: [2],
     "text_index": lambda dialect, case: ["a_text_index"],
     "key_column": lambda dialect, case: [each for each in case.table.key if each.is_text],

@@ -70,7 +70,7 @@ def test_the_entry_takes_precedence_over_the_settings_of_the_model() -> None:
     plain = ModelRegistry().load(NAME).model_id
     assert ids["truncate"] == plain
     assert ids["mean"] == models.load(NAME).model_id != plain
-    assert ids["chunks"] == f"{plain}-chunks1-200-20-text"
+    assert ids["chunks"] == f"{plain}-chunks1-48-12-text"
     assert models.encoder_of(column(model=NAME)) is models.encoder_of(column(model=NAME))
     assert type(models.encoder_of(column(model=NAME))) is Encoder
 

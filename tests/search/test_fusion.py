@@ -16,7 +16,7 @@ def test_score_is_the_weighted_sum_of_the_reciprocal_ranks() -> None:
     weights = TextIndexSpec(vector_weight=2, keyword_weight=3, exact_weight=4)
     ranks = fuse(["a", "b"], ["c", "a"], {"a": Evidence(coverage=0.8, exactness=0.5), "c": Evidence(1.0)}, weights)
     assert ranks["a"].score == pytest.approx(
-        2 / (RANK_CONSTANT + 1) + 0.8**2 * 3 / (RANK_CONSTANT + 2) + 2 / (RANK_CONSTANT + 1)
+        2 / (RANK_CONSTANT + 1) + 0.8 * 3 / (RANK_CONSTANT + 2) + 2 / (RANK_CONSTANT + 1)
     )
     assert (ranks["b"].vector, ranks["b"].keyword, ranks["c"].keyword) == (2, None, 1)
     assert list(ranks) == ["a", "c", "b"]

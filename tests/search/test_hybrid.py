@@ -102,6 +102,23 @@ def test_identifiers_quoted_words_and_phrases_come_first(filled: Database, mode:
     assert ids(search(filled, text, mode=mode))[0] == first
 
 
+def test_a_rare_word_finds_more_than_frequent_ones_and_a_long_text(server: Server) -> None:
+    frequent = "the owner of the shop sells bread"
+    texts = {
+        1: "a bakery in Halden",
+        2: "a bakery in Halden, " + "where nobody else bakes anything today, " * 20,
+        **dict.fromkeys(range(10, 30), frequent),
+    }
+    with server.new_database() as url, Database(url) as database:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE passage (id INT8 PRIMARY KEY, passage TEXT)")
+            with connection.cursor() as cursor:
+                cursor.executemany("INSERT INTO passage VALUES (%s, %s)", list(texts.items()))
+        embed(database, SPEC)
+        # By the rank of the server, a text with three of the words is better than one with the rare one.
+        assert ids(search(database, "owner of the bread shop in Halden", mode="keyword"))[:2] == [1, 2]
+
+
 def test_weights_of_the_configuration_decide(filled: Database) -> None:
     text = "number 7 about nothing of row"
     vector_first = ids(search(filled, text, mode="vector", limit=1))

@@ -33,8 +33,13 @@ class TextQuery:
         phrases: What makes a row come first if it contains it.
     """
 
-    terms: str
+    terms: tuple[str, ...]
     phrases: tuple[str, ...] = ()
+
+    @property
+    def any_term(self) -> str:
+        """What finds the rows that contain at least one of the words."""
+        return " | ".join(self.terms)
 
 
 class KeywordSearch:
@@ -112,7 +117,8 @@ class KeywordSearch:
             reads_models=with_models and vector is not None and self._models.ids is not None,
         )
         parameters: dict[str, object] = {
-            "terms": text.terms,
+            "terms": text.any_term,
+            **{f"term_{number}": term for number, term in enumerate(text.terms)},
             **{f"phrase_{number}": phrase for number, phrase in enumerate(text.phrases)},
             "limit": query.limit,
             **({} if vector is None else {"vector": vector}),
@@ -121,5 +127,7 @@ class KeywordSearch:
         }
         for condition in conditions:
             parameters |= condition.parameters(table)
-        statement = keyword_matches(self._column, clauses, len(text.phrases), has_vector=vector is not None)
+        statement = keyword_matches(
+            self._column, clauses, len(text.terms), len(text.phrases), has_vector=vector is not None
+        )
         return statement, parameters
