@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crdbvec_pipelines.refresh.report import RefreshReport
     from crdbvec_pipelines.search.searcher import Hit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Column",
