@@ -17,6 +17,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
 import psycopg
 
@@ -68,17 +69,20 @@ _FACTS = (
 )
 
 
+_glosses = cache(glosses)
+_documents = cache(documents)
+
+
 def unrelated_sentences(choose: random.Random) -> Iterator[str]:
     """Yield glosses in random order, each as a sentence."""
-    texts = glosses(20_000)
     while True:
-        gloss = choose.choice(texts).split(";")[0].strip()
+        gloss = choose.choice(_glosses(20_000)).split(";")[0].strip()
         yield f"{gloss[:1].upper()}{gloss[1:]}."
 
 
 def sentences_of_a_manual(choose: random.Random) -> Iterator[str]:
     """Yield the sentences of one of the longest manuals, from a random one on; after the last, the first follows."""
-    sentences = divide_sentences(choose.choice(documents(_MANUALS)))
+    sentences = divide_sentences(choose.choice(_documents(_MANUALS)))
     first = choose.randrange(len(sentences))
     yield from itertools.cycle([*sentences[first:], *sentences[:first]])
 

@@ -15,6 +15,7 @@ from crdbvec_pipelines.database.replies import keepalives
 from crdbvec_pipelines.database.reply_watch import ReplyWatch
 from tests.support.proxy import BOTH, DIRECTIONS, Direction, Proxy
 from tests.support.statements import probe
+from tests.support.waiting import wait_until
 
 # A busy machine may not run the process of a session for some tenths of a second.
 TIMEOUT_SECONDS = 0.5
@@ -46,6 +47,8 @@ def test_statement_whose_reply_does_not_come_is_sent_again_on_another_connection
 ) -> None:
     with Database(proxy.url, max_connections=1, reply_timeout=TIMEOUT_SECONDS) as database:
         database.fetch(probe("SELECT 1"))
+        # The proxy may not have ended the session of the inspection yet, which the database has closed.
+        wait_until(lambda: proxy.sessions == 1)
         assert proxy.swallow(*directions) == 1
         assert (send(database), database.retries) == (expected, 1)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import dagster as dg
 import psycopg
 import pytest
+from psycopg import sql
 
 from tests.chaos.deployment import Deployment, running_deployment
 from tests.orchestration.columns import BackfilledColumn
@@ -17,7 +18,7 @@ from tests.orchestration.daemon import prepare_home
 from tests.support.models import CALLS_VARIABLE, CallLog
 from tests.support.projects import write_config
 from tests.support.servers import Server
-from tests.support.tables import INT_SHAPE, create_table
+from tests.support.tables import INT_SHAPE, create_table, insert_rows
 from tests.support.vectors import preferring_indexes
 from tests.ui.browser import CHROMIUM, Ui, open_tab
 
@@ -25,7 +26,10 @@ T = TypeVar("T")
 
 PARTITION_ROWS = 20
 ROWS = 100
+TEXTS = [f"passage {number}" for number in range(ROWS)]
 PASSWORD = "canary-p4ssword"
+ASSET = ("public", "passage", "passage_vector")
+INDEX = ("public", "passage", "passage_vector_index")
 ENTRY: dict[str, object] = {
     "model": "stub_slow",
     "batch_size": 5,
@@ -72,6 +76,16 @@ class Site:
         """Run one of the column's jobs in this process."""
         assert _elsewhere(lambda: self.column.project.run(action, **options)).success
 
+    def reset(self) -> None:
+        """Make table, partitions and assets those of the start, so that the tests can run in any order."""
+        self.column.connection.execute(sql.SQL("TRUNCATE {}").format(self.column.table))
+        insert_rows(self.column.connection, INT_SHAPE, dict(enumerate(TEXTS)), self.column.table)
+        instance, names = self.column.instance, self.column.project.names
+        for key in self.column.project.partitions:
+            instance.delete_dynamic_partition(names.partitions, key)
+        instance.wipe_assets([dg.AssetKey(ASSET), dg.AssetKey(INDEX)])
+        self.prepare()
+
     def embed(self) -> None:
         """Make the partitions, and materialize all of them."""
         self.prepare()
@@ -100,7 +114,7 @@ def site(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for name, value in variables.items():
             patch.setenv(name, value)
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
-        create_table(connection, INT_SHAPE, [f"passage {number}" for number in range(ROWS)])
+        create_table(connection, INT_SHAPE, TEXTS)
         instance = stack.enter_context(dg.DagsterInstance.get())
         column = BackfilledColumn(home / "crdbvec.yaml", instance, connection, calls, "passage_vector")
         yield Site(stack.enter_context(running_deployment(home, "dev")), column, calls, variables)
@@ -111,6 +125,7 @@ def ui(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ui]:
     """A tab; while it is open, neither the browser nor Dagster may report an error."""
     for name, value in site.variables.items():
         monkeypatch.setenv(name, value)
+    site.reset()
     logged = len(site.deployment.logs("dev"))
     with open_tab(site.deployment.webserver.url) as opened:
         yield opened

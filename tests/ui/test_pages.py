@@ -7,12 +7,9 @@ from playwright.sync_api import expect
 from crdbvec_pipelines.orchestration.assets.check_results import DESCRIPTIONS, check_names
 from tests.support.tables import INT_SHAPE, insert_rows
 from tests.ui.browser import Ui
-from tests.ui.conftest import PARTITION_ROWS, PASSWORD, ROWS, Site
+from tests.ui.conftest import ASSET, INDEX, PARTITION_ROWS, PASSWORD, ROWS, Site
 
 pytestmark = pytest.mark.timeout(900)
-
-ASSET = ("public", "passage", "passage_vector")
-INDEX = ("public", "passage", "passage_vector_index")
 
 
 def test_page_of_an_asset_without_partitions_names_the_job_to_launch(ui: Ui) -> None:

@@ -36,7 +36,7 @@ def keyword_matches(
     the parameters `phrase_0` and so on. The rank is the sum of the ranks of the words, each times its information: the
     logarithm of the share of the rows found that contain it. The servers' own rank of several words counts a frequent
     one as much as a rare one. It is divided by one plus the logarithm of the length of the row's text, because a long
-    text contains many words by chance.
+    text contains more words of any kind.
 
     The distance is that from the parameter `vector`, or NULL. OFFSET 0 keeps PostgreSQL from computing the words of a
     row for each use of them.
