@@ -6,7 +6,7 @@ What the input of a row is, is computed here in Python from its values, independ
 import string
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -76,6 +76,8 @@ KEY_KINDS = (
     Kind("BYTEA", st.binary(max_size=12)),
 )
 
+TEXT_TYPES = ("TEXT", "VARCHAR(200)")
+
 Hindrance = Literal["none", "discard", "rewrite"]
 Key = tuple[Any, ...]
 Values = tuple[Any, ...]
@@ -99,6 +101,7 @@ class GeneratedTable:
         batch_size: Rows per batch.
         is_followed: Whether the changed rows are embedded by a follower, and not by a run.
         hindrance: What a trigger of the application does with each update: nothing, discard it, or change the input.
+        has_chunks: Whether texts are divided into chunks.
     """
 
     schema: str
@@ -114,6 +117,7 @@ class GeneratedTable:
     batch_size: int
     is_followed: bool
     hindrance: Hindrance
+    has_chunks: bool = False
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -134,6 +138,8 @@ class GeneratedTable:
             entry["template"] = "; ".join(f"{number} {{{name}}}" for number, name in enumerate(names))
         else:
             entry["input"] = names[0] if self.form == "column" else names
+        if self.has_chunks:
+            entry |= {"long_inputs": "chunks", "chunks": {"size": 8, "overlap": 2}}
         return vector_column(**entry)
 
     def input(self, values: Values) -> object:
@@ -279,3 +285,19 @@ def generated_tables(draw: st.DrawFn) -> GeneratedTable:
         is_followed=draw(st.booleans()),
         hindrance=draw(st.sampled_from(hindrances)),
     )
+
+
+@st.composite
+def tables_with_chunks(draw: st.DrawFn) -> GeneratedTable:
+    """Draw a table whose inputs are texts, which are divided into chunks. No trigger hinders its updates."""
+    table = draw(
+        generated_tables().filter(
+            # The input of a single column that is no text is its value.
+            lambda table: (
+                table.form == "template"
+                or len(table.inputs) > 1
+                or next(iter(table.inputs.values())).sql_type in TEXT_TYPES
+            )
+        )
+    )
+    return replace(table, has_chunks=True, hindrance="none")

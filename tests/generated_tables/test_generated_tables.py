@@ -31,7 +31,8 @@ from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
 from crdbvec_pipelines.refresh.rounds import RoundResult
 from crdbvec_pipelines.search.searcher import Searcher
-from tests.generated_tables.tables import GeneratedTable, Key, generated_tables
+from tests.generated_tables.tables import GeneratedTable, Key, generated_tables, tables_with_chunks
+from tests.support.chunks import check_chunks_of_keys
 from tests.support.models import registry, stub, stub_vector
 from tests.support.servers import Server
 from tests.support.work import embed, prepare, prepared
@@ -78,6 +79,46 @@ def test_every_row_has_the_vector_of_its_input(shared_url: str, table: Generated
         assert {key: value for key, value in after.items() if key in before} == {
             key: value for key, value in before.items() if key in after
         }
+
+
+@settings(
+    max_examples=max(10, EXAMPLES // 5),
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+@given(tables_with_chunks())
+def test_every_row_has_the_chunks_of_its_input(shared_url: str, table: GeneratedTable) -> None:
+    with (
+        psycopg.connect(shared_url, autocommit=True) as connection,
+        table.created(connection),
+        Database(shared_url) as database,
+    ):
+        complete(database, table.column)
+        check_chunk_table(connection, table, table.rows)
+        table.edit(connection)
+        table.insert(connection, table.inserted)
+        if table.is_followed:
+            follow(database, table.column)
+        complete(database, table.column)
+        check_chunk_table(connection, table, table.rows_after())
+        assert column_counts(prepared(database, table.column)).pending == 0
+        again = complete(database, table.column)
+        assert (again.rows_read, again.rows_cleared) == (0, 0)
+
+
+def complete(database: Database, column: VectorColumn) -> RefreshReport:
+    """Embed all pending rows as `crdbvec embed` does, and delete the chunks of rows without an input."""
+    rows, options = prepare(database, column), options_for(column)
+    return refresh_and_settle(rows, registry().encoder_of(column), KeyRange(), options, lambda: None)[0]
+
+
+def check_chunk_table(
+    connection: psycopg.Connection, table: GeneratedTable, rows: Mapping[Key, tuple[Any, ...]]
+) -> None:
+    """Assert that the chunks are those of a recomputation from the inputs of the rows, and that there are no others."""
+    inputs = {key: table.input(values) for key, values in rows.items()}
+    texts = {key: value for key, value in inputs.items() if isinstance(value, str)}
+    check_chunks_of_keys(connection, table.column, texts, table.keys)
 
 
 def check_embedding(
@@ -128,7 +169,7 @@ def check_hindered(database: Database, connection: psycopg.Connection, table: Ge
 def follow(database: Database, column: VectorColumn) -> RefreshReport:
     """Embed the pending rows as `crdbvec embed --follow` does, until no row is left; in a few rounds."""
     rounds: list[RoundResult] = []
-    followed = FollowedColumn(prepare(database, column), registry().load(column.model))
+    followed = FollowedColumn(prepare(database, column), registry().encoder_of(column))
     report = Follower(
         [followed], stop=threading.Event(), max_idle=0.05, on_round=lambda _, done: rounds.append(done)
     ).run()

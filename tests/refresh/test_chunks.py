@@ -133,7 +133,7 @@ def test_the_prefix_and_the_copied_columns_belong_to_the_fingerprint(
     connection.execute("UPDATE passage SET title = 'other' WHERE verse = 5")
     assert embed(database, spec).rows_embedded == 2
     assert connection.execute(copies + "WHERE c.tenant IS DISTINCT FROM passage.tenant").fetchone() == (0,)
-    assert set(counts(connection, spec, COMPOSITE_SHAPE).values()) != {1}
+    assert set(counts(connection, spec, COMPOSITE_SHAPE.columns).values()) != {1}
 
 
 def test_the_state_of_a_range_counts_source_rows(database: Database, connection: psycopg.Connection) -> None:

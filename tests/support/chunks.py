@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import psycopg
@@ -37,46 +37,55 @@ def long_text(seed: int, words: int) -> str:
 
 
 def stored_chunks(
-    connection: psycopg.Connection, spec: VectorColumn, shape: KeyShape = INT_SHAPE
+    connection: psycopg.Connection, spec: VectorColumn, key: Collection[str] = INT_SHAPE.columns
 ) -> dict[Bound, list[tuple[int, int, np.ndarray]]]:
     """Return start, end and vector of the chunks of each row, in their order; their numbers have no gap."""
     name = chunk_table_name(spec)
-    keys = sql.SQL(", ").join(map(sql.Identifier, shape.columns))
+    keys = sql.SQL(", ").join(map(sql.Identifier, key))
     rows = connection.execute(
         sql.SQL("SELECT chunk_number, chunk_start, chunk_end, {}::text, {} FROM {} ORDER BY {}, chunk_number").format(
             sql.Identifier(spec.output), keys, sql.Identifier(*name), keys
         )
     ).fetchall()
     found: dict[Bound, list[tuple[int, int, np.ndarray]]] = {}
-    for number, start, end, vector, *key in rows:
-        chunks = found.setdefault(tuple(key), [])
+    for number, start, end, vector, *values in rows:
+        chunks = found.setdefault(tuple(values), [])
         assert number == len(chunks)
         chunks.append((start, end, np.array(json.loads(vector), np.float32)))
     return found
 
 
-def counts(connection: psycopg.Connection, spec: VectorColumn, shape: KeyShape = INT_SHAPE) -> dict[Bound, int | None]:
+def counts(
+    connection: psycopg.Connection, spec: VectorColumn, key: Collection[str] = INT_SHAPE.columns
+) -> dict[Bound, int | None]:
     """Return the number of chunks in each source row."""
-    keys = sql.SQL(", ").join(map(sql.Identifier, shape.columns))
+    keys = sql.SQL(", ").join(map(sql.Identifier, key))
     rows = connection.execute(
         sql.SQL("SELECT {}, {} FROM {}").format(sql.Identifier(spec.output), keys, sql.Identifier(*spec.table))
     )
-    return {tuple(key): count for count, *key in rows.fetchall()}
+    return {tuple(values): count for count, *values in rows.fetchall()}
 
 
 def check_chunks(
     connection: psycopg.Connection, spec: VectorColumn, texts: Mapping[int, str | None], shape: KeyShape = INT_SHAPE
 ) -> None:
     """Assert that the stored chunks are those of a recomputation from the texts, and that there are no others."""
+    expected = {shape.key(number): text for number, text in texts.items() if text and not text.isspace()}
+    check_chunks_of_keys(connection, spec, expected, shape.columns)
+
+
+def check_chunks_of_keys(
+    connection: psycopg.Connection, spec: VectorColumn, texts: Mapping[Bound, str], key: Collection[str]
+) -> None:
+    """Assert the same of the texts with content by key, whose columns have these names."""
     encoder = registry().encoder_of(spec)
     assert isinstance(encoder, ChunkEncoder)
     model = stub(spec.model)
-    expected = {shape.key(number): text for number, text in texts.items() if text and not text.isspace()}
-    stored = stored_chunks(connection, spec, shape)
-    assert stored.keys() == expected.keys()
-    for key, spans in zip(expected, encoder.divide(list(expected.values())), strict=True):
-        assert [(start, end) for start, end, _ in stored[key]] == spans
-        for start, end, vector in stored[key]:
-            assert np.array_equal(vector, model.encode([(0, expected[key][start:end])]).vectors[0])
-    present = {key: count for key, count in counts(connection, spec, shape).items() if count is not None}
-    assert present == {key: len(chunks) for key, chunks in stored.items()}
+    stored = stored_chunks(connection, spec, key)
+    assert stored.keys() == texts.keys()
+    for values, spans in zip(texts, encoder.divide(list(texts.values())), strict=True):
+        assert [(start, end) for start, end, _ in stored[values]] == spans
+        for start, end, vector in stored[values]:
+            assert np.array_equal(vector, model.encode([(0, texts[values][start:end])]).vectors[0])
+    present = {values: count for values, count in counts(connection, spec, key).items() if count is not None}
+    assert present == {values: len(chunks) for values, chunks in stored.items()}
