@@ -6,6 +6,8 @@ no name of a user can then have another meaning in a statement. `tests/database/
 statement and rejects others.
 """
 
+from collections.abc import Iterable
+
 from psycopg import sql
 
 from crdbvec_pipelines.database.table import Table
@@ -20,6 +22,11 @@ ROW = f"{PREFIX}row"
 def reference(name: str, alias: str | None = ROW) -> sql.Identifier:
     """Return a column's name, qualified by an alias; None for DDL, whose columns belong to one table."""
     return sql.Identifier(name) if alias is None else sql.Identifier(alias, name)
+
+
+def references(names: Iterable[str], alias: str) -> sql.Composable:
+    """Return a list of columns' names, qualified by an alias."""
+    return sql.SQL(", ").join(reference(name, alias) for name in names)
 
 
 def aliased(table: Table, alias: str = ROW) -> sql.Composable:

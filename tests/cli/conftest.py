@@ -1,15 +1,17 @@
 """Fixtures for the command line: a project in its own working directory, and functions that run `crdbvec` in it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
 from crdbvec_pipelines.cli import main
 from tests.support.models import CallLog
+from tests.support.servers import Server
 
 Invoke = Callable[..., Result]
 Json = Callable[..., Any]
@@ -22,6 +24,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: CallLog) -> 
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def own(postgres: Server) -> Iterator[psycopg.Connection]:
+    """The connection of an application to a new database on PostgreSQL."""
+    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as opened:
+        yield opened
 
 
 @pytest.fixture

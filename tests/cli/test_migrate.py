@@ -1,7 +1,6 @@
 """`crdbvec migrate`: from start to finish, with errors, and continued after each step."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from crdbvec_pipelines.database.connection import Database
 from tests.cli.conftest import Invoke, Json
 from tests.support.models import stub
 from tests.support.projects import write_config
-from tests.support.servers import Server
 from tests.support.tables import INT_SHAPE, create_table, insert_rows, set_text
 from tests.support.vectors import preferring_indexes
 
@@ -23,12 +21,6 @@ SECOND = "passage_vector_second"
 
 def configure(project: Path, model: str = "stub_hash") -> None:
     write_config(project, {"model": model, "index": {}})
-
-
-@pytest.fixture
-def own(postgres: Server) -> Iterator[psycopg.Connection]:
-    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`crdbvec migrate` for an entry with `long_inputs: chunks`: two chunk tables, and what an application sees of them."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from tests.cli.test_migrate import error
 from tests.support.chunks import SIZE, check_chunks, chunked, long_text
 from tests.support.models import registry
 from tests.support.projects import write_config
-from tests.support.servers import Server
 from tests.support.tables import INT_SHAPE, create_table, insert_rows, set_text
 from tests.support.vectors import preferring_indexes
 from tests.support.work import prepare
@@ -29,12 +27,6 @@ SECOND = "passage_vector_second"
 SMALL = {"size": 12, "overlap": 2}
 OTHER_SIZE = ("--chunk-size", 12, "--chunk-overlap", 2)
 TEXTS: dict[int, str | None] = {number: long_text(number, 10 + number * 15 % 100) for number in range(40)}
-
-
-@pytest.fixture
-def own(postgres: Server) -> Iterator[psycopg.Connection]:
-    with postgres.new_database() as url, psycopg.connect(url, autocommit=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -52,11 +52,14 @@ def shared_url(server: Server) -> Iterator[str]:
 
 
 # A failing table is not shrunk, which takes minutes with a server.
-@settings(
+SETTINGS = settings(
     max_examples=EXAMPLES,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
+
+
+@SETTINGS
 @given(generated_tables())
 def test_every_row_has_the_vector_of_its_input(shared_url: str, table: GeneratedTable) -> None:
     with (
@@ -81,11 +84,7 @@ def test_every_row_has_the_vector_of_its_input(shared_url: str, table: Generated
         }
 
 
-@settings(
-    max_examples=max(10, EXAMPLES // 5),
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-)
+@settings(SETTINGS, max_examples=max(10, EXAMPLES // 5))
 @given(tables_with_chunks())
 def test_every_row_has_the_chunks_of_its_input(shared_url: str, table: GeneratedTable) -> None:
     with (

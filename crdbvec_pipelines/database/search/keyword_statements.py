@@ -1,10 +1,8 @@
 """The statement of keyword search: the rows that contain words of a query, in which rare words count more."""
 
-from collections.abc import Iterable
-
 from psycopg import sql
 
-from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_name
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference, references, unused_name
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
@@ -56,7 +54,7 @@ def keyword_matches(
         "SELECT {columns}, {distance} AS {distance_name}, {words} AS {words_name} FROM {table} "
         "WHERE {conditions} OFFSET 0"
     ).format(
-        columns=_references(needed, ROW),
+        columns=references(needed, ROW),
         distance=_distance(column) if has_vector else sql.SQL("NULL::float8"),
         distance_name=sql.Identifier(distance),
         words=document(column),
@@ -69,7 +67,7 @@ def keyword_matches(
         "SELECT {columns}, {contained} AS {contained_name}, {length} AS {length_name}, {ranks} FROM ({found}) AS "
         "{alias}{far} OFFSET 0"
     ).format(
-        columns=_references([*needed, distance], _FOUND),
+        columns=references([*needed, distance], _FOUND),
         contained=_contained_phrases(column, reference(words, _FOUND), phrases),
         contained_name=sql.Identifier(contained),
         length=_length_factor(reference(words, _FOUND), any_term),
@@ -94,7 +92,7 @@ def keyword_matches(
         rank=sql.SQL(" + ").join(_informative(reference(name, _RANKED)) for name in ranks),
         contained=reference(contained, _RANKED),
         value=InputExpressions(column, _RANKED).value,
-        returned=_references(returned, _RANKED),
+        returned=references(returned, _RANKED),
         ranked=ranked,
         alias=sql.Identifier(_RANKED),
         follower_read=clauses.follower_read or sql.SQL(""),
@@ -102,10 +100,6 @@ def keyword_matches(
         rank_position=sql.Literal(2 + clauses.reads_models),
         key=key_list(table, _RANKED),
     )
-
-
-def _references(names: Iterable[str], alias: str) -> sql.Composable:
-    return sql.SQL(", ").join(reference(name, alias) for name in names)
 
 
 def _contained_phrases(column: ColumnDefinition, words: sql.Composable, phrases: int) -> sql.Composable:

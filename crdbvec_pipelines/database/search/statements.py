@@ -1,11 +1,11 @@
 """The statements of similarity search. `nearest` decides which of them is sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
-from crdbvec_pipelines.database.aliases import ROW, aliased, reference, unused_name
+from crdbvec_pipelines.database.aliases import ROW, aliased, reference, references, unused_name
 from crdbvec_pipelines.database.column import ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
@@ -81,7 +81,7 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
         models=models(column, clauses),
         distance=distance,
         value=InputExpressions(column).value,
-        returned=_references([*(part.name for part in column.table.key), *clauses.columns], ROW),
+        returned=references([*(part.name for part in column.table.key), *clauses.columns], ROW),
         table=aliased(column.table),
         follower_read=clauses.follower_read or sql.SQL(""),
         conditions=sql.SQL(" AND ").join(conditions),
@@ -129,8 +129,8 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
         name=sql.Identifier(name),
         nearest=sql.Identifier(_NEAREST),
         value=InputExpressions(column, _NEAREST).value,
-        returned=_references(returned, _NEAREST),
-        needed=_references(dict.fromkeys([*column.spec.input_columns, *returned, *filtered]), ROW),
+        returned=references(returned, _NEAREST),
+        needed=references(dict.fromkeys([*column.spec.input_columns, *returned, *filtered]), ROW),
         output=output,
         vector=vector_parameter(column),
         indexed=output
@@ -243,10 +243,6 @@ def explain(search: sql.Composable) -> sql.Composable:
 def models(column: ColumnDefinition, clauses: SearchClauses) -> sql.Composable:
     """Return the recorded models as the first column of a search, if it reads them."""
     return sql.SQL("{}, ").format(recorded_models(column)) if clauses.reads_models else sql.SQL("")
-
-
-def _references(names: Iterable[str], alias: str) -> sql.Composable:
-    return sql.SQL(", ").join(reference(name, alias) for name in names)
 
 
 def _where(conditions: Sequence[sql.Composable]) -> sql.Composable:

@@ -14,7 +14,7 @@ from crdbvec_pipelines.encoding.weights import Weights
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# float16 has three bits more than bfloat16, but values above 65,504 overflow, which those inside T5 do.
+# float16 rounds less than bfloat16, but overflows above 65,504.
 _CANDIDATES: tuple[Literal["f16", "bf16"], ...] = ("f16", "bf16")
 
 _log = logging.getLogger(__name__)

@@ -29,20 +29,9 @@ TEXTS: dict[int, str | None] = {number: long_text(number, 5 + number * 7 % 60) f
 
 @pytest.fixture
 def url(postgres: Server) -> Iterator[str]:
+    """The URL of a new database on PostgreSQL only."""
     with postgres.new_database() as new:
         yield new
-
-
-@pytest.fixture
-def connection(url: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(url, autocommit=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    with Database(url) as opened:
-        yield opened
 
 
 def entries() -> tuple[VectorColumn, VectorColumn]:
