@@ -146,7 +146,8 @@ def test_budget_is_shared_by_the_refreshes_of_a_process(
 
     def run(key_range: KeyRange) -> RefreshReport:
         spec = column(model="stub_hash")
-        return embed(database, spec, encoder, key_range=key_range, batch_size=100, workers=4, memory=memory)
+        # The queues of one refresh have room for more than the budget, so both readers wait for memory, not for them.
+        return embed(database, spec, encoder, key_range=key_range, batch_size=100, workers=8, memory=memory)
 
     with (
         patch.object(VectorRows, "read", lambda *given, **options: read(*given, **options)),

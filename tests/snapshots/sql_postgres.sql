@@ -986,6 +986,10 @@ SELECT crdbvec_namespace.nspname, crdbvec_class.relname FROM pg_catalog.pg_class
 -- list_table_grants: List the privileges on a table that are granted for the whole table: role and privilege.
 SELECT crdbvec_grant.grantee::text, crdbvec_grant.privilege_type::text FROM information_schema.table_privileges AS crdbvec_grant WHERE crdbvec_grant.table_schema = %(schema)s::text AND crdbvec_grant.table_name = %(table)s::text;
 
+-- list_unused_trigger_functions: List the functions of this role whose names start with a text and which no trigger
+--     uses.
+SELECT crdbvec_proc.proname FROM pg_catalog.pg_proc AS crdbvec_proc JOIN pg_catalog.pg_namespace AS crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_proc.pronamespace WHERE crdbvec_namespace.nspname = %(schema)s::text AND substr(crdbvec_proc.proname::text, 1, length(%(start)s::text)) = %(start)s::text AND pg_has_role(crdbvec_proc.proowner, 'USAGE') AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger AS crdbvec_trigger WHERE crdbvec_trigger.tgfoid = crdbvec_proc.oid) ORDER BY crdbvec_proc.proname;
+
 -- list_update_rules: List the rules of a table that replace an UPDATE.
 SELECT crdbvec_rule.rulename FROM pg_catalog.pg_rewrite AS crdbvec_rule WHERE crdbvec_rule.ev_class = %(oid)s AND crdbvec_rule.ev_type = '2' AND crdbvec_rule.ev_enabled <> 'D' ORDER BY crdbvec_rule.rulename;
 

@@ -5,6 +5,7 @@ server with CREATE OR REPLACE TRIGGER replaces it in one statement.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 
 from psycopg import sql
@@ -17,6 +18,8 @@ from crdbvec_pipelines.database.statement import Statement, statement
 from crdbvec_pipelines.database.table import Table
 
 TRIGGER = "crdbvec_stale"
+_DIGEST_CHARACTERS = 8
+_DIGEST = re.compile(f"[0-9a-f]{{{_DIGEST_CHARACTERS}}}")
 
 # PostgreSQL has no equality operator for these types, so a comparison would make every UPDATE of the table fail.
 _WITHOUT_EQUALITY = frozenset({"json", "xml", "point", "polygon", "path"})
@@ -46,6 +49,18 @@ def find_trigger_function() -> sql.Composable:
         "SELECT 1 FROM pg_catalog.pg_proc AS crdbvec_proc JOIN pg_catalog.pg_namespace AS crdbvec_namespace "
         "ON crdbvec_namespace.oid = crdbvec_proc.pronamespace WHERE crdbvec_namespace.nspname = %(schema)s::text "
         "AND crdbvec_proc.proname = %(function)s::text AND pg_has_role(crdbvec_proc.proowner, 'USAGE')"
+    )
+
+
+@statement
+def list_unused_trigger_functions() -> sql.Composable:
+    """List the functions of this role whose names start with a text and which no trigger uses."""
+    return sql.SQL(
+        "SELECT crdbvec_proc.proname FROM pg_catalog.pg_proc AS crdbvec_proc JOIN pg_catalog.pg_namespace AS "
+        "crdbvec_namespace ON crdbvec_namespace.oid = crdbvec_proc.pronamespace WHERE crdbvec_namespace.nspname = "
+        "%(schema)s::text AND substr(crdbvec_proc.proname::text, 1, length(%(start)s::text)) = %(start)s::text "
+        "AND pg_has_role(crdbvec_proc.proowner, 'USAGE') AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger AS "
+        "crdbvec_trigger WHERE crdbvec_trigger.tgfoid = crdbvec_proc.oid) ORDER BY crdbvec_proc.proname"
     )
 
 
@@ -87,14 +102,16 @@ def trigger_changes(database: Database, table: Table, metadata: Sequence[ColumnM
     found = database.fetch(find_trigger(), {"oid": table.oid, "trigger": TRIGGER})
     installed, uses = found[0] if found else (None, 0)
     required = function_name(table, columns) if columns else None
-    if installed == required:
-        return
-    if columns:
-        yield from _install(database.dialect, table, columns, is_installed=installed is not None)
-    else:
-        yield drop_trigger(table)
-    if installed is not None and uses == 1:
-        yield drop_trigger_function(table, installed)
+    unused = _unused_functions(database, table) - {required}
+    if installed != required:
+        if columns:
+            yield from _install(database.dialect, table, columns, is_installed=installed is not None)
+        else:
+            yield drop_trigger(table)
+        if installed is not None and uses == 1:
+            unused.add(installed)
+    for function in sorted(unused):
+        yield drop_trigger_function(table, function)
 
 
 def has_trigger_function(database: Database, table: Table, metadata: Sequence[ColumnMetadata]) -> bool:
@@ -107,8 +124,23 @@ def has_trigger_function(database: Database, table: Table, metadata: Sequence[Co
 def function_name(table: Table, columns: Sequence[ColumnMetadata]) -> str:
     """Return the name of the trigger's function for these columns."""
     definition = _body(table, columns).as_string() + table.dialect.function_settings.as_string()
-    digest = hashlib.sha256(definition.encode()).hexdigest()[:8]
+    return _function_name(table, hashlib.sha256(definition.encode()).hexdigest()[:_DIGEST_CHARACTERS])
+
+
+def _function_name(table: Table, digest: str) -> str:
     return short_name(f"{TRIGGER}_{table.name.name}", digest)
+
+
+def _unused_functions(database: Database, table: Table) -> set[str]:
+    """Return the functions of a table that no trigger uses.
+
+    They are left by two processes that created the trigger at the same time, each for another column, or by one that
+    was ended between the function and its trigger.
+    """
+    start = _function_name(table, "0" * _DIGEST_CHARACTERS).removesuffix("0" * _DIGEST_CHARACTERS)
+    rows = database.fetch(list_unused_trigger_functions(), {"schema": table.name.schema, "start": start})
+    # A table whose name continues that of this one has functions that start in the same way.
+    return {name for (name,) in rows if _DIGEST.fullmatch(name.removeprefix(start))}
 
 
 def _install(

@@ -312,6 +312,25 @@ def test_concurrent_processes_install_one_trigger(url: str, connection: psycopg.
     assert "vector_1" in text
 
 
+def test_function_that_no_trigger_uses_is_dropped(database: Database, connection: psycopg.Connection) -> None:
+    create_table(connection, texts=["a"])
+    embed(database, column(**HASHED))
+    (used,) = functions(connection)
+    # The first is what a process leaves that was ended before it created the trigger; the others are those of other
+    # tables and of the application.
+    kept = ["crdbvec_stale_passage_0123abcd_0123abcd", "crdbvec_stale_passage_other", "crdbvec_stale_passage_0123ABCD"]
+    for name in ("crdbvec_stale_passage_0123abcd", *kept):
+        connection.execute(
+            sql.SQL("CREATE FUNCTION {}() RETURNS TRIGGER LANGUAGE plpgsql AS $$BEGIN RETURN NEW; END$$").format(
+                sql.Identifier(name)
+            )
+        )
+    assert statements(database, column(**HASHED)) == ["drop_trigger_function"]
+    prepare(database, column(**HASHED))
+    assert set(functions(connection)) == {used, *kept}
+    assert statements(database, column(**HASHED)) == []
+
+
 def test_function_that_another_trigger_uses_is_not_replaced(postgres: Server) -> None:
     with postgres.new_database() as url, Database(url) as database, psycopg.connect(url, autocommit=True) as connection:
         reject_replaced_trigger_functions(connection)
