@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from crdbvec_pipelines.cli.evaluate_tuning import check_tunable, print_tuned, tuned_json
 from crdbvec_pipelines.cli.output import print_info, print_json, print_table, print_text
 from crdbvec_pipelines.cli.target import Selection, column_options
 
@@ -13,16 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crdbvec_pipelines.config import VectorColumn
-    from crdbvec_pipelines.search.evaluation import Evaluation, Quality, Tuned
-
-_MIN_QUESTIONS_TO_TUNE = 20
+    from crdbvec_pipelines.search.evaluation import Evaluation, Quality
 
 
 @click.command(epilog="Example: crdbvec evaluate questions.jsonl --make 200")
 @column_options
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--make", "count", type=click.IntRange(1, 10_000), help="Make this many questions from the table.")
-@click.option("--tune", is_flag=True, help="Find the weights of a hybrid search on half of the questions.")
+@click.option("--tune", is_flag=True, help="Find search effort and weights on half of the questions.")
 @click.option("--both", is_flag=True, help="Evaluate both columns of a model migration (crdbvec migrate).")
 @click.option("-k", "k", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Hits that count.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a plot as PNG.")
@@ -47,6 +46,7 @@ def command(
     from crdbvec_pipelines.search.evaluation import Evaluation
     from crdbvec_pipelines.search.questions import make_questions, read_questions, write_questions
     from crdbvec_pipelines.search.searcher import Searcher
+    from crdbvec_pipelines.search.tuning import tune_settings
 
     if file is None and count is None:
         raise click.UsageError("Give a file of questions, or --make to make some from the table.")
@@ -54,10 +54,6 @@ def command(
     column = target.column
     if tune and both:
         raise click.UsageError("Give one of --tune and --both.")
-    if tune and column.text_index is None:
-        raise click.UsageError(
-            "--tune finds the weights of a hybrid search, which needs text_index in the configuration."
-        )
     questions = read_questions(file) if file is not None and count is None else []
     target.registry.encoder_of(column).load_in_background()
     with target.open() as databases:
@@ -77,17 +73,15 @@ def command(
             if file is not None:
                 write_questions(file, questions)
                 print_info(f"{len(questions):,} questions written to {file}.")
-        if tune and len(questions) < _MIN_QUESTIONS_TO_TUNE:
-            raise click.UsageError(
-                f"--tune needs at least {_MIN_QUESTIONS_TO_TUNE} questions, and there are {len(questions)}."
-            )
+        if tune:
+            check_tunable(searchers[0], questions)
         evaluations = [Evaluation(searcher, questions, k) for searcher in searchers]
-    evaluation = evaluations[0]
+        evaluation = evaluations[0]
+        tuned = tune_settings(evaluation) if tune else None
     if both:
         _show_both(columns, evaluations, k, plot_file, as_json=as_json)
         return
     qualities = evaluation.qualities()
-    tuned = evaluation.tune() if tune else None
     if plot_file is not None:
         from crdbvec_pipelines.search.plot import by_mode, quality_plot
 
@@ -98,7 +92,7 @@ def command(
                 "k": k,
                 "questions": len(questions),
                 "qualities": [asdict(each) for each in qualities],
-                "tuned": None if tuned is None else _tuned_json(tuned),
+                **tuned_json(tuned),
             }
         )
         return
@@ -109,7 +103,7 @@ def command(
             "of your own to compare the modes."
         )
     if tuned is not None:
-        _print_tuned(tuned, k)
+        print_tuned(tuned, evaluation)
 
 
 def _print(qualities: "list[Quality]", k: int) -> None:
@@ -164,21 +158,3 @@ def _show_both(
     ]
     rows += [["difference", "", mode, "all", "", *measure_texts(each).values()] for mode, each in differences.items()]
     print_table(["column", "model", *_heads(k)], rows)
-
-
-def _print_tuned(tuned: "Tuned", k: int) -> None:
-    weights = tuned.weights
-    print_text(
-        f"nDCG@{k} of a hybrid search for the half of the questions that was not used to find the weights: "
-        f"{tuned.default.ndcg} with the configured weights, {tuned.tuned.ndcg} with these:\n"
-        f"text_index: {{language: {weights.language}, vector_weight: {weights.vector_weight:g}, "
-        f"keyword_weight: {weights.keyword_weight:g}, exact_weight: {weights.exact_weight:g}}}"
-    )
-
-
-def _tuned_json(tuned: "Tuned") -> dict[str, Any]:
-    return {
-        "weights": tuned.weights.model_dump(),
-        "default": asdict(tuned.default),
-        "tuned": asdict(tuned.tuned),
-    }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import TextIndexSpec
 from crdbvec_pipelines.database.search.query import SearchMode, SearchQuery
+from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.hybrid import Candidates
 from crdbvec_pipelines.search.questions import Key, Question
 from crdbvec_pipelines.search.searcher import Searcher
@@ -114,19 +115,64 @@ class Evaluation:
         searcher: The searches.
         questions: The questions; at least one.
         k: The number of hits that count.
+        effort: The search effort; by default the configured one.
+        vectors: The vectors of the questions if they are known; otherwise the model computes them.
+
+    Attributes:
+        searcher: The searches.
+        questions: The questions.
+        k: The number of hits that count.
 
     Raises:
         TableError: A filter of a question names a column that does not exist.
     """
 
-    def __init__(self, searcher: Searcher, questions: Sequence[Question], k: int = DEFAULT_K) -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        questions: Sequence[Question],
+        k: int = DEFAULT_K,
+        *,
+        effort: int | None = None,
+        vectors: Sequence[NDArray[np.float32]] = (),
+    ) -> None:
         self._spec = searcher.column.spec
         self._key_columns = len(searcher.column.table.key)
-        self._questions = questions
-        self._k = k
+        self.searcher = searcher
+        self.questions = questions
+        self.k = k
+        known: Sequence[NDArray[np.float32] | None] = vectors or [None] * len(questions)
         self._found = [
-            searcher.candidates(each.query, SearchQuery(limit=k, filters=each.filters)) for each in questions
+            searcher.candidates(each.query, SearchQuery(limit=k, filters=each.filters, effort=effort), vector)
+            for each, vector in zip(questions, known, strict=True)
         ]
+
+    def at_effort(self, effort: int) -> "Evaluation":
+        """Return the evaluation of the same questions at another search effort; they are searched for again."""
+        return Evaluation(self.searcher, self.questions, self.k, effort=effort, vectors=self.vectors)
+
+    @property
+    def vectors(self) -> list[NDArray[np.float32]]:
+        """The vector of each question."""
+        return [each.vector for each in self._found if each.vector is not None]
+
+    @property
+    def halves(self) -> tuple[list[int], list[int]]:
+        """The numbers of the questions that settings are found with, and of those that measure them.
+
+        They are random, and the same ones each time.
+
+        Raises:
+            ConfigurationError: There is only one question.
+        """
+        if len(self.questions) < 2:
+            raise ConfigurationError(
+                "Settings are found with one half of the questions and measured with the other, and there is only one "
+                "question. Add questions."
+            )
+        order = list(range(len(self.questions)))
+        random.Random(_SEED).shuffle(order)  # noqa: S311
+        return order[::2], order[1::2]
 
     @property
     def modes(self) -> tuple[SearchMode, ...]:
@@ -139,7 +185,7 @@ class Evaluation:
         Args:
             modes: The modes; by default all that can be compared.
         """
-        kinds = sorted({each.kind for each in self._questions})
+        kinds = sorted({each.kind for each in self.questions})
         return [
             self._quality(mode, kind)
             for kind in ("", *(kinds if len(kinds) > 1 else ()))
@@ -148,17 +194,18 @@ class Evaluation:
 
     def measured(self, mode: SearchMode) -> NDArray[np.float64]:
         """Return the measures of each question: one row of recall, reciprocal rank and nDCG for each."""
-        return self._values(mode, range(len(self._questions)), self._spec.text_index or TextIndexSpec())
+        return self._values(mode, range(len(self.questions)), self._spec.text_index or TextIndexSpec())
 
     def tune(self) -> Tuned:
         """Return the weights of a hybrid search that are best for one half of the questions, measured on the other.
 
-        The entry has a text index, and there are at least two questions.
+        The entry has a text index.
+
+        Raises:
+            ConfigurationError: There is only one question.
         """
         configured = self._spec.text_index or TextIndexSpec()
-        order = list(range(len(self._questions)))
-        random.Random(_SEED).shuffle(order)  # noqa: S311
-        training, other = order[::2], order[1::2]
+        training, other = self.halves
 
         def distance(weights: TextIndexSpec) -> float:
             return abs(weights.keyword_weight - configured.keyword_weight) + abs(
@@ -177,18 +224,18 @@ class Evaluation:
         )
         return Tuned(
             best,
-            _quality("hybrid", "", self._values("hybrid", other, configured)),
-            _quality("hybrid", "", self._values("hybrid", other, best)),
+            quality_of("hybrid", self._values("hybrid", other, configured)),
+            quality_of("hybrid", self._values("hybrid", other, best)),
         )
 
     def _quality(self, mode: SearchMode, kind: str) -> Quality:
-        chosen = [number for number, each in enumerate(self._questions) if not kind or each.kind == kind]
-        return _quality(mode, kind, self._values(mode, chosen, self._spec.text_index or TextIndexSpec()))
+        chosen = [number for number, each in enumerate(self.questions) if not kind or each.kind == kind]
+        return quality_of(mode, self._values(mode, chosen, self._spec.text_index or TextIndexSpec()), kind)
 
     def _values(self, mode: SearchMode, chosen: Sequence[int], weights: TextIndexSpec) -> NDArray[np.float64]:
         return np.array(
             [
-                measures(self._keys(self._found[number], mode, weights), self._questions[number].relevant, self._k)
+                measures(self._keys(self._found[number], mode, weights), self.questions[number].relevant, self.k)
                 for number in chosen
             ]
         )
@@ -201,7 +248,7 @@ class Evaluation:
             ordered = found.only_keywords().ordered(weights)
         else:
             ordered = found.ordered(weights)
-        rows = [found.rows[key] for key in list(ordered)[: self._k]]
+        rows = [found.rows[key] for key in list(ordered)[: self.k]]
         return [tuple(map(value_text, row[2 : 2 + self._key_columns])) for row in rows]
 
 
@@ -210,10 +257,16 @@ def difference(first: Evaluation, second: Evaluation, mode: SearchMode) -> Diffe
 
     The differences are those of each question, so the interval is narrower than those of the two means.
     """
-    return Difference(*_estimates(second.measured(mode) - first.measured(mode)))
+    return difference_of(first.measured(mode), second.measured(mode))
 
 
-def _quality(mode: SearchMode, kind: str, values: NDArray[np.float64]) -> Quality:
+def difference_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+    """Return how much higher the measures of each question, a row of recall, reciprocal rank and nDCG, are."""
+    return Difference(*_estimates(second - first))
+
+
+def quality_of(mode: SearchMode, values: NDArray[np.float64], kind: str = "") -> Quality:
+    """Return the quality of a mode from the measures of each question: a row of recall, reciprocal rank and nDCG."""
     return Quality(mode, kind, len(values), *_estimates(values))
 
 

@@ -34,6 +34,7 @@ class Candidates:
         by_keywords: The keys of those that the keywords found, best first.
         evidence: What each row contains of the text.
         nearest: The search by vectors; None for a keyword search.
+        vector: The vector of the text; None for a keyword search.
     """
 
     rows: Mapping[str, Row]
@@ -41,6 +42,7 @@ class Candidates:
     by_keywords: Sequence[str]
     evidence: Mapping[str, Evidence]
     nearest: NearestResult | None
+    vector: Vector | None
 
     def ordered(self, weights: TextIndexSpec) -> dict[str, Ranks]:
         """Return the ranks of the rows by their key, best first."""
@@ -50,7 +52,7 @@ class Candidates:
         """Return what a keyword search finds."""
         rows = {key: self.rows[key] for key in self.by_keywords}
         evidence = {key: self.evidence[key] for key in self.by_keywords}
-        return Candidates(rows, [], self.by_keywords, evidence, None)
+        return Candidates(rows, [], self.by_keywords, evidence, None, None)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class HybridSearch:
         rows = {**by_keywords, **by_vectors}
         evidence = find_evidence(words, [str(row[1]) for row in rows.values()])
         found = dict(zip(rows, evidence, strict=True))
-        return Candidates(rows, list(by_vectors), list(by_keywords), found, nearest)
+        return Candidates(rows, list(by_vectors), list(by_keywords), found, nearest, vector)
 
     def sql(self, text: str, vector: Vector | None, query: SearchQuery) -> list[str]:
         """Return the searches for the candidates as SQL text."""

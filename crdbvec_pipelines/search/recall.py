@@ -6,9 +6,8 @@ queries, because the index contains them and finds their neighbors directly; a t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,9 +126,8 @@ def measure_recall(
         _timed_search(nearest, vector, SearchQuery(limit=k, filters=filters, exact=True)) for vector, filters in sampled
     ]
     configured = column.spec.index.effort if column.spec.index else None
-    measured = sorted({*(efforts or effort_setting.choices), *([configured] if configured and not efforts else [])})
     measurements = []
-    for effort in measured:
+    for effort in sorted(set(efforts)) or effort_setting.measured(configured):
         found = [
             _timed_search(nearest, vector, SearchQuery(limit=k, filters=filters, effort=effort))
             for vector, filters in sampled
@@ -161,8 +159,7 @@ def sample_queries(column: BoundColumn, size: int) -> list[tuple[NDArray[np.floa
 
 @dataclass(frozen=True)
 class _TimedSearch:
-    keys: list[tuple[Any, ...]]
-    distances: list[float]
+    rows: list[tuple[Hashable, float]]
     milliseconds: float
     used_index: bool
 
@@ -172,21 +169,27 @@ def _timed_search(nearest: NearestNeighbors, vector: NDArray[np.float32], query:
     rows = nearest.find_once(vector, query)
     milliseconds = (time.perf_counter() - started) * 1000
     used_index = not query.exact and nearest.uses_index(vector, query)
-    return _TimedSearch([tuple(row[2:]) for row in rows], [float(row[0]) for row in rows], milliseconds, used_index)
+    return _TimedSearch([(tuple(row[2:]), float(row[0])) for row in rows], milliseconds, used_index)
 
 
 def _measurement(effort: int, found: Sequence[_TimedSearch], exact: Sequence[_TimedSearch]) -> Measurement:
-    recalls = [_recall(each, truth) for each, truth in zip(found, exact, strict=True)] or [0.0]
+    recalls = [nearest_share(each.rows, truth.rows) for each, truth in zip(found, exact, strict=True)] or [0.0]
     p50, p95 = np.percentile([each.milliseconds for each in found] or [0.0], [50, 95])
     used_index = bool(found) and all(each.used_index for each in found)
     return Measurement(effort, float(np.mean(recalls)), float(min(recalls)), float(p50), float(p95), used_index)
 
 
-def _recall(found: _TimedSearch, truth: _TimedSearch) -> float:
-    """Return the share of the true rows that were found. A row as near as the farthest true row counts as true."""
-    if not truth.keys:
+def nearest_share(found: Sequence[tuple[Hashable, float]], nearest: Sequence[tuple[Hashable, float]]) -> float:
+    """Return the share of the nearest rows that a search found; 1 if there are none.
+
+    A row as near as the farthest of the nearest rows counts as one of them.
+
+    Args:
+        found: The key and the distance of each row that the search found.
+        nearest: Those of the rows of an exact scan, nearest first.
+    """
+    if not nearest:
         return 1.0
-    true_keys, farthest = set(truth.keys), truth.distances[-1] + 1e-6
-    pairs = zip(found.keys, found.distances, strict=True)
-    hits = sum(key in true_keys or distance <= farthest for key, distance in pairs)
-    return min(1.0, hits / len(truth.keys))
+    keys, farthest = {key for key, _ in nearest}, nearest[-1][1] + 1e-6
+    hits = sum(key in keys or distance <= farthest for key, distance in found)
+    return min(1.0, hits / len(nearest))

@@ -15,6 +15,7 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.content import has_content
 from crdbvec_pipelines.database.column import open_existing_column
 from crdbvec_pipelines.database.connection import Database, Row
+from crdbvec_pipelines.database.dialects.vector_support import SearchEffort
 from crdbvec_pipelines.database.errors import ColumnExchanged, TableError
 from crdbvec_pipelines.database.schema.column_metadata import models_beginning_with
 from crdbvec_pipelines.database.schema.migrations import find_migration, present_column
@@ -194,6 +195,16 @@ class Searcher:
                 raise
         return self._present(search, attempt + 1)
 
+    @property
+    def has_index(self) -> bool:
+        """Whether there is a vector index that some searches may use."""
+        return self._nearest.has_index
+
+    @property
+    def effort(self) -> SearchEffort:
+        """The server's setting of the search effort for the index that a search for all rows uses."""
+        return self._nearest.effort
+
     def search_texts(self, texts: Sequence[str], query: SearchQuery) -> list[SearchResult]:
         """Return the rows nearest to each text, or those that its words find, by the mode of the query.
 
@@ -206,12 +217,20 @@ class Searcher:
         self._check_chunks(query)
         return [self._present(partial(self._text_result, text, query)) for text in texts]
 
-    def candidates(self, text: str, query: SearchQuery) -> Candidates:
+    def candidates(self, text: str, query: SearchQuery, vector: NDArray[np.float32] | None = None) -> Candidates:
         """Return what the two searches of a hybrid search find, for measurements of several orders of it.
 
         Without a text index, only the vectors find rows.
+
+        Args:
+            text: The text to search for.
+            query: The search.
+            vector: The vector of the text if it is known, as for `search_vector`.
         """
-        return self._present(partial(self._candidates, text, query))
+        if vector is not None:
+            self._check_vector(vector)
+            return self._candidates(text, vector, query)
+        return self._present(lambda: self._candidates(text, self._encode(text), query))
 
     def search_vector(self, vector: NDArray[np.float32], query: SearchQuery) -> SearchResult:
         """Return the rows nearest to a vector of the model that was given when this object was created.
@@ -223,13 +242,7 @@ class Searcher:
         """
         _check_mode(query)
         self._check_chunks(query)
-        if self._encoder is not self._given:
-            raise ColumnExchanged(str(self._entry.table), self._entry.output)
-        if vector.shape != (self._encoder.dim,):
-            raise ConfigurationError(
-                f"The vector has the shape {vector.shape}, but those of {self.column} have {self._encoder.dim} numbers."
-            )
-        self._check_direction(vector, "The vector")
+        self._check_vector(vector)
         return without_equal_hits(lambda each: self._result("", vector, each), query)
 
     def search_like(self, key: Sequence[Any], query: SearchQuery, *, all_prefixes: bool = False) -> SearchResult:
@@ -328,13 +341,12 @@ class Searcher:
         text = ", ".join(map(str, key))
         return without_equal_hits(lambda each: self._result(text, vector, each), self._like(key, query, all_prefixes))
 
-    def _candidates(self, text: str, query: SearchQuery) -> Candidates:
-        vector = self._encode(text)
+    def _candidates(self, text: str, vector: NDArray[np.float32], query: SearchQuery) -> Candidates:
         if self.column.spec.text_index is not None:
             return self._hybrid.candidates(text, vector, query)
         nearest = self._nearest.find(vector, query)
         rows = {repr(row[2 : 2 + len(self.column.table.key)]): row for row in nearest.rows}
-        return Candidates(rows, list(rows), [], {}, nearest)
+        return Candidates(rows, list(rows), [], {}, nearest, vector)
 
     def _hybrid_result(self, text: str, vector: NDArray[np.float32] | None, query: SearchQuery) -> SearchResult:
         found = self._hybrid.find(text, vector, query)
@@ -362,6 +374,16 @@ class Searcher:
         vector = self._nearest.read_vector(key)
         self._check_direction(vector, f"The row {', '.join(map(str, key))}")
         return vector
+
+    def _check_vector(self, vector: NDArray[np.float32]) -> None:
+        """Check that a vector can be one of the model that was given when this object was created."""
+        if self._encoder is not self._given:
+            raise ColumnExchanged(str(self._entry.table), self._entry.output)
+        if vector.shape != (self._encoder.dim,):
+            raise ConfigurationError(
+                f"The vector has the shape {vector.shape}, but those of {self.column} have {self._encoder.dim} numbers."
+            )
+        self._check_direction(vector, "The vector")
 
     def _check_direction(self, vector: NDArray[np.float32], subject: str) -> None:
         """Check that the vector of a query can be compared: by cosine and inner product, zero is as near to any row."""

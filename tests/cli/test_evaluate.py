@@ -74,5 +74,5 @@ def test_wrong_usage(configured: Path, invoke: Invoke) -> None:
     (configured / "q.jsonl").write_text(json.dumps({"query": "a", "relevant": [1]}), encoding="utf-8")
     assert "exists" in invoke("evaluate", "q.jsonl", "--make", 3).stderr
     write_config(configured, {"model": "stub_hash"})
-    assert "needs text_index" in invoke("evaluate", "q.jsonl", "--tune").stderr
+    assert "or add text_index to its entry" in invoke("evaluate", "q.jsonl", "--tune").stderr
     assert "has no text_index" in invoke("search", "--hybrid", "a").stderr

@@ -55,7 +55,7 @@ ENTRY = {
     "index": {"min_coverage": 0.5},
     "text_index": {"language": "english"},
 }
-QUESTION = '{"query": "star 3", "relevant": [3]}\n'
+QUESTIONS = '{"query": "star 3", "relevant": [3]}\n{"query": "star 5", "relevant": [5]}\n'
 
 
 def pages(*languages: str) -> list[Path]:
@@ -89,7 +89,7 @@ def project(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch, c
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "crdbvec.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    (folder / "questions.jsonl").write_text(QUESTION, encoding="utf-8")
+    (folder / "questions.jsonl").write_text(QUESTIONS, encoding="utf-8")
     monkeypatch.chdir(folder)
     with postgres.new_database() as url:
         monkeypatch.setenv("CRDBVEC_URL", url)

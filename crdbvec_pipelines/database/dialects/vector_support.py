@@ -70,6 +70,10 @@ class SearchEffort:
     largest: int
     choices: tuple[int, ...]
 
+    def measured(self, configured: int | None) -> list[int]:
+        """Return the values that a measurement tries, in their order: the choices and the configured one."""
+        return sorted({*self.choices, *([] if configured is None else [configured])})
+
 
 class VectorSupport(ABC):
     """The vector index and search of one kind of server. It has no state and sends nothing itself.
