@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crdbvec_pipelines.errors import ConfigurationError, CrdbvecError
     from crdbvec_pipelines.library import Column, open_column
     from crdbvec_pipelines.refresh.report import RefreshReport
-    from crdbvec_pipelines.search.searcher import Hit
+    from crdbvec_pipelines.search.result import Hit
 
 __version__ = "0.2.0"
 

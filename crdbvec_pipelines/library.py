@@ -4,7 +4,7 @@ The names that `crdbvec_pipelines` itself exports are stable; docs/library.md sa
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -31,16 +31,18 @@ from crdbvec_pipelines.database.rows.row_counts import RowCounts
 from crdbvec_pipelines.database.rows.vector_rows import VectorRows
 from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
-from crdbvec_pipelines.database.search.query import SearchMode
+from crdbvec_pipelines.database.search.query import Filters, SearchMode, SearchQuery
 from crdbvec_pipelines.encoding.encoder import Encoder
-from crdbvec_pipelines.encoding.registry import load_registry
+from crdbvec_pipelines.encoding.registry import ModelRegistry, load_registry
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.naming import TableName
 from crdbvec_pipelines.refresh.completion import refresh_and_settle
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.report import RefreshReport
-from crdbvec_pipelines.search.searcher import Filters, Hit, Searcher, SearchQuery, results_frame, warn_of_mixed_models
+from crdbvec_pipelines.search.frames import results_frame, warn_of_mixed_models
+from crdbvec_pipelines.search.result import Hit
+from crdbvec_pipelines.search.searcher import Searcher
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,10 +63,10 @@ class Column:
         database: Database,
         spec: VectorColumn,
         encoder: Encoder,
-        load: Callable[[VectorColumn], Encoder] | None = None,
+        registry: ModelRegistry | None = None,
     ) -> None:
         self.spec = spec
-        self._load = load
+        self._registry = registry
         self._database = database
         # The column as it was last seen, and its model; replaced together, because several threads use them.
         self._seen = spec, encoder
@@ -117,6 +119,7 @@ class Column:
         effort: int | None = None,
         mode: SearchMode = "vector",
         all_chunks: bool = False,
+        rerank: bool = False,
     ) -> "pd.DataFrame":
         """Return the rows nearest to one or several texts as a pandas DataFrame.
 
@@ -130,17 +133,19 @@ class Column:
             effort: The search effort of the index; by default that of the configuration or the server.
             mode: What finds the rows: `vector`, `keyword` (the words of the text index), or `hybrid` (both).
             all_chunks: Return every near chunk of a row, not only the nearest one, of an entry with chunks.
+            rerank: Order the first 50 hits by the reranker of the entry (`rerank`).
 
         Returns:
             One row per hit, nearest first: `query`, `distance`, the columns of the key, `input`, the further columns.
             Of an entry with chunks also `chunk_number`, `chunk_start`, `chunk_end` and `chunk_text`.
             Except by vectors, the best first, and after `distance` also `vector_rank` and `keyword_rank`.
+            Of a reranked search also `relevance` after these.
 
         Raises:
             CrdbvecError: A column, filter or text is not valid, or the model or the database is not available.
         """
         query = SearchQuery(
-            limit, filters, exact, effort, max_distance, tuple(columns), mode=mode, all_chunks=all_chunks
+            limit, filters, exact, effort, max_distance, tuple(columns), mode=mode, all_chunks=all_chunks, rerank=rerank
         )
         searcher = self._searcher()
         results = searcher.search_texts([texts] if isinstance(texts, str) else texts, query)
@@ -178,6 +183,7 @@ class Column:
         filters: Filters | None = None,
         max_distance: float | None = None,
         mode: SearchMode = "vector",
+        rerank: bool = False,
     ) -> list[Hit]:
         """Return the rows nearest to a text or to a vector as objects, for code that needs no pandas.
 
@@ -186,7 +192,7 @@ class Column:
                 text again with `encode_query`, which then uses that model.
             CrdbvecError: As for `search`.
         """
-        query = SearchQuery(limit, filters, max_distance=max_distance, columns=tuple(columns), mode=mode)
+        query = SearchQuery(limit, filters, max_distance=max_distance, columns=tuple(columns), mode=mode, rerank=rerank)
         if isinstance(text, str):
             (result,) = self._searcher().search_texts([text], query)
             return result.hits
@@ -236,7 +242,7 @@ class Column:
 
     def _searcher(self) -> Searcher:
         spec, encoder = self._seen
-        searcher = Searcher(self._database, spec, encoder, self._load)
+        searcher = Searcher(self._database, spec, encoder, self._registry)
         if searcher.column.spec.model != spec.model:
             # So that the next call finds the present model at once.
             self._present()
@@ -248,8 +254,8 @@ class Column:
         """Return the column with the model whose vectors it has now."""
         spec, encoder = self._seen
         present = present_column(self._database, self.spec)
-        if present.model != spec.model and self._load is not None:
-            spec, encoder = self._seen = present, self._load(present)
+        if present.model != spec.model and self._registry is not None:
+            spec, encoder = self._seen = present, self._registry.encoder_of(present)
         return spec, encoder
 
 
@@ -287,7 +293,7 @@ def open_column(
         Database(url or database.read_url(), reply_timeout=database.reply_timeout_seconds),
         spec,
         encoder,
-        registry.encoder_of,
+        registry,
     )
 
 

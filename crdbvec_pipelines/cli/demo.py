@@ -22,6 +22,7 @@ from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.counts import column_counts
 from crdbvec_pipelines.database.sample_table import load_sample
 from crdbvec_pipelines.database.schema.prepare import prepare_column
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.embedded import DEFAULT_FOLDER
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import load_registry
@@ -29,7 +30,7 @@ from crdbvec_pipelines.errors import CrdbvecError
 from crdbvec_pipelines.orchestration.asset_names import asset_names
 from crdbvec_pipelines.orchestration.build import build_definitions
 from crdbvec_pipelines.orchestration.partitions.sync import sync_partitions
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+from crdbvec_pipelines.search.searcher import Searcher
 
 QUERIES = ("a cake eaten for dessert", "a doctor who looks after eyes", "how bright a star is")
 # Short enough for a smooth progress bar; each poll counts the rows of the table.

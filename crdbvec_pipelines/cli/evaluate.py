@@ -62,8 +62,7 @@ def command(
             raise click.UsageError(f"{column} is not being migrated, so it has no second column. Leave out --both.")
         column = columns[0]
         searchers = [
-            Searcher(databases.of(each), each, target.registry.encoder_of(each), target.registry.encoder_of)
-            for each in columns
+            Searcher(databases.of(each), each, target.registry.encoder_of(each), target.registry) for each in columns
         ]
         for searcher in searchers:
             if searcher.warning is not None:

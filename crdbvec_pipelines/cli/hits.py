@@ -14,7 +14,7 @@ import click
 from crdbvec_pipelines.cli.output import bytes_text, printable
 from crdbvec_pipelines.search.fusion import Ranks
 from crdbvec_pipelines.search.passage import QueryWords, best_passage, query_words
-from crdbvec_pipelines.search.searcher import Hit, SearchResult
+from crdbvec_pipelines.search.result import Hit, SearchResult
 from crdbvec_pipelines.value_text import key_text, media_type, value_text
 
 # Of a long text, this many lines are shown. Three lines hold two or three sentences.
@@ -58,7 +58,8 @@ def hit_text(hit: Hit, layout: HitLayout | None = None, words: QueryWords = _NO_
     """
     layout = layout or HitLayout()
     shown = _input_text(hit.input if hit.chunk is None else hit.chunk.text, layout, words)
-    found = " ".join(filter(None, (distance_text(hit.distance), ranks_text(hit.ranks))))
+    relevance = "" if hit.relevance is None else f"(relevance {hit.relevance:.4f})"
+    found = " ".join(filter(None, (distance_text(hit.distance), ranks_text(hit.ranks), relevance)))
     place = "" if hit.chunk is None else f", characters {hit.chunk.start:,} to {hit.chunk.end:,}"
     lines = [f"{found} --> {printable(key_text(hit.key.values()))}{place}", shown]
     if hit.columns:
@@ -108,6 +109,8 @@ def _hit_json(hit: Hit, is_full: bool) -> dict[str, object]:
     if hit.ranks is not None:
         values |= {f"{name}_rank": getattr(hit.ranks, name) for name in ("vector", "keyword")}
         values |= {name: getattr(hit.ranks, name) for name in ("exactness", "is_exact", "score")}
+    if hit.relevance is not None:
+        values["relevance"] = hit.relevance
     if hit.chunk is not None:
         values["chunk"] = asdict(hit.chunk)
     return {**values, "columns": columns} if columns else values

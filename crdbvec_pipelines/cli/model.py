@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,7 +10,7 @@ from crdbvec_pipelines.cli.completion import complete_model
 from crdbvec_pipelines.cli.output import print_json, print_text
 from crdbvec_pipelines.cli.target import model_options, read_config
 from crdbvec_pipelines.config.model_name import is_named_model, split_model
-from crdbvec_pipelines.encoding.registry import load_registry
+from crdbvec_pipelines.encoding.registry import ModelRegistry, load_registry
 
 
 @click.group(epilog="Example: crdbvec model list")
@@ -58,33 +59,42 @@ def describe(config_path: Path | None, name: str, as_json: bool) -> None:
 @command.command("add", epilog="Example: crdbvec model add sentence-transformers/all-mpnet-base-v2")
 @model_options
 @click.argument("model")
+@click.option("--reranker", "is_reranker", is_flag=True, help="It is a cross-encoder, for the key rerank.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def add(config_path: Path | None, model: str, as_json: bool) -> None:
+def add(config_path: Path | None, model: str, is_reranker: bool, as_json: bool) -> None:
     """Download a model of the Hugging Face hub, check it and pin it.
 
     It is pinned to its present commit. MODEL is organization/model, or a folder; settings follow as in
     'organization/model?pooling=mean'. Only weights in safetensors are downloaded, and no code of the model is run.
     """
-    named = load_registry(read_config(config_path)).named_model(model)
-    directory, commit = named.add()
-    facts = {
-        "name": named.name,
-        "commit": commit,
-        "folder": str(directory),
-        "dimension": named.embedding_dim(),
-        "metric": named.embedding_metric(),
-    }
+    registry = load_registry(read_config(config_path))
+    facts = _add_reranker(registry, model) if is_reranker else _add_model(registry, model)
     if as_json:
         print_json(facts)
         return
-    print_text(f"{named.name}: checked, in {directory}.")
-    print_text(f"Dimension {facts['dimension']}, metric {facts['metric']}.")
-    if commit:
-        print_text(f"To use the same commit on every machine, write in crdbvec.yaml:\n    {_entry(model, commit)}")
+    print_text(f"{facts['name']}: checked, in {facts['folder']}.")
+    if not is_reranker:
+        print_text(f"Dimension {facts['dimension']}, metric {facts['metric']}.")
+    if facts["commit"]:
+        entry = _entry("rerank" if is_reranker else "model", model, facts["commit"])
+        print_text(f"To use the same commit on every machine, write in crdbvec.yaml:\n    {entry}")
 
 
-def _entry(model: str, commit: str) -> str:
+def _add_model(registry: ModelRegistry, model: str) -> dict[str, Any]:
+    named = registry.named_model(model)
+    directory, commit = named.add()
+    vectors = {"dimension": named.embedding_dim(), "metric": named.embedding_metric()}
+    return {"name": named.name, "commit": commit, "folder": str(directory), **vectors}
+
+
+def _add_reranker(registry: ModelRegistry, model: str) -> dict[str, Any]:
+    reranker = registry.reranker(model)
+    directory, commit = reranker.add()
+    return {"name": reranker.name, "commit": commit, "folder": str(directory)}
+
+
+def _entry(key: str, model: str, commit: str) -> str:
     """Return the line of crdbvec.yaml that names a model at a commit."""
     name, settings = split_model(model)
     pairs = {"name": name, **settings, "revision": commit}
-    return "model: {" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in pairs.items()) + "}"
+    return f"{key}: {{" + ", ".join(f"{each}: {json.dumps(value)}" for each, value in pairs.items()) + "}"

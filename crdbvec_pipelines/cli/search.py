@@ -48,7 +48,7 @@ def command(
 ) -> None:
     """Find the rows whose input is nearest to a text.
 
-    Each of several texts has its own result. Without a text, on a terminal, it works as `crdbvec shell`.
+    Several texts have a result each. Without one, it works as `crdbvec shell`.
     """
     is_question = not (texts or like or picture or as_sql or explain or as_json)
     if is_question and sys.stdin is not None and sys.stdin.isatty():
@@ -77,7 +77,7 @@ def command(
         column = target.present(databases).column
         encoder = target.registry.encoder_of(column)
         database = databases.of(column)
-        searcher = Searcher(database, column, encoder, target.registry.encoder_of)
+        searcher = Searcher(database, column, encoder, target.registry)
         session = SearchSession(database, searcher, encoder, options)
         if as_sql:
             print_text("\n\n".join(searcher.sql(texts, session.query, like, all_prefixes=all_prefixes)))

@@ -55,6 +55,7 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
         keyword: bool,
         distinct: bool | None,
         all_chunks: bool,
+        rerank: bool,
         full: bool,
         verbose: bool,
         **others: Any,
@@ -70,6 +71,7 @@ def search_options(command: Callable[..., Any]) -> Callable[..., Any]:
             as_of="follower_read" if follower_read else "now",
             distinct=distinct,
             all_chunks=all_chunks,
+            rerank=rerank,
             mode="hybrid" if hybrid else "keyword" if keyword else "vector",
         )
         return command(*args, options=SearchOptions(query, where, full, verbose), **others)
@@ -103,6 +105,7 @@ _OPTIONS = (
         default=None,
         help="Omit equal texts, or show all.",
     ),
+    click.option("--rerank", is_flag=True, help="Order the first 50 hits by the reranker."),
     click.option("--all-chunks", is_flag=True, help="Show every near chunk of a row."),
     click.option("--max-distance", type=float, callback=_number, help="Exclude rows at a greater distance."),
     click.option("--columns", help="Further columns, separated by commas."),

@@ -8,8 +8,10 @@ from crdbvec_pipelines.cli.output import output_stream, print_info, print_text
 from crdbvec_pipelines.cli.search_options import SearchOptions
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.metrics import DISTANCES
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.encoder import Encoder
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery, SearchResult
+from crdbvec_pipelines.search.result import SearchResult
+from crdbvec_pipelines.search.searcher import Searcher
 
 
 class SearchSession:

@@ -29,7 +29,7 @@ _HELP = (
 def command(selection: Selection, options: SearchOptions) -> None:
     """Find rows by one text after the other.
 
-    The model is loaded once, so each answer takes only the time of its search. Each line of the input is a text.
+    Each line of the input is a text. The model is loaded only once.
 
     \b
     Lines that start with a backslash change the search:
@@ -48,7 +48,7 @@ def run_shell(target: Target, options: SearchOptions) -> None:
         encoder = target.registry.encoder_of(column)
         encoder.load_in_background()
         database = databases.of(column)
-        searcher = Searcher(database, column, encoder, target.registry.encoder_of)
+        searcher = Searcher(database, column, encoder, target.registry)
         shell = _Shell(SearchSession(database, searcher, encoder, options), options)
         if sys.stdin.isatty():
             print_info(_HELP)

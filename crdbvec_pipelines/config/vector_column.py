@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJs
 from crdbvec_pipelines.config.cron import check_cron
 from crdbvec_pipelines.config.duration import check_duration, duration_seconds
 from crdbvec_pipelines.config.migration import MigrationSpec
-from crdbvec_pipelines.config.model_name import MODEL_SCHEMA, model_text
+from crdbvec_pipelines.config.model_name import MODEL_SCHEMA, PROVIDER_PREFIX, is_named_model, model_text
 from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
@@ -67,6 +67,12 @@ def _check_time_zone(name: str) -> str:
         # A name that is unknown, is not a name, or is that of a folder.
         raise ValueError(f"{name!r} is not a time zone; write one such as UTC or Europe/Berlin") from None
     return name
+
+
+def _check_reranker(model: str) -> str:
+    if not is_named_model(model) or model.startswith(PROVIDER_PREFIX):
+        raise ValueError("must be the id of a repository, as organization/model, or a folder")
+    return model
 
 
 def _table_name(value: object) -> object:
@@ -262,6 +268,15 @@ class VectorColumn(Spec):
     index: IndexSpec | None = Field(default=None, description="The vector index on the output column.")
     text_index: TextIndexSpec | None = Field(
         default=None, description="The text index on the input, for keyword and hybrid searches."
+    )
+    rerank: (
+        Annotated[str, BeforeValidator(model_text), AfterValidator(_check_reranker), WithJsonSchema(MODEL_SCHEMA)]
+        | None
+    ) = Field(
+        default=None,
+        description="A cross-encoder of sentence-transformers that orders the first 50 hits of a search again where "
+        "the search asks for it: a repository of the Hugging Face hub or a folder, with its settings as `{name: "
+        "organization/model, revision: <commit>}`. It changes no vector.",
     )
     migration: MigrationSpec | None = Field(
         default=None,

@@ -64,12 +64,12 @@ def check_files(model: str, files: Iterable[str]) -> None:
         raise ModelError(f"{model} contains no weights (model.safetensors). Use a complete model.")
 
 
-def check_configuration(directory: Path, pooling: str | None) -> None:
+def check_configuration(directory: Path, *, needs_pooling: bool) -> None:
     """Check the configuration of a folder whose weights are going to be loaded.
 
     Args:
         directory: The folder.
-        pooling: The setting `pooling`.
+        needs_pooling: Whether the folder must say how the vectors of tokens are combined.
 
     Raises:
         ModelError: The model needs code of its own, or does not say how the vectors of tokens are combined.
@@ -85,7 +85,7 @@ def check_configuration(directory: Path, pooling: str | None) -> None:
         config = _read(file)
         if isinstance(config, dict) and "model_type" in config:
             _check_architecture(directory, config)
-            if modules is None and pooling is None and not _has_towers(config):
+            if modules is None and needs_pooling and not _has_towers(config):
                 raise ModelError(
                     f"The model in {directory} has no modules.json, so it is not known how the vectors of its tokens "
                     "are combined. Set its `pooling` to mean, cls or lasttoken, as the documentation of the model says."

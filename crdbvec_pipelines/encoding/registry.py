@@ -27,6 +27,7 @@ from crdbvec_pipelines.errors import CrdbvecError
 if TYPE_CHECKING:
     from crdbvec_pipelines.encoding.models.named import NamedModel
     from crdbvec_pipelines.encoding.models.provider_model import ProviderModel
+    from crdbvec_pipelines.encoding.reranker import Reranker
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class ModelRegistry:
         self._settings = dict(settings or {})
         self._encoders: dict[tuple[object, ...], Encoder] = {}
         self._modules: dict[tuple[str, LongInputs | None], ModelModule] = {}
+        self._rerankers: dict[str, Reranker] = {}
         self._lock = threading.RLock()
 
     @property
@@ -132,6 +134,30 @@ class ModelRegistry:
             ModelError: As `load`, or the model has no setting `long_inputs`.
         """
         return self._encoder(spec.model, threads, spec.long_inputs, spec.chunking)
+
+    def reranker_of(self, spec: VectorColumn) -> "Reranker | None":
+        """Return the reranker of a configuration entry, the same object for the same model; None if it has none.
+
+        Raises:
+            ModelError: A setting of it is invalid.
+        """
+        if spec.rerank is None:
+            return None
+        return self.reranker(spec.rerank)
+
+    def reranker(self, model: str) -> "Reranker":
+        """Return a reranker by name.
+
+        Raises:
+            ModelError: A setting of it is invalid.
+        """
+        # Imported here, because only searches need it.
+        from crdbvec_pipelines.encoding.reranker import Reranker
+
+        with self._lock:
+            if model not in self._rerankers:
+                self._rerankers[model] = Reranker(model, self._settings.get(split_model(model)[0]))
+            return self._rerankers[model]
 
     def _encoder(
         self,

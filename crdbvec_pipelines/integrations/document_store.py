@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crdbvec_pipelines.database.rows.documents import Document
 from crdbvec_pipelines.database.search.filters import Filters
 from crdbvec_pipelines.library import Column
-from crdbvec_pipelines.search.searcher import Hit
+from crdbvec_pipelines.search.result import Hit
 from crdbvec_pipelines.value_text import jsonable, key_text
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from crdbvec_pipelines.database.search.query import SearchQuery
 
 if TYPE_CHECKING:
-    from crdbvec_pipelines.search.searcher import Hit, SearchResult
+    from crdbvec_pipelines.search.result import Hit, SearchResult
 
 # How many times as many rows are read, until there are enough different ones. The last one bounds the time of a search
 # in a table of equal rows.

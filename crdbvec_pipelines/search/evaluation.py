@@ -7,6 +7,7 @@ of numpy, because the libraries that compute them need a compiler or a large dep
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from crdbvec_pipelines.config import TextIndexSpec
 from crdbvec_pipelines.database.search.query import SearchMode, SearchQuery
 from crdbvec_pipelines.errors import ConfigurationError
-from crdbvec_pipelines.search.hybrid import Candidates
 from crdbvec_pipelines.search.questions import Key, Question
 from crdbvec_pipelines.search.searcher import Searcher
 from crdbvec_pipelines.value_text import value_text
+
+EvaluatedMode = SearchMode | Literal["reranked"]
+"""What orders the rows: a mode of search, or the reranker after the best of them, hybrid or else by vectors."""
 
 DEFAULT_K = 10
 MEASURES = ("recall", "mrr", "ndcg")
@@ -46,7 +49,7 @@ class Quality:
     """The quality of one mode over a set of questions.
 
     Attributes:
-        mode: The mode of search.
+        mode: What orders the rows.
         kind: The kind of the questions; empty for all.
         questions: Their number.
         recall: The share of the relevant rows that are among the first k.
@@ -54,7 +57,7 @@ class Quality:
         ndcg: The normalized discounted cumulative gain of the first k.
     """
 
-    mode: SearchMode
+    mode: EvaluatedMode
     kind: str
     questions: int
     recall: Estimate
@@ -117,6 +120,7 @@ class Evaluation:
         k: The number of hits that count.
         effort: The search effort; by default the configured one.
         vectors: The vectors of the questions if they are known; otherwise the model computes them.
+        rerank: Whether the mode `reranked` is evaluated if the entry has a reranker; it takes most of the time.
 
     Attributes:
         searcher: The searches.
@@ -135,6 +139,7 @@ class Evaluation:
         *,
         effort: int | None = None,
         vectors: Sequence[NDArray[np.float32]] = (),
+        rerank: bool = True,
     ) -> None:
         self._spec = searcher.column.spec
         self._key_columns = len(searcher.column.table.key)
@@ -146,10 +151,12 @@ class Evaluation:
             searcher.candidates(each.query, SearchQuery(limit=k, filters=each.filters, effort=effort), vector)
             for each, vector in zip(questions, known, strict=True)
         ]
+        can_rerank = rerank and searcher.can_rerank
+        self._reranked = [self._rerank(each, effort) for each in questions] if can_rerank else None
 
     def at_effort(self, effort: int) -> "Evaluation":
         """Return the evaluation of the same questions at another search effort; they are searched for again."""
-        return Evaluation(self.searcher, self.questions, self.k, effort=effort, vectors=self.vectors)
+        return Evaluation(self.searcher, self.questions, self.k, effort=effort, vectors=self.vectors, rerank=False)
 
     @property
     def vectors(self) -> list[NDArray[np.float32]]:
@@ -175,11 +182,16 @@ class Evaluation:
         return order[::2], order[1::2]
 
     @property
-    def modes(self) -> tuple[SearchMode, ...]:
-        """The modes that can be compared; without a text index only vectors."""
+    def modes(self) -> tuple[EvaluatedMode, ...]:
+        """The modes that can be compared: without a text index only vectors, and reranked with a reranker."""
+        modes: tuple[EvaluatedMode, ...] = self._search_modes
+        return modes if self._reranked is None else (*modes, "reranked")
+
+    @property
+    def _search_modes(self) -> tuple[SearchMode, ...]:
         return ("vector",) if self._spec.text_index is None else ("vector", "keyword", "hybrid")
 
-    def qualities(self, modes: Sequence[SearchMode] = ()) -> list[Quality]:
+    def qualities(self, modes: Sequence[EvaluatedMode] = ()) -> list[Quality]:
         """Return the quality of each mode for all questions, then for those of each kind if there are several.
 
         Args:
@@ -192,7 +204,7 @@ class Evaluation:
             for mode in modes or self.modes
         ]
 
-    def measured(self, mode: SearchMode) -> NDArray[np.float64]:
+    def measured(self, mode: EvaluatedMode) -> NDArray[np.float64]:
         """Return the measures of each question: one row of recall, reciprocal rank and nDCG for each."""
         return self._values(mode, range(len(self.questions)), self._spec.text_index or TextIndexSpec())
 
@@ -228,19 +240,24 @@ class Evaluation:
             quality_of("hybrid", self._values("hybrid", other, best)),
         )
 
-    def _quality(self, mode: SearchMode, kind: str) -> Quality:
+    def _quality(self, mode: EvaluatedMode, kind: str) -> Quality:
         chosen = [number for number, each in enumerate(self.questions) if not kind or each.kind == kind]
         return quality_of(mode, self._values(mode, chosen, self._spec.text_index or TextIndexSpec()), kind)
 
-    def _values(self, mode: SearchMode, chosen: Sequence[int], weights: TextIndexSpec) -> NDArray[np.float64]:
+    def _values(self, mode: EvaluatedMode, chosen: Sequence[int], weights: TextIndexSpec) -> NDArray[np.float64]:
         return np.array(
-            [
-                measures(self._keys(self._found[number], mode, weights), self.questions[number].relevant, self.k)
-                for number in chosen
-            ]
+            [measures(self._keys(number, mode, weights), self.questions[number].relevant, self.k) for number in chosen]
         )
 
-    def _keys(self, found: Candidates, mode: SearchMode, weights: TextIndexSpec) -> list[Key]:
+    def _rerank(self, question: Question, effort: int | None) -> list[Key]:
+        query = SearchQuery(self.k, question.filters, effort=effort, mode=self._search_modes[-1], rerank=True)
+        (result,) = self.searcher.search_texts([question.query], query)
+        return [tuple(map(value_text, hit.key.values())) for hit in result.hits]
+
+    def _keys(self, number: int, mode: EvaluatedMode, weights: TextIndexSpec) -> list[Key]:
+        if mode == "reranked":
+            return [] if self._reranked is None else self._reranked[number]
+        found = self._found[number]
         ordered: Sequence[str] | Mapping[str, object]
         if mode == "vector":
             ordered = found.by_vectors
@@ -252,7 +269,7 @@ class Evaluation:
         return [tuple(map(value_text, row[2 : 2 + self._key_columns])) for row in rows]
 
 
-def difference(first: Evaluation, second: Evaluation, mode: SearchMode) -> Difference:
+def difference(first: Evaluation, second: Evaluation, mode: EvaluatedMode) -> Difference:
     """Return how much better the second of two evaluations of the same questions is.
 
     The differences are those of each question, so the interval is narrower than those of the two means.
@@ -265,7 +282,7 @@ def difference_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> Di
     return Difference(*_estimates(second - first))
 
 
-def quality_of(mode: SearchMode, values: NDArray[np.float64], kind: str = "") -> Quality:
+def quality_of(mode: EvaluatedMode, values: NDArray[np.float64], kind: str = "") -> Quality:
     """Return the quality of a mode from the measures of each question: a row of recall, reciprocal rank and nDCG."""
     return Quality(mode, kind, len(values), *_estimates(values))
 

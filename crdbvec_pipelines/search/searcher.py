@@ -2,11 +2,10 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +19,18 @@ from crdbvec_pipelines.database.errors import ColumnExchanged, TableError
 from crdbvec_pipelines.database.schema.column_metadata import models_beginning_with
 from crdbvec_pipelines.database.schema.migrations import find_migration, present_column
 from crdbvec_pipelines.database.search.chunk_neighbors import neighbors_of
-from crdbvec_pipelines.database.search.query import Filters, SearchQuery
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.database.search.strategy import Strategy
 from crdbvec_pipelines.encoding.encoder import Encoder
+from crdbvec_pipelines.encoding.registry import ModelRegistry
+from crdbvec_pipelines.encoding.reranker import Reranker
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.distinct import without_equal_hits
-from crdbvec_pipelines.search.fusion import Ranks
 from crdbvec_pipelines.search.hybrid import Candidates, HybridSearch
-from crdbvec_pipelines.search.mixed_models import MixedModelsWarning, mixed_models
+from crdbvec_pipelines.search.mixed_models import mixed_models
 from crdbvec_pipelines.search.no_hits import reason_for_no_hits, reason_for_no_keywords
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Chunk", "Filters", "Hit", "SearchQuery", "SearchResult", "Searcher", "search_frame"]
+from crdbvec_pipelines.search.reranking import RerankedSearch, candidate_query
+from crdbvec_pipelines.search.result import Chunk, Hit, SearchResult
 
 T = TypeVar("T")
 
@@ -41,74 +38,6 @@ _SHOWN_CHARACTERS = 60
 # The attempts of a search whose column is being exchanged, and the wait before the third one, which grows with each.
 _MAX_ATTEMPTS = 6
 _ATTEMPT_SECONDS = 0.5
-_CHUNK_COLUMNS = ("chunk_number", "chunk_start", "chunk_end", "chunk_text")
-_OWN_COLUMNS = ("query", "distance", "vector_rank", "keyword_rank", "input", *_CHUNK_COLUMNS)
-"""The columns of a frame that do not come from the table."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A part of a row's input with a vector of its own.
-
-    Attributes:
-        number: Its number within the row, from 0.
-        start: The position of its first character in the input.
-        end: The position after its last character.
-        text: Its text.
-    """
-
-    number: int
-    start: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One row that a search found.
-
-    Attributes:
-        distance: The distance from the query by the column's metric; smaller is nearer. NaN if a keyword search did
-            not compute it, or the row has no vector.
-        key: The primary key, by column.
-        input: The input from which the row's vector was made.
-        columns: The further columns that the query requested.
-        ranks: Where a keyword or hybrid search found the row; None for a search by vectors only.
-        chunk: The nearest chunk of the row; None for an entry with one vector a row, and for a row that only the words
-            of a hybrid search found.
-    """
-
-    distance: float
-    key: dict[str, Any]
-    input: Any
-    columns: dict[str, Any]
-    ranks: Ranks | None = None
-    chunk: Chunk | None = None
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The result of one search.
-
-    Attributes:
-        query: The text, or the key of the row, that was searched for.
-        hits: The rows that were found, nearest or best first.
-        strategy: Index scan or exact scan.
-        reason: A sentence for users: which index with which effort, or why no index.
-        index: The name of the index; None for an exact scan.
-        executed: The search as it was executed; that for the rows similar to a row has further conditions.
-        vector: The vector that was searched for; empty for a keyword search.
-        equal_hits: The number of hits that were left out because an earlier one has the same input.
-    """
-
-    query: str
-    hits: list[Hit]
-    strategy: Strategy
-    reason: str
-    index: str | None
-    executed: SearchQuery
-    vector: NDArray[np.float32] = field(repr=False, compare=False)
-    equal_hits: int = 0
 
 
 class Searcher:
@@ -120,8 +49,8 @@ class Searcher:
         database: An open connection.
         spec: The vector column.
         encoder: The model that made its vectors.
-        load: Returns the encoder of an entry. With it, a search follows a model migration (`crdbvec migrate`): it uses
-            the model whose vectors the column has now, also if the columns are exchanged while it runs.
+        registry: The models. With it, a search follows a model migration (`crdbvec migrate`): it uses the model whose
+            vectors the column has now, also if the columns are exchanged while it runs; and it can rerank hits.
 
     Attributes:
         column: The column.
@@ -137,16 +66,16 @@ class Searcher:
         database: Database,
         spec: VectorColumn,
         encoder: Encoder,
-        load: Callable[[VectorColumn], Encoder] | None = None,
+        registry: ModelRegistry | None = None,
     ) -> None:
         self._database = database
         self._entry = spec
-        self._load = load
+        self._registry = registry
         self._given = encoder
         try:
             self._use(spec, encoder)
         except ColumnExchanged:
-            if load is None:
+            if registry is None:
                 raise
             self._present(lambda: None, attempt=1)
 
@@ -184,14 +113,14 @@ class Searcher:
     def _present(self, search: Callable[[], T], attempt: int = 0) -> T:
         """Run a search; run it again with the present model if the column was exchanged with that of another one."""
         try:
-            if attempt and self._load is not None:
+            if attempt and self._registry is not None:
                 # On CockroachDB, the exchange takes longer than one transaction.
                 time.sleep(_ATTEMPT_SECONDS * (attempt - 1))
                 present = present_column(self._database, self._entry)
-                self._use(present, self._load(present))
+                self._use(present, self._registry.encoder_of(present))
             return search()
         except ColumnExchanged:
-            if self._load is None or attempt == _MAX_ATTEMPTS:
+            if self._registry is None or attempt == _MAX_ATTEMPTS:
                 raise
         return self._present(search, attempt + 1)
 
@@ -211,10 +140,13 @@ class Searcher:
         Raises:
             TableError: A column of the query does not exist.
             EncodingError: The model rejected a text.
-            ConfigurationError: A text is blank, its vector has no direction and the metric compares directions, or the
-                mode needs a text index, which the entry does not have.
+            ConfigurationError: A text is blank, its vector has no direction and the metric compares directions, the
+                mode needs a text index, or reranking needs a reranker, which the entry does not have.
+            ModelError: The reranker is not found or cannot be loaded.
         """
         self._check_chunks(query)
+        if query.rerank:
+            self.reranker()
         return [self._present(partial(self._text_result, text, query)) for text in texts]
 
     def candidates(self, text: str, query: SearchQuery, vector: NDArray[np.float32] | None = None) -> Candidates:
@@ -274,6 +206,25 @@ class Searcher:
                 f"The mode {query.mode} finds rows. Remove --all-chunks (all_chunks), or use the mode vector."
             )
 
+    @property
+    def can_rerank(self) -> bool:
+        """Whether searches for texts can be reranked."""
+        return self._registry is not None and self._entry.rerank is not None
+
+    def reranker(self) -> Reranker:
+        """Return the model that reranks hits; it is loaded by the first search that needs it.
+
+        Raises:
+            ConfigurationError: The entry has no reranker.
+        """
+        reranker = self._registry.reranker_of(self._entry) if self._registry is not None else None
+        if reranker is None:
+            raise ConfigurationError(
+                f"{self.column} has no reranker. Add `rerank: organization/model` to its entry in the configuration, "
+                "or search without --rerank (rerank)."
+            )
+        return reranker
+
     def why_no_hits(self, result: SearchResult) -> str:
         """Return why a search found no row, and what to do."""
         if result.executed.mode == "keyword":
@@ -290,6 +241,7 @@ class Searcher:
         self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = (), *, all_prefixes: bool = False
     ) -> list[str]:
         """Return the searches for texts, or for the rows nearest to the row with the key `like`, as SQL text."""
+        query = candidate_query(query)
         if query.mode != "vector":
             _check_texts(query, like)
             return [sql for text in texts for sql in self._hybrid.sql(text, self._query_vector(text, query), query)]
@@ -299,6 +251,7 @@ class Searcher:
         self, texts: Sequence[str], query: SearchQuery, like: Sequence[Any] = (), *, all_prefixes: bool = False
     ) -> list[list[str]]:
         """Return the lines of the server's query plan for each of these searches."""
+        query = candidate_query(query)
         if query.mode != "vector":
             _check_texts(query, like)
             return [
@@ -330,11 +283,16 @@ class Searcher:
         return None
 
     def _text_result(self, text: str, query: SearchQuery) -> SearchResult:
-        if query.mode == "vector":
-            vector = self._encode(text)
-            return without_equal_hits(lambda each: self._result(text, vector, each), query)
-        searched = self._query_vector(text, query)
-        return without_equal_hits(lambda each: self._hybrid_result(text, searched, each), query)
+        vector = self._encode(text) if query.mode == "vector" else self._query_vector(text, query)
+
+        def search(each: SearchQuery) -> SearchResult:
+            if vector is not None and each.mode == "vector":
+                return self._result(text, vector, each)
+            return self._hybrid_result(text, vector, each)
+
+        if query.rerank:
+            return without_equal_hits(RerankedSearch(search, text, self.reranker()), query)
+        return without_equal_hits(search, query)
 
     def _like_result(self, key: Sequence[Any], query: SearchQuery, all_prefixes: bool) -> SearchResult:
         vector = self._read(key)
@@ -420,6 +378,10 @@ def _check_content(text: str) -> None:
 
 
 def _check_mode(query: SearchQuery) -> None:
+    if query.rerank:
+        raise ConfigurationError(
+            "A reranker needs a text to search for, and a row or a vector is not one. Remove --rerank (rerank)."
+        )
     if query.mode != "vector":
         raise ConfigurationError(
             f"The mode {query.mode} needs a text to search for, and a row or a vector is not one. Use the mode vector."
@@ -429,85 +391,3 @@ def _check_mode(query: SearchQuery) -> None:
 def _check_texts(query: SearchQuery, like: Sequence[Any]) -> None:
     if like:
         _check_mode(query)
-
-
-def search_frame(
-    database: Database, spec: VectorColumn, encoder: Encoder, texts: Sequence[str], query: SearchQuery | None = None
-) -> "pd.DataFrame":
-    """Return the rows nearest to each text as a pandas DataFrame, for notebooks.
-
-    Args:
-        database: An open connection.
-        spec: The vector column.
-        encoder: The model that made its vectors.
-        texts: The texts to search for.
-        query: Limit, filters and other settings; the ten nearest rows by default.
-
-    Returns:
-        One row per hit, nearest first for each text: `query`, `distance`, the columns of the key, `input`, and the
-        further columns of the query; of a keyword or hybrid search also `vector_rank` and `keyword_rank`, which are
-        missing values where the row is not among the candidates. A column of the table that has one of these names is
-        in the frame under its name with a number, such as `distance_2`.
-
-    Raises:
-        CrdbvecError: As for `Searcher`.
-
-    Warns:
-        MixedModelsWarning: Some vectors of the column are those of another model.
-    """
-    query = query or SearchQuery()
-    searcher = Searcher(database, spec, encoder)
-    warn_of_mixed_models(searcher, stacklevel=3)
-    return results_frame(searcher, searcher.search_texts(texts, query), query)
-
-
-def warn_of_mixed_models(searcher: Searcher, stacklevel: int) -> None:
-    """Issue a `MixedModelsWarning` if some vectors of the searched column are those of another model."""
-    if searcher.warning is not None:
-        warnings.warn(searcher.warning, MixedModelsWarning, stacklevel)
-
-
-def results_frame(searcher: Searcher, results: Sequence[SearchResult], query: SearchQuery) -> "pd.DataFrame":
-    """Return the hits of searches as `search_frame` does."""
-    import pandas as pd
-
-    key = [part.name for part in searcher.column.table.key]
-    further = [name for name in dict.fromkeys(query.columns) if name not in key]
-    names = _frame_names([*key, *further])
-    ranks = () if query.mode == "vector" else ("vector_rank", "keyword_rank")
-    chunk = () if searcher.column.spec.chunking is None else _CHUNK_COLUMNS
-    records = [
-        (
-            result.query,
-            hit.distance,
-            *((hit.ranks.vector, hit.ranks.keyword) if ranks and hit.ranks else ()),
-            *(hit.key[name] for name in key),
-            hit.input,
-            *(hit.columns[name] for name in further),
-            *(_chunk_values(hit) if chunk else ()),
-        )
-        for result in results
-        for hit in result.hits
-    ]
-    own = [names[name] for name in key], [names[name] for name in further]
-    columns = ["query", "distance", *ranks, *own[0], "input", *own[1], *chunk]
-    types = {"distance": "float64", **dict.fromkeys((*ranks, *chunk[:-1]), "Int64")}
-    return pd.DataFrame.from_records(records, columns=columns).astype(types)
-
-
-def _chunk_values(hit: Hit) -> tuple[object, ...]:
-    found = hit.chunk
-    return (None,) * len(_CHUNK_COLUMNS) if found is None else (found.number, found.start, found.end, found.text)
-
-
-def _frame_names(columns: Sequence[str]) -> dict[str, str]:
-    """Return the name of each column of the table in a frame: its own, or with a number if the frame has that name."""
-    taken = {*_OWN_COLUMNS, *columns}
-    names = {}
-    for column in columns:
-        name, number = column, 2
-        while name in _OWN_COLUMNS or (name != column and name in taken):
-            name, number = f"{column}_{number}", number + 1
-        taken.add(name)
-        names[column] = name
-    return names

@@ -8,6 +8,7 @@ import pytest
 
 from crdbvec_pipelines.value_text import key_text
 from tests.cli.conftest import Invoke, Json
+from tests.support.generated_models import cross_encoder
 from tests.support.projects import write_config
 from tests.support.tables import INT_SHAPE, create_table
 
@@ -65,6 +66,27 @@ def test_questions_are_made_evaluated_and_used_to_tune(configured: Path, invoke:
     assert {each["mode"] for each in found["qualities"]} == {"vector", "keyword", "hybrid"}
     hybrid = next(each for each in found["qualities"] if (each["mode"], each["kind"]) == ("hybrid", "identifier"))
     assert hybrid["mrr"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_hits_are_reranked_and_evaluated(
+    configured: Path, tmp_path: Path, invoke: Invoke, read_json: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sentence_transformers import CrossEncoder
+
+    cross_encoder(tmp_path / "cross")
+    invoke("embed")
+    without = invoke("search", "--rerank", "x007z")
+    assert (without.exit_code, "has no reranker. Add `rerank:" in without.stderr) == (2, True)
+    write_config(configured, {"model": "stub_hash", "text_index": {}, "rerank": {"name": str(tmp_path / "cross")}})
+    query = "the code of the text"
+    ranked = CrossEncoder(str(tmp_path / "cross"), device="cpu").rank(query, [str(text) for text in TEXTS])
+    hits = read_json("search", "--rerank", query, "-l", 3)
+    assert [hit["input"] for hit in hits] == [TEXTS[int(each["corpus_id"])] for each in ranked[:3]]
+    assert [hit["relevance"] for hit in hits] == pytest.approx([float(each["score"]) for each in ranked[:3]], abs=1e-5)
+    assert f"(relevance {hits[0]['relevance']:.4f}) --> " in invoke("search", "--rerank", query).stdout
+    assert "LIMIT 50" in invoke("search", "--rerank", query, "--sql").stdout
+    evaluated = read_json("evaluate", "--make", 8)
+    assert [each["mode"] for each in evaluated["qualities"][:4]] == ["vector", "keyword", "hybrid", "reranked"]
 
 
 def test_wrong_usage(configured: Path, invoke: Invoke) -> None:

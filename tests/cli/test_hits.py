@@ -4,7 +4,7 @@ import pytest
 
 from crdbvec_pipelines.cli.hits import HitLayout, hit_text
 from crdbvec_pipelines.search.passage import query_words
-from crdbvec_pipelines.search.searcher import Hit
+from crdbvec_pipelines.search.result import Hit
 
 TERMINAL = HitLayout(width=40, is_terminal=True)
 LONG = "The sun is a star. " + "Nothing is said here. " * 40 + "A supernova is a star that explodes. " + "More. " * 40

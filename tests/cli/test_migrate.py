@@ -239,6 +239,7 @@ def test_search_that_begins_during_an_exchange_waits_for_its_end(
 ) -> None:
     """As on CockroachDB, where the columns are renamed while no model is recorded for them."""
     from crdbvec_pipelines.database.errors import ColumnExchanged
+    from crdbvec_pipelines.database.search.query import SearchQuery
     from crdbvec_pipelines.search import searcher
     from tests.support.models import registry
     from tests.support.tables import column
@@ -261,8 +262,8 @@ def test_search_that_begins_during_an_exchange_waits_for_its_end(
     with Database(embedded.info.dsn) as database:
         with pytest.raises(ColumnExchanged):
             searcher.Searcher(database, spec, stub("stub_hash"))
-        waiting = searcher.Searcher(database, spec, stub("stub_hash"), registry().encoder_of)
-        (result,) = waiting.search_texts(["text 7"], searcher.SearchQuery(limit=1))
+        waiting = searcher.Searcher(database, spec, stub("stub_hash"), registry())
+        (result,) = waiting.search_texts(["text 7"], SearchQuery(limit=1))
     assert (result.hits[0].input, len(waits) >= 3) == ("text 7", True)
 
 
@@ -352,15 +353,16 @@ def test_hybrid_search_mixes_no_models(embedded: psycopg.Connection, invoke: Inv
     """Each of its two statements sees the exchange, also with models of one dimension."""
     from crdbvec_pipelines.database.errors import ColumnExchanged
     from crdbvec_pipelines.database.search.keywords import KeywordSearch, TextQuery
+    from crdbvec_pipelines.database.search.query import SearchQuery
     from crdbvec_pipelines.database.search.recorded_models import RecordedModels
-    from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+    from crdbvec_pipelines.search.searcher import Searcher
     from tests.support.models import registry
     from tests.support.tables import column
 
     query = SearchQuery(limit=3, mode="hybrid")
     with Database(embedded.info.dsn) as database:
         spec = column(model="stub_hash", text_index={})
-        follows = Searcher(database, spec, stub("stub_hash"), registry().encoder_of)
+        follows = Searcher(database, spec, stub("stub_hash"), registry())
         stays = Searcher(database, spec, stub("stub_hash"))
         keywords = KeywordSearch(stays.column, RecordedModels(stays.column))
         words, vector = TextQuery(("'text' & '7'",)), stub("stub_hash").encode_query("text 7")

@@ -12,8 +12,9 @@ from crdbvec_pipelines.database.chunks.table import chunk_spec
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import ColumnExchanged
 from crdbvec_pipelines.database.index.statements import vector_index_name
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.cli.conftest import Invoke, Json
 from tests.cli.test_migrate import error
 from tests.support.chunks import SIZE, check_chunks, chunked, long_text
@@ -211,7 +212,7 @@ def test_hybrid_search_over_chunks_mixes_no_models(embedded: psycopg.Connection,
     """Each of its two statements sees the exchange, also with models of one dimension."""
     query, spec = SearchQuery(limit=3, mode="hybrid"), chunked(index={}, text_index={})
     with Database(embedded.info.dsn) as database:
-        follows = Searcher(database, spec, registry().encoder_of(spec), registry().encoder_of)
+        follows = Searcher(database, spec, registry().encoder_of(spec), registry())
         stays = Searcher(database, spec, registry().encoder_of(spec))
         text = str(TEXTS[7])[:30]
         assert follows.search_texts([text], query)[0].hits == stays.search_texts([text], query)[0].hits

@@ -12,8 +12,9 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.rows.pending_reasons import pending_reasons, sample_inputs
 from crdbvec_pipelines.database.rows.range_state import range_state
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.keyspace import KeyRange
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.models import CallLog, stub
 from tests.support.servers import Server
 from tests.support.tables import column, create_table, vectors

@@ -11,7 +11,7 @@ import pytest
 
 from crdbvec_pipelines.encoding import ModelError, ModelRegistry
 from tests.cli.conftest import Invoke, invoke  # noqa: F401
-from tests.support.generated_models import bert
+from tests.support.generated_models import bert, cross_encoder
 from tests.support.hub import COMMIT, NEWER_COMMIT, FakeHub, fake_hub
 
 NAME = "org/small"
@@ -106,3 +106,23 @@ def test_unreachable_hub_is_reported_at_once(hub: FakeHub, monkeypatch: pytest.M
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="HF_HUB_OFFLINE forbids to download it"):
         _ = ModelRegistry().load("org/other").dim
+
+
+def test_reranker_is_downloaded_checked_and_pinned(
+    hub: FakeHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    invoke: Invoke,  # noqa: F811
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cross_encoder(tmp_path / "cross")
+    hub.models["org/cross"] = tmp_path / "cross"
+    result = invoke("model", "add", "org/cross", "--reranker")
+    assert result.exit_code == 0, result.output
+    assert f'    rerank: {{name: "org/cross", revision: "{COMMIT}"}}\n' in result.stdout
+    requests = len(hub.requests)
+    # From the folder, without a request.
+    (relevance,) = ModelRegistry().reranker("org/cross").relevance("a dog", ["a cat"])
+    assert (0 < relevance < 1, len(hub.requests)) == (True, requests)
+    result = invoke("model", "add", NAME, "--reranker")
+    assert (result.exit_code, "is not a cross-encoder" in result.stderr) == (2, True)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from crdbvec_pipelines.bundled import bundled
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.encoder import Encoder
 from crdbvec_pipelines.encoding.registry import ModelRegistry
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.minilm import locate_minilm
 from tests.support.tables import SHAPES, UUID_SHAPE, KeyShape, column, create_table, vectors
 from tests.support.work import embed

@@ -7,10 +7,13 @@ import pytest
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.encoding.chunks.chunk_encoder import ChunkEncoder
 from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.search.frames import results_frame
 from crdbvec_pipelines.search.index_build import build_text_index_when_covered, build_when_covered
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery, SearchResult, results_frame
+from crdbvec_pipelines.search.result import SearchResult
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.chunks import SIZE, chunked, long_text
 from tests.support.models import registry, stub, stub_vector
 from tests.support.tables import INT_SHAPE, column, create_table, insert_rows, set_text
@@ -21,7 +24,7 @@ TEXTS: dict[int, str | None] = {number: long_text(number, 20 + number * 9 % 150)
 
 
 def searcher_of(database: Database, spec: VectorColumn) -> Searcher:
-    return Searcher(database, spec, registry().encoder_of(spec), registry().encoder_of)
+    return Searcher(database, spec, registry().encoder_of(spec), registry())
 
 
 def filled(database: Database, connection: psycopg.Connection, spec: VectorColumn) -> Searcher:

@@ -6,7 +6,9 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery, SearchResult
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.search.result import SearchResult
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.models import stub, stub_vector
 from tests.support.servers import Server
 from tests.support.tables import column, create_table

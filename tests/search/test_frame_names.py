@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdbvec_pipelines.database.connection import Database
-from crdbvec_pipelines.search.searcher import SearchQuery, _frame_names, search_frame
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.search.frames import _frame_names, search_frame
 from tests.support.models import registry
 from tests.support.tables import column
 from tests.support.work import embed

@@ -10,9 +10,12 @@ from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import TableError
 from crdbvec_pipelines.database.index.text_index import TextIndex
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.errors import ConfigurationError
+from crdbvec_pipelines.search.frames import search_frame
 from crdbvec_pipelines.search.hybrid import CANDIDATES
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery, SearchResult, search_frame
+from crdbvec_pipelines.search.result import SearchResult
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.models import stub, stub_vector
 from tests.support.servers import Server
 from tests.support.tables import column

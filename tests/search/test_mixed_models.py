@@ -9,11 +9,13 @@ import pytest
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import TableError
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.keyspace import KeyRange
 from crdbvec_pipelines.library import Column
+from crdbvec_pipelines.search.frames import search_frame
 from crdbvec_pipelines.search.mixed_models import MixedModelsWarning
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery, search_frame
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.cli.conftest import Invoke, Json, invoke, project, read_json  # noqa: F401
 from tests.support.models import stub
 from tests.support.projects import write_config

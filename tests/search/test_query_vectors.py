@@ -4,8 +4,9 @@ import psycopg
 import pytest
 
 from crdbvec_pipelines.database.connection import Database
+from crdbvec_pipelines.database.search.query import SearchQuery
 from crdbvec_pipelines.errors import ConfigurationError
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.models import registry
 from tests.support.tables import column, create_table
 from tests.support.work import embed

@@ -11,7 +11,9 @@ import pytest
 from crdbvec_pipelines.config import VectorColumn
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.errors import TableError
-from crdbvec_pipelines.search.searcher import Searcher, SearchQuery, search_frame
+from crdbvec_pipelines.database.search.query import SearchQuery
+from crdbvec_pipelines.search.frames import search_frame
+from crdbvec_pipelines.search.searcher import Searcher
 from tests.support.models import registry, stub, stub_vector
 from tests.support.servers import Server
 from tests.support.tables import COMPOSITE_SHAPE, INT_SHAPE, SHAPES, UUID_SHAPE, KeyShape, column, create_table

@@ -118,7 +118,7 @@ class Searches(threading.Thread):
     def run(self) -> None:
         with Database(self._url) as database:
             encoder = registry().encoder_of(self._spec)
-            searcher = Searcher(database, self._spec, encoder, registry().encoder_of)
+            searcher = Searcher(database, self._spec, encoder, registry())
             opened = 0
             open_again = searcher._use
 

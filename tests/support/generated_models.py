@@ -58,6 +58,18 @@ def bert(folder: Path, width: int = 32, layers: int = 2) -> None:
     _save(folder, BertModel(config), modules=("mean", "normalize"), similarity="cosine")
 
 
+def cross_encoder(folder: Path, width: int = 32, layers: int = 2, labels: int = 1) -> None:
+    """A cross-encoder on BERT, which returns numbers for a pair of texts; in the layout of transformers."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(**_size(width, layers), intermediate_size=2 * width, max_position_embeddings=64)
+    config.num_labels = labels
+    model = BertForSequenceClassification(config)
+    _scatter(model)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
 def mpnet(folder: Path, width: int = 32, layers: int = 2) -> None:
     """MPNet with mean pooling and normalization."""
     from transformers import MPNetConfig, MPNetModel

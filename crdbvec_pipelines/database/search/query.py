@@ -33,6 +33,7 @@ class SearchQuery:
             more than a third of the first ten.
         all_chunks: Whether every near chunk of a row is a hit, so that the limit counts chunks; only for an entry with
             `long_inputs: chunks`. By default each row is one hit, with its nearest chunk.
+        rerank: Whether the reranker of the entry orders the first 50 hits again; only for a search for a text.
     """
 
     limit: int = 10
@@ -46,6 +47,7 @@ class SearchQuery:
     mode: SearchMode = "vector"
     distinct: bool | None = False
     all_chunks: bool = False
+    rerank: bool = False
 
     @property
     def fixed_columns(self) -> set[str]:

@@ -1,23 +1,16 @@
-"""Loading a model folder with sentence-transformers: safely, in float32, and with the changes of a `Variant`.
+"""A model folder as a model of sentence-transformers, in float32 and with the changes of a `Variant`."""
 
-Nothing is requested from the hub, no code of the folder runs, and no pickled file is read. Weights that are missing are
-an error: transformers would replace them by random numbers.
-"""
-
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crdbvec_pipelines.encoding.backends.loading import load_safely
 from crdbvec_pipelines.encoding.backends.variant import Role, Variant
 from crdbvec_pipelines.encoding.errors import ModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# Loading replaces a function of transformers for its duration.
-_loading = threading.Lock()
 # SigLIP was trained with texts of its full length, so a shorter one has another vector.
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
 
@@ -38,25 +31,13 @@ def load_sentence_transformer(
         ModelError: The folder cannot be loaded, weights are missing, or the device does not exist.
     """
     from sentence_transformers import SentenceTransformer
-    from transformers.utils.logging import disable_progress_bar
 
-    # Loading 100 tensors is fast, and its progress bar would interrupt that of the command.
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Parameters of another shape are reported below, together with the missing ones.
-    options: dict[str, Any] = {"dtype": "float32", "use_safetensors": True, "ignore_mismatched_sizes": True}
-    if eager:
-        options["attn_implementation"] = "eager"
-    try:
-        with _recorded_loading() as records:
-            model = SentenceTransformer(
-                str(directory), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=options
-            )
-    except Exception as error:
-        raise ModelError(
-            f"PyTorch cannot load the model in {directory} on {device} ({type(error).__name__}: {error}). "
-            "Check the model's settings `weights` and `device`."
-        ) from error
-    _check_weights(directory, records, ignores_pooler=_ignores_pooler(model))
+    def load(options: dict[str, Any]) -> SentenceTransformer:
+        return SentenceTransformer(
+            str(directory), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=options
+        )
+
+    model = load_safely(directory, device, load, _is_unused, eager=eager)
     _change(model, variant or Variant())
     model.eval()
     return model
@@ -98,43 +79,10 @@ def first_module(model: "SentenceTransformer", role: Role) -> Any:
     return module.sub_modules[module._resolve_route(task=role, modality="text")][0]
 
 
-@contextmanager
-def _recorded_loading() -> Iterator[list[dict[str, Any]]]:
-    """Record what transformers reports about the weights that it loads; sentence-transformers does not ask for it."""
-    from transformers import PreTrainedModel
-
-    records: list[dict[str, Any]] = []
-    original: Any = PreTrainedModel.__dict__["from_pretrained"]
-
-    def recording(cls: Any, *arguments: Any, **options: Any) -> Any:
-        model, record = original.__func__(cls, *arguments, **{**options, "output_loading_info": True})
-        records.append(record)
-        return model
-
-    with _loading:
-        PreTrainedModel.from_pretrained = classmethod(recording)  # type: ignore[method-assign, assignment]
-        try:
-            yield records
-        finally:
-            PreTrainedModel.from_pretrained = original  # type: ignore[method-assign]
-
-
-def _ignores_pooler(model: "SentenceTransformer") -> bool:
-    """Return whether the layer that BERT-like models put after the first token is unused."""
-    return getattr(model[0], "module_output_name", "token_embeddings") == "token_embeddings"
-
-
-def _check_weights(directory: Path, records: Sequence[dict[str, Any]], *, ignores_pooler: bool) -> None:
-    # A parameter of another shape is reported with both shapes.
-    other_shapes = [key if isinstance(key, str) else key[0] for record in records for key in record["mismatched_keys"]]
-    missing = [*(key for record in records for key in record["missing_keys"]), *other_shapes]
-    if ignores_pooler:
-        missing = [key for key in missing if not key.startswith("pooler.")]
-    if missing:
-        raise ModelError(
-            f"The weights in {directory} are incomplete: {len(missing):,} parameters of the model are missing or have "
-            f"another shape, such as {sorted(missing)[0]}. They would be random numbers. Use a complete model folder."
-        )
+def _is_unused(model: "SentenceTransformer", parameter: str) -> bool:
+    """Return whether a parameter is of the layer that BERT-like models put after the first token and ignore."""
+    output = getattr(model[0], "module_output_name", "token_embeddings")
+    return output == "token_embeddings" and parameter.startswith("pooler.")
 
 
 def _change(model: "SentenceTransformer", variant: Variant) -> None:

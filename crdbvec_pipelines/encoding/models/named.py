@@ -17,8 +17,8 @@ from crdbvec_pipelines.encoding.backends.variant import Role
 from crdbvec_pipelines.encoding.chunks.splitting import approximate_tokens
 from crdbvec_pipelines.encoding.digest import text_digest
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError
-from crdbvec_pipelines.encoding.hub import download_model, find_model, is_folder
-from crdbvec_pipelines.encoding.model_folder import check_configuration, folder_weights
+from crdbvec_pipelines.encoding.located_model import locate_model
+from crdbvec_pipelines.encoding.model_folder import check_configuration
 from crdbvec_pipelines.encoding.models.named_settings import NamedModelSettings
 from crdbvec_pipelines.encoding.models.settings import read_settings
 from crdbvec_pipelines.encoding.pipeline import configuration_digest
@@ -167,11 +167,8 @@ class NamedModel:
             ModelError: The model cannot be downloaded, or cannot be used.
         """
         with self._lock:
-            if not is_folder(self.name):
-                model = download_model(self.name, self._settings.revision)
-                self._located = folder_weights(model.directory), model.commit
-                self._inspected = None
-            weights, commit = self._locate()
+            weights, commit = self._located = locate_model(self.name, self._settings.revision, download=True)
+            self._inspected = None
             self.inspection()
             return weights.directory, commit
 
@@ -182,7 +179,7 @@ class NamedModel:
                 self._inspected = inspect_model(
                     self._weights(),
                     self._settings.variant,
-                    lambda folder: check_configuration(folder, self._settings.pooling),
+                    lambda folder: check_configuration(folder, needs_pooling=self._settings.pooling is None),
                 )
             return self._inspected
 
@@ -258,14 +255,7 @@ class NamedModel:
         """Return the folder of the model and its commit; download the model if it is not on this machine."""
         with self._lock:
             if self._located is None:
-                if is_folder(self.name):
-                    if self._settings.revision is not None:
-                        raise ModelError("The setting `revision` is for repositories of the hub. Remove it.")
-                    self._located = folder_weights(Path(self.name).expanduser()), None
-                else:
-                    revision = self._settings.revision
-                    model = find_model(self.name, revision) or download_model(self.name, revision)
-                    self._located = folder_weights(model.directory), model.commit
+                self._located = locate_model(self.name, self._settings.revision)
             return self._located
 
 

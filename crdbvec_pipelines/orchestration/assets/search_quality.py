@@ -37,11 +37,11 @@ def build_search_quality(spec: VectorColumn, names: AssetNames, registry: ModelR
     def search_quality(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with as_dagster_failures():
             database = background_database(context.resources, names.resource, spec)
-            searcher = Searcher(database, spec, registry.encoder_of(spec), registry.encoder_of)
+            searcher = Searcher(database, spec, registry.encoder_of(spec), registry)
             qualities = Evaluation(searcher, read_questions(file)).qualities()
         of_all = {each.mode: each for each in qualities if not each.kind}
-        # What an application of a column with a text index uses.
-        checked = of_all.get("hybrid", of_all["vector"])
+        # What an application uses that has configured it.
+        checked = next(of_all[mode] for mode in ("reranked", "hybrid", "vector") if mode in of_all)
         plot = base64.b64encode(quality_plot(by_mode(qualities), str(spec), DEFAULT_K)).decode()
         return dg.AssetCheckResult(
             passed=checked.ndcg.value >= spec.checks.ndcg,
