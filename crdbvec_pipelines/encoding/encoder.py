@@ -20,6 +20,7 @@ from crdbvec_pipelines.encoding.backends import Backend, EncodedTexts, TokenCoun
 from crdbvec_pipelines.encoding.contract import ModelModule
 from crdbvec_pipelines.encoding.error_translation import translate_encoding_errors, translate_wrapper_errors
 from crdbvec_pipelines.encoding.errors import InputRejected, ModelError, RowsRejected
+from crdbvec_pipelines.encoding.picture_inputs import PictureInputs
 from crdbvec_pipelines.encoding.picture_summary import PictureSummary
 from crdbvec_pipelines.encoding.reasons import Reason
 from crdbvec_pipelines.encoding.validation import (
@@ -316,10 +317,17 @@ class Encoder:
             raise error.failures[0] from None
         return vector
 
+    @cached_property
+    def pictures(self) -> PictureInputs:
+        """Reads the pictures that inputs of rows are, or name, as the model reads them."""
+        found = getattr(self._module, "pictures", None)
+        # A wrapper may have an attribute of this name for something else.
+        return found if isinstance(found, PictureInputs) else PictureInputs()
+
     @property
     def _reads_locations(self) -> bool:
         """Whether the texts of rows name pictures, so that their tokens mean nothing."""
-        return bool(getattr(self._module, "reads_locations", False))
+        return self.pictures.locations is not None
 
     def _are_pictures(self, inputs: Sequence[object], backend: Backend) -> bool:
         """Return whether some inputs are not texts, of a model that reads pictures."""

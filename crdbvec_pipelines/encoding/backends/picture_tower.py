@@ -17,9 +17,8 @@ from crdbvec_pipelines.encoding.backends import EncodedTexts
 from crdbvec_pipelines.encoding.backends.sentence_model import load_sentence_transformer, role_arguments
 from crdbvec_pipelines.encoding.backends.variant import Variant
 from crdbvec_pipelines.encoding.errors import InputRejected
-from crdbvec_pipelines.encoding.picture_locations import PictureLocations
+from crdbvec_pipelines.encoding.picture_inputs import PictureInputs
 from crdbvec_pipelines.encoding.picture_summary import PictureSize, PictureSummary
-from crdbvec_pipelines.encoding.pictures import MAX_PIXELS, read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,9 +41,8 @@ class PictureTower:
         dim: The dimension of the vectors.
         device: The device to compute on.
         variant: What is changed about the model.
+        inputs: Reads the pictures.
         batch: The number of pictures that are encoded at the same time; None for the default.
-        max_pixels: The maximum number of pixels that are decoded.
-        locations: Where texts find pictures; None if no text names a picture.
     """
 
     def __init__(
@@ -53,16 +51,13 @@ class PictureTower:
         dim: int,
         device: str,
         variant: Variant,
+        inputs: PictureInputs,
         batch: int | None = None,
-        max_pixels: int = MAX_PIXELS,
-        locations: PictureLocations | None = None,
     ) -> None:
         self._model = load_sentence_transformer(directory, device, variant)
         self._dim = dim
+        self._inputs = inputs
         self._batch = batch or _BATCH_PICTURES
-        self._max_pixels = max_pixels
-        self._locations = locations
-        self._decoding = threading.Lock()
         self._lock = threading.Lock()
 
     def encode(self, contents: Sequence[object]) -> EncodedTexts:
@@ -97,7 +92,7 @@ class PictureTower:
     def _decoded(self, contents: Sequence[object]) -> "Iterator[_Decoded | InputRejected]":
         """Yield the decoded pictures in order, decoded in another thread at most one batch ahead."""
         waiting: deque[Future[_Decoded | InputRejected]] = deque()
-        threads = _DECODING_THREADS if self._locations is None else _READING_THREADS
+        threads = _DECODING_THREADS if self._inputs.locations is None else _READING_THREADS
         with ThreadPoolExecutor(threads, thread_name_prefix="crdbvec-decode") as pool:
             for content in contents:
                 waiting.append(pool.submit(self._decode, content))
@@ -107,18 +102,10 @@ class PictureTower:
                 yield waiting.popleft().result()
 
     def _decode(self, content: object) -> "_Decoded | InputRejected":
-        from PIL import Image
-
         try:
-            if isinstance(content, str) and self._locations is not None:
-                content = self._locations.read(content)
-            with self._decoding:
-                picture, file_format, size = read_picture(content, max_pixels=self._max_pixels)
+            return self._inputs.read(content)
         except InputRejected as error:
             return error
-        # Models read three channels; transparent areas count as white.
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB"), file_format, size
 
     def _vectors(self, pictures: "Sequence[Image]") -> Any:
         import torch

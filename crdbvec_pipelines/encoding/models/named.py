@@ -21,6 +21,7 @@ from crdbvec_pipelines.encoding.located_model import locate_model
 from crdbvec_pipelines.encoding.model_folder import check_configuration
 from crdbvec_pipelines.encoding.models.named_settings import NamedModelSettings
 from crdbvec_pipelines.encoding.models.settings import read_settings
+from crdbvec_pipelines.encoding.picture_inputs import PictureInputs
 from crdbvec_pipelines.encoding.pipeline import configuration_digest
 from crdbvec_pipelines.encoding.weights import Weights
 
@@ -38,6 +39,8 @@ class NamedModel:
     def __init__(self, name: str) -> None:
         self.name = name
         self._settings = NamedModelSettings()
+        self.pictures = PictureInputs()
+        """Reads the pictures that inputs of rows are, or name."""
         self._located: tuple[Weights, str | None] | None = None
         self._inspected: Inspection | None = None
         self._backends: dict[tuple[Role, int | None], PromptedBackend] = {}
@@ -51,6 +54,7 @@ class NamedModel:
             ModelError: A setting is unknown, or its value is invalid.
         """
         self._settings = read_settings(NamedModelSettings, settings)
+        self.pictures = PictureInputs(self._settings.max_pixels, self._settings.locations)
 
     def embedding_label(self) -> str:
         """Return the name."""
@@ -183,11 +187,6 @@ class NamedModel:
                 )
             return self._inspected
 
-    @property
-    def reads_locations(self) -> bool:
-        """Whether the texts of rows name pictures."""
-        return self._settings.locations is not None
-
     def _of_rows(self, backend: PromptedBackend) -> "NamedBackend":
         pictures = self._picture_tower if "image" in self.inspection().modalities else None
         locations = self._settings.locations
@@ -217,9 +216,8 @@ class NamedModel:
                     self.embedding_dim(),
                     device,
                     settings.variant,
+                    self.pictures,
                     settings.batch,
-                    settings.max_pixels,
-                    settings.locations,
                 )
             return self._tower
 
