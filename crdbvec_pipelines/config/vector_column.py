@@ -265,6 +265,11 @@ class VectorColumn(Spec):
     )
     freshness: FreshnessSpec = Field(default=FreshnessSpec(), description="When Dagster shows the asset as stale.")
     checks: ChecksSpec = Field(default=ChecksSpec(), description="What the asset checks require.")
+    contact_sheet: bool = Field(
+        default=False,
+        description="Whether the materialization of a partition of pictures shows some of its pictures with those "
+        "nearest to them. Small copies of the pictures are then in Dagster's event log.",
+    )
     index: IndexSpec | None = Field(default=None, description="The vector index on the output column.")
     text_index: TextIndexSpec | None = Field(
         default=None, description="The text index on the input, for keyword and hybrid searches."
@@ -312,6 +317,15 @@ class VectorColumn(Spec):
             raise ValueError("target_lag is about the time since updated_at, which is missing")
         if self.reuse_vectors and self.staleness == "nulls_only":
             raise ValueError("reuse_vectors needs fingerprints, which staleness nulls_only does not have; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _check_contact_sheet(self) -> Self:
+        if self.contact_sheet and (self.template is not None or len(self.input_columns) != 1):
+            other = "other columns" if self.template is None else "template"
+            raise ValueError(f"contact_sheet shows the pictures of one input column; remove it, or the {other}")
+        if self.contact_sheet and self.long_inputs == "chunks":
+            raise ValueError("contact_sheet is for pictures, long_inputs: chunks for texts; remove one of them")
         return self
 
     @model_validator(mode="after")

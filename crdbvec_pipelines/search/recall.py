@@ -147,12 +147,14 @@ def measure_recall(
 def sample_queries(column: BoundColumn, size: int) -> list[tuple[NDArray[np.float32], Filters]]:
     """Return the midpoints between sampled rows, each with a filter for the prefix values of one of the two rows."""
     prefix = [column.table.columns[name] for name in (column.spec.index.prefix if column.spec.index else ())]
-    sampled = column.database.fetch(sample_vectors(column, prefix).as_of("follower_read"), {"size": size})
+    statement = sample_vectors(column, prefix, has_lower=False, has_upper=False).as_of("follower_read")
+    sampled = column.database.fetch(statement, {"size": size})
     vectors = [np.asarray(vector, np.float32) for vector, *_ in sampled]
     # Rows with neighboring keys may have similar inputs, so each row is paired with one half the sample later.
     half = len(vectors) // 2
     partners = vectors[half:] + vectors[:half]
-    filters = [{part.name: [value] for part, value in zip(prefix, row[1:], strict=True)} for row in sampled]
+    # The values of the prefix columns are followed by the key.
+    filters = [{part.name: [value] for part, value in zip(prefix, row[1:], strict=False)} for row in sampled]
     midpoints = [(one + other) * np.float32(0.5) for one, other in zip(vectors, partners, strict=True)]
     return list(zip(midpoints, filters, strict=True))
 

@@ -39,6 +39,7 @@ METADATA: Mapping[str, Mapping[str, str]] = {
         "tokens_encoded": "Tokens that the model has read, if it counts them; also in `counts`.",
         "cost": "The price of these tokens by `price_per_million_tokens`.",
         "pictures": "For pictures: formats, quantiles of bytes and pixels, and rejected ones by reason, as JSON.",
+        "contact_sheet": "With `contact_sheet`: some pictures of the partition, each with those nearest to it.",
         "dagster/partition_row_count": "The rows of the partition.",
         "chunks": "The chunks of the partition's rows, with `long_inputs: chunks`.",
         "chunks_per_row": "The chunks per embedded row, with `long_inputs: chunks`.",

@@ -196,6 +196,18 @@ def test_unknown_key_is_rejected_with_a_suggestion(top: dict[str, Any], message:
             {"vectors": entry(keep_runs_days=0)},
             "vectors[0].keep_runs_days: input should be greater than or equal to 1.",
         ),
+        (
+            {"vectors": entry(contact_sheet=True, input=["title", "body"])},
+            "vectors[0]: contact_sheet shows the pictures of one input column; remove it, or the other columns.",
+        ),
+        (
+            {"vectors": entry(contact_sheet=True, input={"template": "{body}"})},
+            "vectors[0]: contact_sheet shows the pictures of one input column; remove it, or the template.",
+        ),
+        (
+            {"vectors": entry(contact_sheet=True, long_inputs="chunks")},
+            "vectors[0]: contact_sheet is for pictures, long_inputs: chunks for texts; remove one of them.",
+        ),
         ({"vectors": entry(batch_size=0)}, "vectors[0].batch_size: input should be greater than or equal to 1."),
         ({"vectors": entry(workers=65)}, "vectors[0].workers: input should be less than or equal to 64."),
         (

@@ -150,6 +150,7 @@ _CLAUSES_TITLES = (
     "without the predicate of a partial index",
     "all values of a prefix column",
     "comparisons, ranges, patterns, paths",
+    "rows of a key range without their input",
     "all",
 )
 
@@ -162,6 +163,7 @@ def _clauses(dialect: Dialect, case: Case) -> list[SearchClauses]:
         SearchClauses(requires_vector=False),
         SearchClauses(filters_inside=(Filter(case.table.key[0], is_list=True),), requires_vector=False),
         SearchClauses(filters_inside=_filters(case)),
+        SearchClauses(has_lower=True, has_upper=True, returns_input=False),
         SearchClauses(
             filters_inside=(Filter(case.table.key[0], 1),),
             filters_outside=(Filter(text, 2, allows_null=True),),

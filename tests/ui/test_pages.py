@@ -5,6 +5,11 @@ import pytest
 from playwright.sync_api import expect
 
 from crdbvec_pipelines.orchestration.assets.check_results import DESCRIPTIONS, check_names
+from crdbvec_pipelines.orchestration.assets.contact_sheet_text import contact_sheet_text
+from crdbvec_pipelines.orchestration.assets.metadata import CONTACT_SHEET
+from crdbvec_pipelines.search.contact_sheet import ContactSheet, SheetRow
+from crdbvec_pipelines.search.picture_grid import CELL_PIXELS, picture_grid
+from tests.support.pictures import scene
 from tests.support.tables import INT_SHAPE, insert_rows
 from tests.ui.browser import Ui
 from tests.ui.conftest import ASSET, INDEX, PARTITION_ROWS, PASSWORD, ROWS, Site
@@ -105,6 +110,25 @@ def test_index_is_built_and_its_recall_is_plotted(site: Site, ui: Ui) -> None:
     picture.wait_for()
     assert picture.evaluate("image => image.naturalWidth") > 100
     ui.screenshot("recall")
+
+
+def test_contact_sheet_of_pictures_is_shown(site: Site, ui: Ui) -> None:
+    site.prepare()
+    pictures = [scene(number, CELL_PIXELS, CELL_PIXELS) for number in range(12)]
+    rows = tuple(SheetRow((number,), ((0.25, (number + 1,)),), "exact_scan") for number in (0, 6))
+    text = contact_sheet_text(ContactSheet(rows, picture_grid([pictures[:6], pictures[6:]]), unread=0))
+    site.column.instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            ASSET, partition=site.column.partitions[0], metadata={CONTACT_SHEET: dg.MetadataValue.md(text)}
+        )
+    )
+    ui.open_asset(*ASSET, view="overview")
+    ui.see("contact_sheet")
+    ui.text("[Show Markdown]").click()
+    sheet = ui.page.get_by_alt_text("some pictures, each with those nearest to it")
+    sheet.wait_for()
+    assert sheet.evaluate("image => image.naturalWidth") > 6 * CELL_PIXELS
+    ui.see("keys and distances of the nearest pictures", "0.2500")
 
 
 def test_sensor_is_switched_on_and_embeds_new_rows(site: Site, ui: Ui) -> None:

@@ -1,5 +1,7 @@
 """A sample of the inputs whose vectors are in the table."""
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from crdbvec_pipelines.database.aliases import aliased, reference
@@ -7,13 +9,15 @@ from crdbvec_pipelines.database.column import BoundColumn, ColumnDefinition
 from crdbvec_pipelines.database.expressions import (
     InputExpressions,
     bound_flags,
+    bound_parameters,
     evenly_spread_keys,
     follower_read_clause,
     in_range,
+    key_equals,
     key_list,
     range_parameters,
 )
-from crdbvec_pipelines.database.statement import follower_read
+from crdbvec_pipelines.database.statement import follower_read, statement
 from crdbvec_pipelines.keyspace import KeyRange
 
 
@@ -75,6 +79,23 @@ def embedded_inputs(column: BoundColumn, key_range: KeyRange, size: int) -> list
     """Return the inputs of at most `size` rows of a key range that have an input and a vector."""
     query = sample_embedded(column, **bound_flags(key_range)).as_of("follower_read")
     return [value for (value,) in column.database.fetch(query, {**range_parameters(key_range), "size": size})]
+
+
+@statement
+def embedded_input(column: ColumnDefinition) -> sql.Composable:
+    """Return the input of the row with a key, if it has an input and a vector."""
+    return sql.SQL("SELECT {value} FROM {table} WHERE {key} AND {is_embedded}").format(
+        value=InputExpressions(column).value,
+        table=aliased(column.table),
+        key=key_equals(column.table),
+        is_embedded=_is_embedded(column),
+    )
+
+
+def input_of(column: BoundColumn, key: Sequence[object]) -> object:
+    """Return the input of the row with a key; None if the row does not exist any more, or has no vector."""
+    found = column.database.fetch(embedded_input(column), bound_parameters("key", key))
+    return found[0][0] if found else None
 
 
 def _is_embedded(column: ColumnDefinition) -> sql.Composable:

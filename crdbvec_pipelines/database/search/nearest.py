@@ -17,7 +17,7 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.connection import Row
 from crdbvec_pipelines.database.dialects.vector_support import IndexDefinition, SearchEffort, Settings
 from crdbvec_pipelines.database.errors import TableError
-from crdbvec_pipelines.database.expressions import bound_parameters
+from crdbvec_pipelines.database.expressions import bound_flags, bound_parameters, range_parameters
 from crdbvec_pipelines.database.index.statements import existing_indexes
 from crdbvec_pipelines.database.metrics import DISTANCES
 from crdbvec_pipelines.database.search.filters import Condition, Filter, resolve_filters
@@ -46,6 +46,7 @@ from crdbvec_pipelines.database.search.strategy import (
     unfiltered_prefix,
 )
 from crdbvec_pipelines.database.statement import Statement
+from crdbvec_pipelines.keyspace import KeyRange
 
 # A query plan repeats the query's vector, which has hundreds of numbers. Vectors of over 60 characters are abbreviated.
 _LONG_VECTOR = re.compile(r"'\[[^\]]{60,}\]'")
@@ -66,6 +67,19 @@ class NearestResult:
     strategy: Strategy
     reason: str
     index: str | None
+
+
+@dataclass(frozen=True)
+class NearestKeys:
+    """The keys of the rows that a search found, nearest first.
+
+    Attributes:
+        found: Distance and key of each row.
+        strategy: Index scan or exact scan.
+    """
+
+    found: list[tuple[float, tuple[object, ...]]]
+    strategy: Strategy
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,22 @@ class NearestNeighbors:
         """Return the rows of the chosen strategy, for measurements: no query plan is read and no other scan follows."""
         return within_distance(self._fetch(self._search(vector, query)), query)
 
+    def find_keys(self, vector: NDArray[np.float32], query: SearchQuery, scanned: KeyRange) -> NearestKeys:
+        """Return distance and key of the rows nearest to a vector, at a cost that does not grow with the table.
+
+        No input is read, no query plan either, and no other scan follows. Not for chunks.
+
+        Args:
+            vector: The vector.
+            query: The search.
+            scanned: The key range to which an exact scan is limited. An index scan finds rows of the whole table.
+        """
+        check_columns(self._table, query)
+        search = self._build(vector, query, self._choice(query), scanned=scanned, returns_input=False)
+        rows = within_distance(self._fetch(search), query)
+        found = [(float(distance), tuple(rest[: self.key_columns])) for distance, _, *rest in rows]
+        return NearestKeys(found, search.decision.strategy)
+
     def uses_index(self, vector: NDArray[np.float32], query: SearchQuery) -> bool:
         """Return whether the server's query plan for a search uses the vector index."""
         return self._used_index(self._search(vector, query)) is not None
@@ -277,9 +307,17 @@ class NearestNeighbors:
         )
 
     def _build(
-        self, vector: NDArray[np.float32], query: SearchQuery, choice: _Choice, *, with_models: bool = True
+        self,
+        vector: NDArray[np.float32],
+        query: SearchQuery,
+        choice: _Choice,
+        *,
+        with_models: bool = True,
+        scanned: KeyRange | None = None,
+        returns_input: bool = True,
     ) -> _Search:
         decision = choice.decision
+        part = scanned if scanned is not None and decision.strategy == "exact_scan" else KeyRange()
         conditions = resolve_filters(self._table, query.filters)
         filters: dict[str, list[Filter]] = {}
         for condition in conditions:
@@ -296,6 +334,8 @@ class NearestNeighbors:
             cast=decision.cast,
             reads_models=with_models and self.models.ids is not None,
             all_chunks=query.all_chunks,
+            **bound_flags(part),
+            returns_input=returns_input,
         )
         positions = {name: position for position, name in enumerate(self._table.columns)}
         parameters: dict[str, object] = {
@@ -304,6 +344,7 @@ class NearestNeighbors:
             "fetch": decision.fetch,
             **({} if query.max_distance is None else {"max_distance": query.max_distance}),
             **bound_parameters("key", query.exclude_key),
+            **range_parameters(part),
             **{f"filter_{positions[name]}": list(choice.values[name]) for name in decision.all_values},
         }
         for condition in conditions:

@@ -12,6 +12,7 @@ from crdbvec_pipelines.database.expressions import (
     distance_operator,
     evenly_spread_keys,
     follower_read_clause,
+    in_range,
     key_equals,
     key_list,
     placeholder,
@@ -43,6 +44,9 @@ class SearchClauses:
             is returned is that of the column.
         reads_models: Whether the recorded models of the column are returned, too, as the first column.
         all_chunks: Whether every chunk of a row may be returned, not only the nearest one.
+        has_lower: Whether an exact scan compares only the rows from a key on, in the parameters `lower_0`, ...
+        has_upper: Whether an exact scan compares only the rows before a key, in the parameters `upper_0`, ...
+        returns_input: Whether the input of each row is returned; otherwise NULL. Not for chunks.
     """
 
     filters_inside: tuple[Filter, ...] = ()
@@ -55,6 +59,9 @@ class SearchClauses:
     cast: str | None = None
     reads_models: bool = False
     all_chunks: bool = False
+    has_lower: bool = False
+    has_upper: bool = False
+    returns_input: bool = True
 
 
 @custom_plan
@@ -69,6 +76,8 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     distance = sql.SQL("({} {} {})").format(output, distance_operator(column), vector_parameter(column))
     filters = (*clauses.filters_inside, *clauses.filters_outside)
     conditions = [sql.SQL("{} IS NOT NULL").format(output), *filter_conditions(column.table, filters)]
+    if clauses.has_lower or clauses.has_upper:
+        conditions.append(in_range(column.table, has_lower=clauses.has_lower, has_upper=clauses.has_upper))
     if clauses.has_max_distance:
         conditions.append(sql.SQL("{} <= %(max_distance)s::float8").format(distance))
     if clauses.excludes_key:
@@ -80,7 +89,7 @@ def nearest_exact(column: ColumnDefinition, clauses: SearchClauses) -> sql.Compo
     ).format(
         models=models(column, clauses),
         distance=distance,
-        value=InputExpressions(column).value,
+        value=InputExpressions(column).value if clauses.returns_input else sql.SQL("NULL"),
         returned=references([*(part.name for part in column.table.key), *clauses.columns], ROW),
         table=aliased(column.table),
         follower_read=clauses.follower_read or sql.SQL(""),
@@ -105,6 +114,7 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
     ]
     returned = [*(part.name for part in column.table.key), *clauses.columns]
     filtered = [each.column.name for each in clauses.filters_outside]
+    inputs = column.spec.input_columns if clauses.returns_input else ()
     # The sub-query returns columns of the table next to the distance, so its name must not be one of theirs.
     name = unused_name(column.table, "crdbvec_distance")
     distance = reference(name, _NEAREST)
@@ -128,9 +138,9 @@ def nearest_indexed(column: ColumnDefinition, clauses: SearchClauses) -> sql.Com
         distance=distance,
         name=sql.Identifier(name),
         nearest=sql.Identifier(_NEAREST),
-        value=InputExpressions(column, _NEAREST).value,
+        value=InputExpressions(column, _NEAREST).value if clauses.returns_input else sql.SQL("NULL"),
         returned=references(returned, _NEAREST),
-        needed=references(dict.fromkeys([*column.spec.input_columns, *returned, *filtered]), ROW),
+        needed=references(dict.fromkeys([*inputs, *returned, *filtered]), ROW),
         output=output,
         vector=vector_parameter(column),
         indexed=output
@@ -221,15 +231,22 @@ def vector_of_row(column: ColumnDefinition) -> sql.Composable:
 
 
 @follower_read
-def sample_vectors(column: ColumnDefinition, prefix: Sequence[Column]) -> sql.Composable:
-    """Return the vectors and prefix columns of at most `size` rows, evenly spread over the keys, in key order."""
+def sample_vectors(
+    column: ColumnDefinition, prefix: Sequence[Column], *, has_lower: bool, has_upper: bool
+) -> sql.Composable:
+    """Return vector, prefix columns and key of at most `size` rows of a key range, evenly spread, in key order."""
     output = reference(column.spec.output)
     returned = [sql.SQL("{}::real[]").format(output), *(reference(part.name) for part in prefix)]
-    return sql.SQL("SELECT {returned} FROM {table}{past} WHERE {evenly_spread} ORDER BY {key}").format(
+    has_vector = sql.SQL("{} IS NOT NULL").format(output)
+    if has_lower or has_upper:
+        has_vector = sql.SQL("{} AND {}").format(
+            in_range(column.table, has_lower=has_lower, has_upper=has_upper), has_vector
+        )
+    return sql.SQL("SELECT {returned}, {key} FROM {table}{past} WHERE {evenly_spread} ORDER BY {key}").format(
         returned=sql.SQL(", ").join(returned),
         table=aliased(column.table),
         past=follower_read_clause(column.table),
-        evenly_spread=evenly_spread_keys(column.table, sql.SQL("{} IS NOT NULL").format(output)),
+        evenly_spread=evenly_spread_keys(column.table, has_vector),
         key=key_list(column.table),
     )
 

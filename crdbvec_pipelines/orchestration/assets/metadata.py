@@ -10,8 +10,10 @@ from crdbvec_pipelines.database.column import BoundColumn
 from crdbvec_pipelines.database.rows.range_state import RangeState
 from crdbvec_pipelines.encoding.picture_summary import PictureSummary
 from crdbvec_pipelines.orchestration.asset_names import AssetNames
+from crdbvec_pipelines.orchestration.assets.contact_sheet_text import contact_sheet_text
 from crdbvec_pipelines.refresh.completion import Completion
 from crdbvec_pipelines.refresh.report import RefreshReport
+from crdbvec_pipelines.search.contact_sheet import ContactSheet
 from crdbvec_pipelines.value_text import key_text
 
 ROW_COUNT = "dagster/partition_row_count"
@@ -22,6 +24,9 @@ TOKENS = "tokens_encoded"
 
 PICTURES = "pictures"
 """The formats and sizes of the pictures that were encoded, and the reasons for which others were rejected, as JSON."""
+
+CONTACT_SHEET = "contact_sheet"
+"""Some pictures of the partition with those nearest to them, as Markdown."""
 
 COUNTS = "counts"
 """The metadata with the numbers that are not plotted, as JSON."""
@@ -194,6 +199,7 @@ def materialization(
     *,
     versions: Mapping[str, str],
     rows_embedded: int | None = None,
+    sheet: ContactSheet | None = None,
 ) -> dg.AssetMaterialization:
     """Return the event that marks a completed partition as materialized.
 
@@ -204,6 +210,7 @@ def materialization(
         done: What became of the partition.
         versions: The tags of `version_tags`, or of `outdated` if some vectors are outdated.
         rows_embedded: The rows embedded in the partition, if not only by `done`.
+        sheet: Some of its pictures; None to show none.
     """
     embedded = done.report.rows_embedded if rows_embedded is None else rows_embedded
     return dg.AssetMaterialization(
@@ -214,6 +221,7 @@ def materialization(
             "summary": dg.MetadataValue.md(
                 summary(done.report, done.state, embedded, column.spec.price_of(done.report.tokens_encoded))
             ),
+            **({} if sheet is None else {CONTACT_SHEET: dg.MetadataValue.md(contact_sheet_text(sheet))}),
             "server": column.database.server,
             "dagster/column_schema": column_schema(column),
         },

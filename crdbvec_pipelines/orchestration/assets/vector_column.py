@@ -13,6 +13,7 @@ from pydantic import Field
 
 from crdbvec_pipelines.config import MAX_BATCH_SIZE, MAX_WORKERS, VectorColumn
 from crdbvec_pipelines.database.chunks.table import chunk_table_name
+from crdbvec_pipelines.database.column import open_column
 from crdbvec_pipelines.database.schema.migrations import present_column
 from crdbvec_pipelines.database.schema.prepare import prepare_column
 from crdbvec_pipelines.encoding.registry import ModelRegistry
@@ -26,6 +27,7 @@ from crdbvec_pipelines.orchestration.resources import background_database
 from crdbvec_pipelines.orchestration.run_config import checked_at_launch
 from crdbvec_pipelines.refresh.options import options_for
 from crdbvec_pipelines.refresh.parallel import open_batch_encoder
+from crdbvec_pipelines.search.contact_sheet import check_contact_sheet
 from crdbvec_pipelines.telemetry.runs import run_metrics
 from crdbvec_pipelines.telemetry.tracing import traced_run
 
@@ -117,6 +119,9 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
             present = present_column(database, spec)
             encoder = registry.encoder_of(present)
             encoder.load_in_background()
+            if present.contact_sheet:
+                # Before the schema is changed.
+                check_contact_sheet(open_column(database, present, encoder), encoder)
             column = prepare_column(database, present, encoder)
             for key_range in ranges.values():
                 column.table.check_range(key_range)
@@ -129,7 +134,8 @@ def build_vector_asset(spec: VectorColumn, names: AssetNames, registry: ModelReg
                 run_metrics(spec) as metrics,
                 open_batch_encoder(registry, present, executor, options.workers) as batch_encoder,
             ):
-                PartitionRun(context, names, column, batch_encoder, ranges, options, encoder, metrics).run()
+                pictures = encoder.pictures if present.contact_sheet else None
+                PartitionRun(context, names, column, batch_encoder, ranges, options, encoder, metrics, pictures).run()
         yield from ()
 
     source_text = spec.template or ", ".join(spec.input_columns)
