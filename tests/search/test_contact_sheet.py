@@ -18,6 +18,7 @@ from crdbvec_pipelines.database.index.vector_index import VectorIndex
 from crdbvec_pipelines.encoding.picture_inputs import PictureInputs
 from crdbvec_pipelines.encoding.picture_locations import PictureLocations
 from crdbvec_pipelines.keyspace import KeyRange
+from crdbvec_pipelines.search import contact_sheet
 from crdbvec_pipelines.search.contact_sheet import NEAREST_ROWS, SAMPLE_ROWS, ContactSheet, read_contact_sheet
 from crdbvec_pipelines.search.picture_grid import CELL_PIXELS, MAX_GRID_BYTES, picture_grid
 from tests.support.contact_sheets import shown
@@ -157,7 +158,10 @@ def test_rows_that_are_deleted_while_the_sheet_is_made_are_gray_cells(
     assert cells(sheet) == [[20 if key == 20 else None for key in line] for line in keys(sheet)]
 
 
-def test_no_picture_is_read_after_the_run_is_stopped(database: Database, connection: psycopg.Connection) -> None:
+@pytest.mark.parametrize("reason", ["stopped", "out of time"])
+def test_no_picture_is_read_after_the_run_is_stopped_or_the_time_is_over(
+    database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
     create(connection, contents())
 
     class Unused(PictureInputs):
@@ -165,7 +169,10 @@ def test_no_picture_is_read_after_the_run_is_stopped(database: Database, connect
             raise AssertionError
 
     stop = Event()
-    stop.set()
+    if reason == "stopped":
+        stop.set()
+    else:
+        monkeypatch.setattr(contact_sheet, "_READ_SECONDS", 0.0)
     sheet = read(bound(database), pictures=Unused(), stop=stop)
     assert sheet.unread == SAMPLE_ROWS * (1 + NEAREST_ROWS)
 
