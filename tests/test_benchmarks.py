@@ -37,8 +37,9 @@ class ShortRun:
 
 
 RECALL = Printed(("hnsw.ef_search", "recall@10", "worst", "p50 ms", "p95 ms"), ("10", "20", "40", "80", "160"))
-# Daemon, broker and workers; processes that wait for each other; long texts; pictures. Other tests run all of that.
-LONG_FORMS = ("celery_workers", "limits", "limits_in_dagster", "long_texts", "pictures", "ui_queries")
+# Daemon, broker and workers; processes that wait for each other; long texts; pictures; rerankers. Other tests run all of
+# that.
+LONG_FORMS = ("celery_workers", "limits", "limits_in_dagster", "long_texts", "pictures", "reranking", "ui_queries")
 KINDS_OF_TEXT = ("glosses", "half_repeated", "long_texts")
 SHORT_RUNS = {
     "backfill": ShortRun(
@@ -197,6 +198,15 @@ SHORT_RUNS = {
                 ("manuals: truncate", "manuals: mean", "manuals: chunks", "manuals: chunks of 200"),
             ),
             Printed(("encoding", "divided and encoded", "alone", "ratio"), ("chunks",)),
+        ),
+    ),
+    "reranking": ShortRun(
+        ("--rows", "60", "--searches", "1"),
+        (
+            Printed(
+                ("texts", "rows", "search ms", "reranked ms", "added ms", "added / encoding 50 such texts"),
+                ("glosses", "long_texts"),
+            ),
         ),
     ),
     "retrieval": ShortRun(
