@@ -37,8 +37,8 @@ class ShortRun:
 
 
 RECALL = Printed(("hnsw.ef_search", "recall@10", "worst", "p50 ms", "p95 ms"), ("10", "20", "40", "80", "160"))
-# Daemon, broker and workers; processes that wait for each other; long texts; pictures; rerankers. Other tests run all of
-# that.
+# Daemon, broker and workers; processes that wait for each other; long texts; pictures; rerankers. Other tests run
+# all of that.
 LONG_FORMS = ("celery_workers", "limits", "limits_in_dagster", "long_texts", "pictures", "reranking", "ui_queries")
 KINDS_OF_TEXT = ("glosses", "half_repeated", "long_texts")
 SHORT_RUNS = {
