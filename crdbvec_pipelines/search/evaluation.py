@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.config import TextIndexSpec
+from crdbvec_pipelines.database.connection import Row
 from crdbvec_pipelines.database.search.query import SearchMode, SearchQuery
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.questions import Key, Question
@@ -258,15 +259,19 @@ class Evaluation:
         if mode == "reranked":
             return [] if self._reranked is None else self._reranked[number]
         found = self._found[number]
+        if mode == "vector" and found.vectors_alone is not None:
+            return [self._key(row) for row in found.vectors_alone.rows]
         ordered: Sequence[str] | Mapping[str, object]
         if mode == "vector":
             ordered = found.by_vectors
         elif mode == "keyword":
-            ordered = found.only_keywords().ordered(weights)
+            ordered = found.only_keywords(self.questions[number].query).ordered(weights)
         else:
             ordered = found.ordered(weights)
-        rows = [found.rows[key] for key in list(ordered)[: self.k]]
-        return [tuple(map(value_text, row[2 : 2 + self._key_columns])) for row in rows]
+        return [self._key(found.rows[key]) for key in list(ordered)[: self.k]]
+
+    def _key(self, row: Row) -> Key:
+        return tuple(map(value_text, row[2 : 2 + self._key_columns]))
 
 
 def difference(first: Evaluation, second: Evaluation, mode: EvaluatedMode) -> Difference:

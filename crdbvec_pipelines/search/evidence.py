@@ -33,17 +33,20 @@ class Evidence:
         exactness: The share of it that stands verbatim in the text: in quoted words, identifiers, or a long sequence of
             the query's words.
         is_exact: Whether all quoted words and identifiers, or the whole query, stand verbatim in the text.
+        unread: The share of the coverage by words that stand only after the part of the text that the model reads, from
+            0 to 1. Its vector knows nothing of them.
     """
 
     coverage: float = 0.0
     exactness: float = 0.0
     is_exact: bool = False
+    unread: float = 0.0
 
 
 NO_EVIDENCE = Evidence()
 
 
-def find_evidence(query: QueryText, texts: Sequence[str]) -> list[Evidence]:
+def find_evidence(query: QueryText, texts: Sequence[str], read_characters: int | None = None) -> list[Evidence]:
     """Return what each text contains of a query.
 
     White space, and upper and lower case, make no difference.
@@ -51,8 +54,9 @@ def find_evidence(query: QueryText, texts: Sequence[str]) -> list[Evidence]:
     Args:
         query: The query.
         texts: The texts of all candidates, because the information of a word depends on how many of them contain it.
+        read_characters: How many characters of a text the model reads; None for all.
     """
-    found = [_find(query, text) for text in texts]
+    found = [_find(query, text, read_characters) for text in texts]
     stems = dict.fromkeys(map(_stem, query.words))
     counts = {stem: sum(stem in each.stems for each in found) for stem in stems}
     # A word that no candidate contains cannot distinguish them. That of the others is never zero.
@@ -61,26 +65,29 @@ def find_evidence(query: QueryText, texts: Sequence[str]) -> list[Evidence]:
     if not total:
         # The server has found rows by other forms of the words, of which nothing is known.
         return [Evidence(coverage=1.0)] * len(texts)
-    return [
-        Evidence(
-            _sum(information, each.stems) / total,
-            _sum(information, each.verbatim) / total,
-            each.is_exact,
-        )
-        for each in found
-    ]
+    return [_evidence(each, information, total) for each in found]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The stems of the query in a text, those of them that stand verbatim in it, and whether all that is exact does."""
+    """What of a query is in a text.
+
+    Attributes:
+        stems: The stems of the text's words.
+        read: Those of the part that the model reads.
+        verbatim: The stems of the query that stand verbatim in the text.
+        is_exact: Whether all that is exact in the query does.
+    """
 
     stems: frozenset[str]
+    read: frozenset[str]
     verbatim: frozenset[str]
     is_exact: bool
 
 
-def _find(query: QueryText, text: str) -> _Found:
+def _find(query: QueryText, text: str, read_characters: int | None) -> _Found:
+    is_read = read_characters is None or len(text) <= read_characters
+    read = "" if is_read else text[:read_characters].casefold()
     text = " ".join(text[:DOCUMENT_CHARACTERS].split()).casefold()
     words = _WORD.findall(text)
     parts = [part for part, pattern in query.exact_patterns if pattern.search(text)]
@@ -92,7 +99,16 @@ def _find(query: QueryText, text: str) -> _Found:
     is_exact = bool(parts) and len(parts) == len(query.exact_patterns)
     is_whole = length == len(query.words) >= _MIN_RUN_WORDS
     # The set of the different words first: a long text repeats most of its words.
-    return _Found(frozenset(map(_stem, set(words))), frozenset(verbatim), is_exact or is_whole)
+    stems = frozenset(map(_stem, set(words)))
+    # The last word of the part may be cut off.
+    read_stems = stems if is_read else stems & set(map(_stem, _WORD.findall(read)))
+    return _Found(stems, read_stems, frozenset(verbatim), is_exact or is_whole)
+
+
+def _evidence(found: _Found, information: Mapping[str, float], total: float) -> Evidence:
+    covered = _sum(information, found.stems)
+    unread = 1 - _sum(information, found.read) / covered if covered else 0.0
+    return Evidence(covered / total, _sum(information, found.verbatim) / total, found.is_exact, unread)
 
 
 def _sum(information: Mapping[str, float], stems: frozenset[str]) -> float:

@@ -1,5 +1,6 @@
 """Reciprocal rank fusion: one order of rows from their ranks by vectors and by keywords. Pure computation."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -44,9 +45,10 @@ def fuse(
 ) -> dict[K, Ranks]:
     """Return the ranks of all candidates, best first.
 
-    A rank by keywords counts as much as the share of the query's information that the row contains. What
-    stands verbatim in the row adds as much as a first rank with its weight. Candidates with the same score are in the
-    order of the keywords, then of the vectors.
+    A rank by keywords counts by the square root of the share of the query's information that the row contains. A row
+    that contains it only in a part that the model does not read has no better rank by vectors than chance, so its rank
+    by keywords counts for both. What stands verbatim in the row adds as much as a first rank with its weight.
+    Candidates with the same score are in the order of the keywords, then of the vectors.
 
     Args:
         by_vectors: The candidates of the vectors, nearest first.
@@ -59,9 +61,16 @@ def fuse(
     ranks = {}
     for key in dict.fromkeys([*by_keywords, *by_vectors]):
         found = evidence.get(key, NO_EVIDENCE)
-        keyword_weight = weights.keyword_weight * max(found.coverage, _MIN_KEYWORD_SHARE)
+        share = max(math.sqrt(found.coverage), _MIN_KEYWORD_SHARE)
+        by_keyword = share * _reciprocal(keyword.get(key))
+        by_vector = _reciprocal(vector.get(key))
+        if vector:
+            by_vector = max(by_vector, found.unread * by_keyword)
         score = weights.exact_weight * found.exactness / (RANK_CONSTANT + 1)
-        for weight, rank in ((weights.vector_weight, vector.get(key)), (keyword_weight, keyword.get(key))):
-            score += 0.0 if rank is None else weight / (RANK_CONSTANT + rank)
+        score += weights.vector_weight * by_vector + weights.keyword_weight * by_keyword
         ranks[key] = Ranks(vector.get(key), keyword.get(key), found.exactness, found.is_exact, score)
     return dict(sorted(ranks.items(), key=lambda item: -item[1].score))
+
+
+def _reciprocal(rank: int | None) -> float:
+    return 0.0 if rank is None else 1 / (RANK_CONSTANT + rank)

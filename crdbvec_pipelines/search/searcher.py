@@ -269,7 +269,7 @@ class Searcher:
 
     @cached_property
     def _hybrid(self) -> HybridSearch:
-        return HybridSearch(self.column, self._nearest)
+        return HybridSearch(self.column, self._nearest, self._encoder)
 
     def _query_vector(self, text: str, query: SearchQuery) -> NDArray[np.float32] | None:
         """Return the vector of a text; None for a keyword search, which needs no model."""
@@ -301,7 +301,8 @@ class Searcher:
 
     def _candidates(self, text: str, vector: NDArray[np.float32], query: SearchQuery) -> Candidates:
         if self.column.spec.text_index is not None:
-            return self._hybrid.candidates(text, vector, query)
+            found = self._hybrid.candidates(text, vector, query)
+            return replace(found, vectors_alone=self._nearest.find(vector, query)) if self.has_index else found
         nearest = self._nearest.find(vector, query)
         rows = {repr(row[2 : 2 + len(self.column.table.key)]): row for row in nearest.rows}
         return Candidates(rows, list(rows), [], {}, nearest, vector)

@@ -51,6 +51,18 @@ def test_exactness_is_the_share_of_what_stands_verbatim(query: str, exactness: f
     assert found[0].exactness == pytest.approx(exactness)
 
 
+def test_words_after_the_part_that_the_model_reads_are_unread() -> None:
+    texts = ["the kakapo " + "x " * 50 + "is flightless", "the kakapo is flightless", "x " * 50 + "kakapo", *OTHERS]
+    found = find_evidence(QueryText("flightless kakapo"), texts, read_characters=30)
+    # Two of five texts contain the one word, three the other.
+    flightless, kakapo = math.log(6 / 2), math.log(6 / 3)
+    assert found[0].unread == pytest.approx(flightless / (flightless + kakapo))
+    assert [each.unread for each in found[1:]] == [0, 1, 0, 0]
+    assert [each.unread for each in find_evidence(QueryText("flightless kakapo"), texts)] == [0] * 5
+    # A word that is cut off is not read.
+    assert find_evidence(QueryText("kakapo"), ["kakapo", *OTHERS], read_characters=3)[0].unread == 1
+
+
 def test_rare_words_count_more() -> None:
     texts = ["a red kakapo", "a red kite", "a red fox", "a blue tit"]
     kakapo, kite, _, tit = find_evidence(QueryText("red kakapo"), texts)

@@ -11,7 +11,7 @@ from crdbvec_pipelines.config import TextIndexSpec, VectorColumn
 from crdbvec_pipelines.database.chunks.table import vectors_of
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.database.index.vector_index import VectorIndex
-from crdbvec_pipelines.database.search.query import Filters, SearchQuery
+from crdbvec_pipelines.database.search.query import MODES, Filters, SearchQuery
 from crdbvec_pipelines.errors import ConfigurationError
 from crdbvec_pipelines.search.evaluation import Evaluation
 from crdbvec_pipelines.search.questions import Question
@@ -138,6 +138,23 @@ def test_found_effort_that_is_the_one_of_searches_needs_no_other_searches(poor: 
     assert found.at_configured == found.at_tuned
     assert found.difference.ndcg.value == 0
     assert found.searches == QUESTIONS // 2 * (7 + 1) + QUESTIONS // 2
+
+
+def test_each_mode_is_measured_as_it_is_searched(poor: Indexed) -> None:
+    """A hybrid search reads 50 candidates, with which an index scan misses fewer rows than with the limit."""
+    spec = poor.spec.model_copy(update={"text_index": TextIndexSpec()})
+    with Database(poor.url) as database:
+        searcher = searcher_of(database, spec)
+        qualities = {each.mode: each for each in Evaluation(searcher, poor.questions, 3).qualities()}
+        for mode in MODES:
+            found = []
+            for each in poor.questions:
+                query = SearchQuery(limit=3, filters=each.filters, mode=mode)
+                (result,) = searcher.search_texts([each.query], query)
+                keys = {(str(hit.key["id"]),) for hit in result.hits}
+                found.append(len(keys & set(each.relevant)) / 3)
+            assert qualities[mode].recall.value == pytest.approx(np.mean(found))
+    assert qualities["vector"].recall.value < 1
 
 
 def test_questions_are_embedded_once(poor: Indexed, monkeypatch: pytest.MonkeyPatch) -> None:
