@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from crdbvec_pipelines.encoding.errors import ModelError
 from crdbvec_pipelines.encoding.reranker import Reranker
-from tests.support.generated_models import TEXTS, bert, cross_encoder
+from tests.support.generated_models import TEXTS, bert, causal_reranker, cross_encoder
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("as_modules", [False, True])
-def test_relevance_is_that_of_sentence_transformers(model: Path, tmp_path: Path, as_modules: bool) -> None:
+@pytest.mark.parametrize("generate", [cross_encoder, causal_reranker])
+def test_relevance_is_that_of_sentence_transformers(
+    tmp_path: Path, generate: Callable[[Path], None], as_modules: bool
+) -> None:
     from sentence_transformers import CrossEncoder
 
-    original = CrossEncoder(str(model), device="cpu", local_files_only=True)
-    folder = model
+    folder = tmp_path / "model"
+    generate(folder)
+    original = CrossEncoder(str(folder), device="cpu", local_files_only=True)
     if as_modules:
         folder = tmp_path / "modules"
         original.save_pretrained(str(folder))

@@ -70,6 +70,22 @@ def cross_encoder(folder: Path, width: int = 32, layers: int = 2, labels: int = 
     tokenizer().save_pretrained(folder)
 
 
+def causal_reranker(folder: Path, width: int = 32, layers: int = 2) -> None:
+    """A cross-encoder on Qwen3, which returns how much more probable the word "yes" is than "no"."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    own_tokenizer = tokenizer(padding_side="left")
+    own_tokenizer.add_tokens(["yes", "no"])
+    config = Qwen3Config(
+        **{**_size(width, layers), "vocab_size": len(own_tokenizer)}, intermediate_size=2 * width,
+        max_position_embeddings=64, num_key_value_heads=2, head_dim=width // 4, pad_token_id=0,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config)
+    _scatter(model)
+    model.save_pretrained(folder)
+    own_tokenizer.save_pretrained(folder)
+
+
 def mpnet(folder: Path, width: int = 32, layers: int = 2) -> None:
     """MPNet with mean pooling and normalization."""
     from transformers import MPNetConfig, MPNetModel

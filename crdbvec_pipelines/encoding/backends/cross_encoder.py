@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends.loading import load_safely
 from crdbvec_pipelines.encoding.errors import ModelError
-
-if TYPE_CHECKING:
-    pass
 
 
 class CrossEncoderBackend:
