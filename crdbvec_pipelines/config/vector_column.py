@@ -1,22 +1,17 @@
 """An entry of `vectors` in crdbvec.yaml: one vector column.
 
-`sections` contains the nested parts of an entry. Nothing here connects to a database, imports a model wrapper or
-imports Dagster. What can only be checked on the server, such as whether a column exists, is checked in
-`database.table`.
+`sections` contains the nested parts of an entry, `value_types` the forms of its values. Nothing here connects to a
+database, imports a model wrapper or imports Dagster. What can only be checked on the server, such as whether a column
+exists, is checked in `database.table`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from crdbvec_pipelines.config.cron import check_cron
-from crdbvec_pipelines.config.duration import check_duration, duration_seconds
+from crdbvec_pipelines.config.duration import duration_seconds
 from crdbvec_pipelines.config.migration import MigrationSpec
-from crdbvec_pipelines.config.model_name import MODEL_SCHEMA, PROVIDER_PREFIX, is_named_model, model_text
-from crdbvec_pipelines.config.quiet_hours import check_quiet_hours
 from crdbvec_pipelines.config.sections import (
     ChecksSpec,
     ChunksSpec,
@@ -30,8 +25,17 @@ from crdbvec_pipelines.config.sections import (
     Word,
 )
 from crdbvec_pipelines.config.template import TemplateParts, template_parts
-from crdbvec_pipelines.errors import ConfigurationError
-from crdbvec_pipelines.naming import TableName
+from crdbvec_pipelines.config.value_types import (
+    Cron,
+    Duration,
+    InputColumns,
+    ModelText,
+    Owner,
+    QuietHours,
+    RerankerText,
+    TableText,
+    TimeZone,
+)
 
 Staleness = Literal["fingerprint", "trigger", "nulls_only"]
 """How edited rows are found: by comparing fingerprints, by a trigger as well, or not at all."""
@@ -51,54 +55,6 @@ MAX_WORKERS = 64
 """Batches encoded at the same time: as many as there are cores in a large server."""
 
 
-def _columns(value: object) -> object:
-    columns = [value] if isinstance(value, str) else value
-    if value is not None and not (
-        isinstance(columns, (list, tuple)) and all(isinstance(column, str) and column for column in columns)
-    ):
-        raise ValueError("must be a column, a list of columns, or {template: ...}")
-    return value
-
-
-def _check_time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        # A name that is unknown, is not a name, or is that of a folder.
-        raise ValueError(f"{name!r} is not a time zone; write one such as UTC or Europe/Berlin") from None
-    return name
-
-
-def _check_reranker(model: str) -> str:
-    if not is_named_model(model) or model.startswith(PROVIDER_PREFIX):
-        raise ValueError("must be the id of a repository, as organization/model, or a folder")
-    return model
-
-
-def _table_name(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("must be a name like public.passage")
-    try:
-        return TableName.parse(value)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from None
-
-
-_INPUT_SCHEMA = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}},
-        {"type": "object", "properties": {"template": {"type": "string"}}, "required": ["template"]},
-    ]
-}
-
-
-def _check_owner(owner: str) -> str:
-    if not re.fullmatch(r"team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+", owner):
-        raise ValueError(f"{owner!r} is not an owner; write an e-mail address or team:name")
-    return owner
-
-
 class VectorColumn(Spec):
     """One vector column: the vectors that one model computes from one input of one table."""
 
@@ -106,11 +62,11 @@ class VectorColumn(Spec):
         default=None,
         description="The name of the table's database in `databases`; by default the table is in `database`.",
     )
-    table: Annotated[TableName, BeforeValidator(_table_name), WithJsonSchema({"type": "string"})] = Field(
+    table: TableText = Field(
         description="`table` or `schema.table`, spelled exactly as in the database. Write double quotes around a part "
         "that contains a dot."
     )
-    input: Annotated[str | tuple[str, ...] | None, BeforeValidator(_columns), WithJsonSchema(_INPUT_SCHEMA)] = Field(
+    input: InputColumns = Field(
         default=None,
         description="The column to embed, or a list of columns, whose values are joined by line breaks.",
     )
@@ -122,7 +78,7 @@ class VectorColumn(Spec):
     output: str = Field(
         min_length=1, max_length=50, description="The vector column, created if it is missing; 1 to 50 characters."
     )
-    model: Annotated[str, BeforeValidator(model_text), WithJsonSchema(MODEL_SCHEMA)] = Field(
+    model: ModelText = Field(
         min_length=1,
         description="The model: a name that `crdbvec model list` shows, or a repository of the Hugging Face hub "
         "(`organization/model`) or a folder, with its settings as `{name: organization/model, dimensions: 256}`.",
@@ -189,7 +145,7 @@ class VectorColumn(Spec):
         description="The price of a million tokens that the model reads, in any currency, for the cost in metrics and "
         "metadata; 0 or more. By default the cost is not known.",
     )
-    quiet_hours: tuple[Annotated[str, AfterValidator(check_quiet_hours)], ...] = Field(
+    quiet_hours: tuple[QuietHours, ...] = Field(
         default=(),
         description='Periods of the day in which no row is embedded, such as `["08:00-18:00"]`, in the time zone of '
         "`schedule_timezone`. What is in progress pauses until their end.",
@@ -216,7 +172,7 @@ class VectorColumn(Spec):
         description="A column with the time of each row's last update. Edited rows are then found through an index "
         "on it.",
     )
-    updated_at_timezone: Annotated[str, AfterValidator(_check_time_zone)] | None = Field(
+    updated_at_timezone: TimeZone | None = Field(
         default=None,
         description="The time zone of the values of `updated_at`, if that is a timestamp without time zone, such as "
         "`Europe/Berlin`.",
@@ -226,11 +182,11 @@ class VectorColumn(Spec):
         description="Whether missing columns, indexes and triggers may be created. With `false`, the run fails with "
         "the statements to run.",
     )
-    schedule: Annotated[str, AfterValidator(check_cron)] = Field(
+    schedule: Cron = Field(
         default="0 3 * * *",
         description="When maintenance runs: a cron expression. The schedule is off until you switch it on in Dagster.",
     )
-    schedule_timezone: Annotated[str, AfterValidator(_check_time_zone)] = Field(
+    schedule_timezone: TimeZone = Field(
         default="UTC", description="The time zone of `schedule`, such as `Europe/Berlin`."
     )
     keep_runs_days: int | None = Field(
@@ -248,7 +204,7 @@ class VectorColumn(Spec):
     group: Word | None = Field(
         default=None, description="The group of the assets in Dagster; by default the name of the table."
     )
-    owners: tuple[Annotated[str, AfterValidator(_check_owner)], ...] = Field(
+    owners: tuple[Owner, ...] = Field(
         default=(), description="The owners of the assets in Dagster: e-mail addresses, or `team:name`."
     )
     tags: Mapping[str, str] = Field(default_factory=dict, description="Tags of the assets in Dagster.")
@@ -258,7 +214,7 @@ class VectorColumn(Spec):
         "the pool has slots; by default none.",
     )
     follow: FollowSpec = Field(default=FollowSpec(), description="How the follow sensor reacts to pending rows.")
-    target_lag: Annotated[str, AfterValidator(check_duration)] | None = Field(
+    target_lag: Duration | None = Field(
         default=None,
         description="How long a row may be pending, such as `5m`. It is measured, checked and recorded, and the sensor "
         "chooses its runs by it. It needs `updated_at`.",
@@ -274,10 +230,7 @@ class VectorColumn(Spec):
     text_index: TextIndexSpec | None = Field(
         default=None, description="The text index on the input, for keyword and hybrid searches."
     )
-    rerank: (
-        Annotated[str, BeforeValidator(model_text), AfterValidator(_check_reranker), WithJsonSchema(MODEL_SCHEMA)]
-        | None
-    ) = Field(
+    rerank: RerankerText | None = Field(
         default=None,
         description="A cross-encoder of sentence-transformers that orders the first 50 hits of a search again where "
         "the search asks for it: a repository of the Hugging Face hub or a folder, with its settings as `{name: "
