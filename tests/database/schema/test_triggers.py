@@ -326,6 +326,8 @@ def test_function_that_no_trigger_uses_is_dropped(database: Database, connection
             )
         )
     assert statements(database, column(**HASHED)) == ["drop_trigger_function"]
+    prepare(database, column(**HASHED, manage_schema=False))
+    assert set(functions(connection)) == {used, "crdbvec_stale_passage_0123abcd", *kept}
     prepare(database, column(**HASHED))
     assert set(functions(connection)) == {used, *kept}
     assert statements(database, column(**HASHED)) == []
