@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.cli.conftest import Invoke, Json
+from tests.support.event_loop import event_loop_of_the_module  # noqa: F401
 from tests.support.json_server import Response, json_server
 from tests.support.projects import write_config
 from tests.support.tables import create_table

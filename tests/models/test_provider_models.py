@@ -20,6 +20,7 @@ from crdbvec_pipelines.encoding import (
     ModelRegistry,
     RowsRejected,
 )
+from tests.support.event_loop import event_loop_of_the_module  # noqa: F401
 from tests.support.json_server import Response, json_server
 
 KEY = "sk-very-secret"
