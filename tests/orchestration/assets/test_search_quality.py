@@ -8,6 +8,7 @@ from crdbvec_pipelines.config import vector_column
 from crdbvec_pipelines.database.connection import Database
 from crdbvec_pipelines.value_text import key_text
 from tests.orchestration.project import BuildProject, Project
+from tests.support.generated_models import cross_encoder
 from tests.support.tables import INT_SHAPE, create_table
 from tests.support.work import embed
 
@@ -52,6 +53,13 @@ def test_check_compares_hybrid_searches_with_the_threshold(
     failed = evaluate(without, INDEX)
     assert not failed.passed
     assert "of vector searches" in (failed.description or "")
+    folder = tmp_path_factory.mktemp("reranker") / "cross"
+    cross_encoder(folder)
+    reranked = evaluate(build_project(filled, model="stub_hash", rerank=str(folder), checks=checks), ASSET)
+    # With random weights, the order is not that of the question.
+    assert not reranked.passed
+    assert "of reranked searches" in (reranked.description or "")
+    assert float(str(reranked.metadata["ndcg reranked"].value)) < 0.9
 
 
 def test_index_asset_builds_the_text_index(filled: str, build_project: BuildProject) -> None:
