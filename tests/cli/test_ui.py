@@ -349,11 +349,14 @@ def test_start_ends_what_a_killed_command_has_left(ui: Ui) -> None:
             run_id = ui.launch(column.partitions[0])
             column.wait_until(lambda: len(column.batches()) > 0)
             for process in ui.processes(daemon.process.pid):
-                # All but the run worker, its code server and PostgreSQL, so that no other process stops them in order.
-                arguments = process.cmdline()
-                is_worker = any("multiprocessing" in argument for argument in arguments)
-                if not (is_worker or "grpc" in arguments or process.name() == "postgres"):
-                    process.kill()
+                # Another one may end when the one that has started it is killed.
+                with suppress(psutil.NoSuchProcess):
+                    # All but the run worker, its code server and PostgreSQL, so that no other process stops them in
+                    # order.
+                    arguments = process.cmdline()
+                    is_worker = any("multiprocessing" in argument for argument in arguments)
+                    if not (is_worker or "grpc" in arguments or process.name() == "postgres"):
+                        process.kill()
             daemon.process.wait()
             assert statuses(column.instance)[run_id] == dg.DagsterRunStatus.STARTED
             again = stack.enter_context(ui.started())
