@@ -1,6 +1,7 @@
 """Models by name: the vectors of sentence-transformers for generated models of each architecture, and the settings."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -262,6 +263,19 @@ def test_texts_that_are_paths_and_urls_of_pictures_are_not_opened(
     assert _least_cosine(results[0], results[1]) >= 0.9995
     # As texts, two paths of the same file have different vectors.
     assert _least_cosine(results[1][:1], results[1][3:]) < 0.9999
+
+
+def test_failed_conversion_leaves_the_logging_of_the_process(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRDBVEC_CACHE_DIR", str(tmp_path))
+    root = logging.getLogger()
+    before = root.level, root.filters[:], root.handlers[:]
+    # The conversion by trace fails, and that by torch.export succeeds.
+    encoder = _encoder(_folder(models, "embedding_gemma"))
+    assert _vectors(encoder, TEXTS[:1]).any()
+    assert "torch.export" in encoder.description
+    assert (root.level, root.filters, root.handlers) == before
 
 
 @pytest.mark.parametrize(

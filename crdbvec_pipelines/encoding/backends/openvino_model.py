@@ -11,7 +11,8 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -235,12 +236,24 @@ def _convert(
     verbosity = get_verbosity()
     set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), _kept_root_logger():
             # The tracer warns of every Python condition. The check detects a condition that changes the result.
             warnings.simplefilter("ignore")
             return convert(Graph().eval(), example)
     finally:
         set_verbosity(verbosity)
+
+
+@contextmanager
+def _kept_root_logger() -> Iterator[None]:
+    """Restore the root logger at the end: a conversion that fails leaves it at the level ERROR."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def _trace(graph: Any, example: dict[str, Any]) -> Any:
