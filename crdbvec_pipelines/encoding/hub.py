@@ -137,7 +137,10 @@ def _reachable_endpoint(name: str) -> str:
 
     endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
     not_here = f"The model {name} is not on this machine"
-    remedy = f"Run `crdbvec model add {name}` with access to the hub, or set `model` to a folder."
+    remedy = (
+        f"Run `crdbvec model add {name}` with access to the hub, with --reranker for a reranker, or write a folder in "
+        "place of the name."
+    )
     if constants.HF_HUB_OFFLINE:
         raise ModelError(f"{not_here}, and HF_HUB_OFFLINE forbids to download it. {remedy}")
     if not _can_connect(endpoint):
