@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crdbvec_pipelines.encoding.backends.loading import load_safely
+from crdbvec_pipelines.encoding.backends.sentence_model import as_inputs
 from crdbvec_pipelines.encoding.errors import ModelError
 
 
@@ -49,14 +50,11 @@ class CrossEncoderBackend:
         Raises:
             ModelError: The model returns something that is not a number.
         """
-        # A model that also reads pictures would open a text that is the path or the URL of one.
-        pairs: Any = [(self._input(query), self._input(text)) for text in texts]
+        first, *others = as_inputs(self._model, [query, *texts])
+        pairs: Any = [(first, other) for other in others]
         found = np.asarray(
             self._model.predict(pairs, batch_size=self._batch, show_progress_bar=False), dtype=np.float32
         ).reshape(len(texts))
         if not np.isfinite(found).all():
             raise ModelError("The cross-encoder computes scores that are not numbers (NaN). Its weights are damaged.")
         return found
-
-    def _input(self, text: str) -> Any:
-        return text if self._model.modalities == ["text"] else {"text": text}

@@ -9,7 +9,7 @@ from crdbvec_pipelines.encoding.backends.variant import Role, Variant
 from crdbvec_pipelines.encoding.errors import ModelError
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 # SigLIP was trained with texts of its full length, so a shorter one has another vector.
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
@@ -54,8 +54,8 @@ def encode_texts(model: "SentenceTransformer", texts: Sequence[str], prompt: str
     return model.encode(inputs, prompt=prompt, show_progress_bar=False, **options)
 
 
-def as_inputs(model: "SentenceTransformer", texts: Sequence[str]) -> list[Any]:
-    """Return texts in the form in which they are given to a model."""
+def as_inputs(model: "SentenceTransformer | CrossEncoder", texts: Sequence[str]) -> list[Any]:
+    """Return texts in the form in which they are given to a model: a model of pictures would open a string."""
     return list(texts) if model.modalities == ["text"] else [{"text": text} for text in texts]
 
 
